@@ -1,0 +1,1 @@
+"""The graphs. Each module has `build(...)` and names its `SPEAKABLE_NODES`."""

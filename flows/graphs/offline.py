@@ -1,0 +1,48 @@
+"""The graph that needs no language model: rules choose real tools and phrase their results."""
+
+from typing import Any
+
+from langchain.agents import create_agent
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.store.base import BaseStore
+from langgraph.store.memory import InMemoryStore
+from langgraph.types import Checkpointer
+
+from flows.gate import SideEffectGate
+from flows.rules.model import RuleModel
+from flows.tools.clock import Clock, local_clock
+from flows.tools.lookups import LookupEndpoints
+from flows.tools.toolbox import everyday_tools
+
+DESCRIPTION = "Rules and real tools, without a language model"
+SPEAKABLE_NODES = ("model",)
+"""The nodes whose messages are meant for the caller's ear."""
+
+
+def build(
+    *,
+    clock: Clock = local_clock,
+    endpoints: LookupEndpoints | None = None,
+    store: BaseStore | None = None,
+    checkpointer: Checkpointer = None,
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Compile the graph.
+
+    Names and timers are kept in the store under `config["configurable"]["thread_id"]`, or under
+    `caller_id` where the runner knows the caller; so no checkpointer is needed.
+
+    Args:
+        clock: Gives the local time, with its zone.
+        endpoints: Where weather, stock quotes and search are asked for; none by default.
+        store: Keeps names, facts and timers; in memory by default.
+        checkpointer: Keeps the thread, if the messages are not sent along with every turn.
+    """
+    graph: CompiledStateGraph[Any, Any, Any, Any] = create_agent(
+        RuleModel(),
+        everyday_tools(clock=clock, endpoints=endpoints),
+        middleware=[SideEffectGate()],
+        store=store if store is not None else InMemoryStore(),
+        checkpointer=checkpointer,
+        name="offline",
+    )
+    return graph
