@@ -1,0 +1,207 @@
+"""`espeak.TTS`: LiveKit's text-to-speech interface on espeak-ng."""
+
+from __future__ import annotations
+
+import weakref
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Never
+
+from livekit.agents import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    NOT_GIVEN,
+    APIConnectOptions,
+    NotGivenOr,
+    tokenize,
+    tts,
+)
+from livekit.agents.utils import is_given
+
+from .engine import SAMPLE_RATE, SpeechOptions, Voice, require_library, shared
+from .languages import voice_for_language
+from .log import logger
+from .streams import ChunkedStream, SynthesizeStream
+
+_LIMITS = {
+    "rate_wpm": (80, 450),
+    "pitch": (0, 100),
+    "pitch_range": (0, 100),
+    "volume": (0, 200),
+    "word_gap_ms": (0, 5000),
+}
+
+
+def list_voices() -> tuple[Voice, ...]:
+    """Returns the voices that espeak-ng has here.
+
+    Raises:
+        ImportError: The `espeak` extra is not installed.
+    """
+    return shared().voices()
+
+
+class TTS(tts.TTS[Never]):
+    """espeak-ng in this process. `espeak.TTS()` speaks English with no further argument."""
+
+    def __init__(
+        self,
+        *,
+        voice: NotGivenOr[str] = NOT_GIVEN,
+        language: NotGivenOr[str] = NOT_GIVEN,
+        rate_wpm: int = 175,
+        pitch: int = 50,
+        pitch_range: int = 50,
+        volume: int = 100,
+        word_gap_ms: int = 0,
+        tokenizer: NotGivenOr[tokenize.SentenceTokenizer | tokenize.WordTokenizer] = NOT_GIVEN,
+    ) -> None:
+        """Creates a voice; the library itself is loaded by the first one in the process.
+
+        Args:
+            voice: Name or identifier from `list_voices()`, with a variant if wanted
+                ("en-us+f3"). Wins over `language`.
+            language: BCP 47 tag ("de", "pt-BR", "zh"); the voice for it is looked up.
+            rate_wpm: Words a minute, 80 to 450.
+            pitch: 0 to 100.
+            pitch_range: 0 (monotone) to 100.
+            volume: 0 to 200, 100 is normal.
+            word_gap_ms: Extra pause between words, milliseconds.
+            tokenizer: Cuts the text pushed to `stream()` into pieces that are spoken one after
+                the other. By default LiveKit's blingfire sentences.
+
+        Raises:
+            ImportError: The `espeak` extra is not installed.
+            ValueError: There is no such voice or language, or a number is out of its range.
+        """
+        super().__init__(
+            capabilities=tts.TTSCapabilities(streaming=True, aligned_transcript=True),
+            sample_rate=SAMPLE_RATE,
+            num_channels=1,
+        )
+        require_library()
+        self._engine = shared()
+        self._options = self._changed(
+            SpeechOptions(),
+            voice=voice,
+            language=language,
+            rate_wpm=rate_wpm,
+            pitch=pitch,
+            pitch_range=pitch_range,
+            volume=volume,
+            word_gap_ms=word_gap_ms,
+        )
+        self._tokenizer: tokenize.SentenceTokenizer | tokenize.WordTokenizer = (
+            tokenizer
+            if is_given(tokenizer)
+            else tokenize.blingfire.SentenceTokenizer(
+                min_sentence_len=6, stream_context_len=3, retain_format=True
+            )
+        )
+        self._streams: weakref.WeakSet[ChunkedStream | SynthesizeStream] = weakref.WeakSet()
+
+    @property
+    def model(self) -> str:
+        """The voice's name."""
+        return self._options.voice
+
+    @property
+    def provider(self) -> str:
+        """Always "espeak-ng"."""
+        return "espeak-ng"
+
+    def update_options(
+        self,
+        *,
+        voice: NotGivenOr[str] = NOT_GIVEN,
+        language: NotGivenOr[str] = NOT_GIVEN,
+        rate_wpm: NotGivenOr[int] = NOT_GIVEN,
+        pitch: NotGivenOr[int] = NOT_GIVEN,
+        pitch_range: NotGivenOr[int] = NOT_GIVEN,
+        volume: NotGivenOr[int] = NOT_GIVEN,
+        word_gap_ms: NotGivenOr[int] = NOT_GIVEN,
+    ) -> None:
+        """Changes how later streams speak; those under way keep what they began with.
+
+        Raises:
+            ValueError: As in the constructor; nothing is changed then.
+        """
+        self._options = self._changed(
+            self._options,
+            voice=voice,
+            language=language,
+            rate_wpm=rate_wpm,
+            pitch=pitch,
+            pitch_range=pitch_range,
+            volume=volume,
+            word_gap_ms=word_gap_ms,
+        )
+
+    def synthesize(
+        self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
+    ) -> ChunkedStream:
+        """Speaks one text; frames come while it is still being synthesised."""
+        stream = ChunkedStream(
+            tts=self,
+            input_text=text,
+            conn_options=conn_options,
+            engine=self._engine,
+            options=self._options,
+        )
+        self._streams.add(stream)
+        return stream
+
+    def stream(
+        self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
+    ) -> SynthesizeStream:
+        """Speaks text as it is pushed, piece by piece, in one segment."""
+        stream = SynthesizeStream(
+            tts=self,
+            conn_options=conn_options,
+            engine=self._engine,
+            options=self._options,
+            tokenizer=self._tokenizer,
+        )
+        self._streams.add(stream)
+        return stream
+
+    def prewarm(self) -> None:
+        """Loads the library in its thread, so that the first phrase does not wait for it."""
+        self._engine.thread.submit(self._engine.load).add_done_callback(_report_failure)
+
+    async def aclose(self) -> None:
+        """Stops what is being spoken. The library stays loaded for the process's other voices."""
+        for stream in list(self._streams):
+            await stream.aclose()
+        self._streams.clear()
+
+    def _changed(
+        self,
+        base: SpeechOptions,
+        *,
+        voice: NotGivenOr[str],
+        language: NotGivenOr[str],
+        **numbers: NotGivenOr[int],
+    ) -> SpeechOptions:
+        given = {name: value for name, value in numbers.items() if is_given(value)}
+        for name, value in given.items():
+            low, high = _LIMITS[name]
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be between {low} and {high}, not {value}")
+        name = base.voice
+        if is_given(voice):
+            name = self._known_voice(voice)
+        elif is_given(language):
+            name = self._known_voice(voice_for_language(language, self._engine.voices()), language)
+        return replace(base, voice=name, **given)
+
+    def _known_voice(self, voice: str | None, asked_for: str = "") -> str:
+        if voice is None or not self._engine.has_voice(voice):
+            raise ValueError(
+                f"espeak-ng has no voice for {asked_for or voice!r}; espeak.list_voices() has all"
+            )
+        return voice
+
+
+def _report_failure(done: Future[None]) -> None:
+    if (error := done.exception()) is not None:
+        logger.warning("espeak-ng could not be loaded", exc_info=error)
