@@ -1,0 +1,202 @@
+// One call: the room, the microphone, the words and the agent. Says what happens as events.
+
+import { requestToken } from "./api.js";
+
+const { Room, RoomEvent, ConnectionState, DisconnectReason, ParticipantKind, Track } = globalThis.LivekitClient;
+
+const AGENT_WAIT_MS = 20_000;
+const REJOIN_WAITS_MS = [500, 1000, 2000, 3000, 5000, 5000, 5000, 10_000, 10_000, 10_000, 10_000];
+
+/**
+ * Events, each with its `detail`: "connection" (joining, connected, reconnecting, ended), "state"
+ * (the agent's), "user" {id, text, final}, "agent" {id, text}, "agent-end" {id}, "latency" (JSON),
+ * "microphone" {track, muted, error}, "sound" {blocked}, "voice" {textOnly, track}, "agent-missing".
+ */
+export class Call extends EventTarget {
+  /** @param {{agentName: string, choices: Object<string, string>, key: string, deviceId: string}} wish */
+  constructor(wish) {
+    super();
+    this.wish = wish;
+    this.serverUrl = "";
+    this.room = null;
+    this.left = false;
+    this.wantsMicrophone = false;
+    this.muted = false;
+  }
+
+  async join({ microphone }) {
+    this.wantsMicrophone = microphone;
+    this.#emit("connection", "joining");
+    await this.#enter();
+    this.#emit("connection", "connected");
+  }
+
+  async leave() {
+    this.left = true;
+    clearTimeout(this.agentTimer);
+    await this.room?.disconnect();
+    this.#emit("connection", "ended");
+  }
+
+  async say(text) {
+    await this.room.localParticipant.sendText(text, { topic: "lk.chat" });
+  }
+
+  async setMuted(muted) {
+    this.muted = muted;
+    await this.#setMicrophone(!muted);
+  }
+
+  /** Asks for the microphone again, after it was refused. */
+  async retryMicrophone() {
+    this.wantsMicrophone = true;
+    await this.#setMicrophone(!this.muted);
+  }
+
+  async chooseMicrophone(deviceId) {
+    this.wish.deviceId = deviceId;
+    await this.room.switchActiveDevice("audioinput", deviceId);
+    this.#emitMicrophone();
+  }
+
+  unlockSound() {
+    return this.room.startAudio();
+  }
+
+  microphones() {
+    return Room.getLocalDevices("audioinput", false);
+  }
+
+  async #enter() {
+    const room = new Room({
+      audioCaptureDefaults: { echoCancellation: true, noiseSuppression: true, autoGainControl: true },
+      // What is said while the call connects is kept, and sent to the agent when it is there.
+      publishDefaults: { preConnectBuffer: true },
+    });
+    this.room = room;
+    this.#listen(room);
+    const microphone = this.wantsMicrophone ? this.#setMicrophone(!this.muted) : null;
+    try {
+      const { server_url: url, participant_token: token } = await requestToken(this.wish);
+      this.serverUrl = url;
+      await room.connect(url, token, { maxRetries: 0 });
+    } catch (error) {
+      this.room = null;
+      room.removeAllListeners();
+      for (const publication of room.localParticipant.trackPublications.values()) publication.track?.stop();
+      await room.disconnect();
+      throw error;
+    }
+    await microphone;
+    await room.startAudio().catch(() => {});
+    this.#emit("sound", { blocked: !room.canPlaybackAudio });
+    this.#watchForAgent(room);
+  }
+
+  // The client takes up a broken connection by itself. When it gives up, or the server has lost
+  // the room, the call goes on in a new one.
+  async #rejoin() {
+    this.#emit("connection", "reconnecting");
+    for (const wait of REJOIN_WAITS_MS) {
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      if (this.left) return;
+      try {
+        await this.#enter();
+        if (this.left) await this.room.disconnect();
+        else this.#emit("connection", "connected");
+        return;
+      } catch (error) {
+        this.lastError = error;
+      }
+    }
+    this.#emit("connection", "ended");
+  }
+
+  #listen(room) {
+    room
+      .on(RoomEvent.ConnectionStateChanged, (state) => {
+        if (state === ConnectionState.Reconnecting || state === ConnectionState.SignalReconnecting) {
+          this.#emit("connection", "reconnecting");
+        }
+      })
+      .on(RoomEvent.Reconnected, () => {
+        this.#emit("connection", "connected");
+        this.#watchForAgent(room);
+      })
+      .on(RoomEvent.Disconnected, (reason) => {
+        if (this.left || room !== this.room) return;
+        if (reason === DisconnectReason.CLIENT_INITIATED) return;
+        this.#rejoin();
+      })
+      .on(RoomEvent.ParticipantConnected, () => this.#watchForAgent(room))
+      .on(RoomEvent.ParticipantDisconnected, () => this.#watchForAgent(room))
+      .on(RoomEvent.ParticipantAttributesChanged, (_, participant) => {
+        if (participant.kind === ParticipantKind.AGENT) this.#emitAgent(participant);
+      })
+      .on(RoomEvent.TrackSubscribed, (track) => {
+        if (track.kind !== Track.Kind.Audio) return;
+        document.body.append(track.attach());
+        this.#emit("voice", { track: track.mediaStreamTrack });
+      })
+      .on(RoomEvent.TrackUnsubscribed, (track) => track.detach().forEach((element) => element.remove()))
+      .on(RoomEvent.AudioPlaybackStatusChanged, () => this.#emit("sound", { blocked: !room.canPlaybackAudio }))
+      .on(RoomEvent.LocalTrackPublished, () => this.#emitMicrophone())
+      .on(RoomEvent.MediaDevicesChanged, () => this.#emitMicrophone());
+    room.registerTextStreamHandler("lk.transcription", (reader, from) => this.#readWords(room, reader, from));
+    room.registerTextStreamHandler("agent.latency", async (reader) => this.#emit("latency", await reader.readAll()));
+  }
+
+  async #readWords(room, reader, from) {
+    const attributes = reader.info.attributes ?? {};
+    const id = attributes["lk.segment_id"] ?? reader.info.id;
+    if (from.identity === room.localParticipant.identity) {
+      const text = await reader.readAll();
+      this.#emit("user", { id, text, final: attributes["lk.transcription_final"] === "true" });
+      return;
+    }
+    try {
+      for await (const text of reader) this.#emit("agent", { id, text });
+    } finally {
+      this.#emit("agent-end", { id });
+    }
+  }
+
+  #watchForAgent(room) {
+    clearTimeout(this.agentTimer);
+    const agent = [...room.remoteParticipants.values()].find((one) => one.kind === ParticipantKind.AGENT);
+    if (agent) {
+      this.#emitAgent(agent);
+      return;
+    }
+    this.#emit("state", "waiting");
+    this.agentTimer = setTimeout(() => this.#emit("agent-missing"), AGENT_WAIT_MS);
+  }
+
+  #emitAgent(agent) {
+    this.#emit("state", agent.attributes["lk.agent.state"] ?? "initializing");
+    this.#emit("voice", { textOnly: agent.attributes["agent.voice"] === "text-only" });
+  }
+
+  async #setMicrophone(on) {
+    const { room } = this;
+    try {
+      if (!navigator.mediaDevices) throw Object.assign(new Error("no microphone here"), { name: "InsecureContext" });
+      const { deviceId } = this.wish;
+      await room.localParticipant.setMicrophoneEnabled(on, deviceId ? { deviceId } : undefined);
+      this.#emitMicrophone();
+    } catch (error) {
+      if (room !== this.room) return;
+      this.wantsMicrophone = false;
+      this.#emit("microphone", { track: null, muted: true, error });
+    }
+  }
+
+  #emitMicrophone() {
+    const publication = this.room?.localParticipant.getTrackPublication(Track.Source.Microphone);
+    this.#emit("microphone", { track: publication?.track?.mediaStreamTrack ?? null, muted: this.muted });
+  }
+
+  #emit(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
