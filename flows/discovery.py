@@ -48,6 +48,12 @@ class Discovered:
         return f"{self.kind} at {self.base_url} with {names}"
 
 
+def is_loopback(url: str) -> bool:
+    """Whether `url` is on this machine."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 async def discover(
     base_url: str | None = None,
     *,
@@ -85,12 +91,12 @@ async def discover_all(
 async def _ask(
     base_urls: Sequence[str], api_key: str | None, timeout_s: float
 ) -> tuple[Discovered, ...]:
-    plain = all(url.startswith("http://") for url in base_urls)
+    local = all(is_loopback(url) and url.startswith("http://") for url in base_urls)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     # Loading the certificates of a TLS client takes longer than the search; and a proxy that the
     # environment names must not be asked for a server on this machine.
     async with httpx.AsyncClient(
-        trust_env=not plain, verify=not plain, headers=headers, timeout=timeout_s
+        trust_env=not local, verify=not local, headers=headers, timeout=timeout_s
     ) as client:
         tasks = [asyncio.create_task(_models_at(client, url)) for url in base_urls]
         try:

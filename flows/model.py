@@ -21,7 +21,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from flows.discovery import Discovered, ServerKind, discover
+from flows.discovery import Discovered, ServerKind, discover, is_loopback
 
 __all__ = [
     "ECONOMY_MAX_TOKENS",
@@ -97,6 +97,10 @@ class VoiceChatModel(ChatOpenAI):
     first_token_timeout_s: float = 20.0
     idle_timeout_s: float = 10.0
 
+    async def aclose(self) -> None:
+        """Close the connections to the server; safe to call twice."""
+        await self.root_async_client.close()
+
     def _get_request_payload(
         self,
         input_: LanguageModelInput,
@@ -138,6 +142,10 @@ def chat_model(options: ModelOptions) -> VoiceChatModel:
     max_tokens = options.max_tokens
     if options.economy:
         max_tokens = min(max_tokens, ECONOMY_MAX_TOKENS)
+    timeout = openai.Timeout(
+        max(options.first_token_timeout_s, options.idle_timeout_s),
+        connect=options.connect_timeout_s,
+    )
     return VoiceChatModel(
         base_url=options.base_url,
         model=options.model,
@@ -153,9 +161,11 @@ def chat_model(options: ModelOptions) -> VoiceChatModel:
         use_responses_api=False,
         # A retry here would be silent and hidden from whoever counts the caller's time.
         max_retries=0,
-        timeout=openai.Timeout(
-            max(options.first_token_timeout_s, options.idle_timeout_s),
-            connect=options.connect_timeout_s,
+        timeout=timeout,
+        # A pool of its own, that can be closed: LangChain shares one between all models and all
+        # event loops. And a proxy must not be asked for a server on this machine.
+        http_async_client=openai.DefaultAsyncHttpxClient(
+            timeout=timeout, trust_env=not is_loopback(options.base_url)
         ),
         first_token_timeout_s=options.first_token_timeout_s,
         idle_timeout_s=options.idle_timeout_s,
