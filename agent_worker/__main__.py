@@ -1,0 +1,187 @@
+"""The command line: ``agent-worker``, or ``python -m agent_worker``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .settings import Settings, SettingsError, describe_settings, load_settings
+
+LIVEKIT_COMMANDS = {
+    "dev": "LiveKit's development mode: the worker against LIVEKIT_URL, with debug logs",
+    "start": "LiveKit's production mode: the worker against LIVEKIT_URL",
+    "console": "LiveKit's console: talk with the agent through this machine's sound card",
+    "connect": "LiveKit's connect: send the agent into one room",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command. Returns the exit status: 0, 1 = it failed, 2 = wrong arguments."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments and arguments[0] in LIVEKIT_COMMANDS:
+            return _livekit(arguments[0], arguments[1:])
+        options = _parser().parse_args(arguments)
+        return int(options.run(options))
+    except SettingsError as e:
+        print(e, file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="agent-worker",
+        description="A self-hosted, fully local speech-to-speech agent for LiveKit.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    demo = commands.add_parser("demo", help="a server, the agent and a caller, all on this machine")
+    demo.add_argument("--once", action="store_true", help="end after the conversation")
+    demo.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    demo.add_argument("--download", action="store_true", help="fetch the real models first")
+    demo.add_argument("--folder", type=Path, help="where recordings and timings go")
+    demo.set_defaults(run=_demo)
+
+    talk = commands.add_parser("talk", help="the same pipeline with a WAV as the microphone")
+    talk.add_argument("input", type=Path, metavar="IN.wav")
+    talk.add_argument("output", type=Path, metavar="OUT.wav", nargs="?")
+    talk.set_defaults(run=_talk)
+
+    files = commands.add_parser("download-files", help="fetch the configured models")
+    files.set_defaults(run=_download)
+
+    doctor = commands.add_parser("doctor", help="what is there, what was chosen, what is missing")
+    doctor.set_defaults(run=_doctor)
+
+    settings = commands.add_parser("settings", help="every setting with its default")
+    settings.set_defaults(run=_settings)
+
+    for name, text in LIVEKIT_COMMANDS.items():
+        commands.add_parser(name, help=text)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .caller import CallerError
+    from .demo import DemoError, default_folder, run_demo, until_signalled
+    from .livekit_server import LiveKitServerError
+
+    settings = load_settings()
+    _quiet_logs()
+    # with --json stdout carries the result alone
+    stream = sys.stderr if options.json else sys.stdout
+
+    def say(line: str) -> None:
+        print(line, file=stream, flush=True)
+
+    if options.download and (status := _download(options)) != 0:
+        return status
+    folder = (options.folder or default_folder()).resolve()
+    stay = not (options.once or options.json)
+    try:
+        result = asyncio.run(until_signalled(run_demo(settings, folder=folder, say=say, stay=stay)))
+    except (DemoError, CallerError, LiveKitServerError) as e:
+        print(f"agent-worker demo: {e}", file=sys.stderr)
+        if (folder / "worker.log").is_file():
+            print(f"logs: {folder}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(result.to_dict(), ensure_ascii=False))
+    return 0
+
+
+def _talk(options: argparse.Namespace) -> int:
+    from .demo import until_signalled
+    from .simulate import TalkError, talk
+
+    settings = load_settings()
+    _quiet_logs()
+    output = options.output or options.input.with_name(options.input.stem + "-answer.wav")
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    try:
+        asyncio.run(until_signalled(talk(settings, options.input, output, say=say)))
+    except TalkError as e:
+        print(f"agent-worker talk: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _download(options: argparse.Namespace) -> int:
+    from .download import DownloadError, download_files
+
+    try:
+        download_files(load_settings(), say=lambda line: print(line, file=sys.stderr, flush=True))
+    except DownloadError as e:
+        print(f"agent-worker download-files: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    report = asyncio.run(examine(load_settings()))
+    print(report.text)
+    return 0 if report.healthy else 1
+
+
+def _settings(options: argparse.Namespace) -> int:
+    for name, default, description in describe_settings():
+        print(f"{name:<22} {default:<28} {description}")
+    return 0
+
+
+def _livekit(command: str, rest: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog=f"agent-worker {command}", add_help=False)
+    parser.add_argument("--url")
+    parser.add_argument("--api-key")
+    parser.add_argument("--api-secret")
+    known, rest = parser.parse_known_args(rest)
+    given = {
+        "livekit_url": known.url,
+        "livekit_api_key": known.api_key,
+        "livekit_api_secret": known.api_secret,
+    }
+    settings = load_settings(**{k: v for k, v in given.items() if v is not None})
+    return _run_worker(settings, command, rest)
+
+
+def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
+    from .engines import choose_engines
+    from .worker import WorkerError, build_server, check_server, run
+
+    if "--help" not in rest:
+        choices = asyncio.run(choose_engines(settings))
+        for choice in choices:
+            print(f"{choice.stage}: {choice.name} - {choice.reason}", file=sys.stderr)
+        try:
+            if choices.problems:
+                raise WorkerError("\n".join(choices.problems))
+            if command != "console":
+                asyncio.run(check_server(settings))
+        except WorkerError as e:
+            print(f"agent-worker {command}: {e}", file=sys.stderr)
+            return 1
+    else:
+        from .choice import Found, choose
+
+        choices = choose(settings, Found())
+    return run(build_server(settings, choices), command, rest)
+
+
+def _quiet_logs() -> None:
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

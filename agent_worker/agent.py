@@ -1,0 +1,186 @@
+"""The agent of one call: what it says first, and how its words become speech."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from contextlib import aclosing
+
+from livekit.agents import Agent, ModelSettings, llm
+from livekit.agents.types import NOT_GIVEN, FlushSentinel
+from livekit.agents.voice import SpeechHandle
+from livekit.agents.voice.io import PlaybackStartedEvent
+
+from livekit import rtc
+
+from .latency import Generation, TurnLatency
+from .speaking import synthesize_phrases
+from .streaming_buffer import SentenceStreamBuffer
+
+
+class VoicePipelineAgent(Agent):
+    """Cuts the model's tokens into phrases, speaks them early, and stops when interrupted.
+
+    Older documents of LiveKit call this role ``VoicePipelineAgent``; here it is a subclass of
+    `livekit.agents.Agent` for an `AgentSession` with any STT, LLM and TTS.
+
+    Args:
+        instructions: system prompt.
+        greeting: said when the call begins; empty = the agent waits to be spoken to.
+        min_sentence_length: characters under which a sentence joins the next one.
+        sentences_ahead: phrases synthesised ahead of the playout at most.
+        speakable: makes a phrase pronounceable (numbers, units) for engines that need it.
+        tells_commit: the LLM takes ``extra_kwargs={"turn_committed": asyncio.Event}`` and holds
+            tools with side effects back until it is set.
+        latency: where the stages of each turn are noted.
+    """
+
+    def __init__(
+        self,
+        *,
+        instructions: str = "",
+        greeting: str = "",
+        min_sentence_length: int = 20,
+        sentences_ahead: int = 3,
+        speakable: Callable[[str], str] | None = None,
+        tells_commit: bool = False,
+        latency: TurnLatency | None = None,
+    ) -> None:
+        super().__init__(instructions=instructions)
+        self._greeting = greeting
+        self._min_sentence_length = min_sentence_length
+        self._sentences_ahead = sentences_ahead
+        self._speakable = speakable or str
+        self._tells_commit = tells_commit
+        self._latency = latency or TurnLatency()
+        self._generation: Generation | None = None
+        self._turn_open = False
+        self._turn_committed = asyncio.Event()
+
+    @property
+    def latency(self) -> TurnLatency:
+        """The stages of the turn under way."""
+        return self._latency
+
+    def say(
+        self,
+        text: str | AsyncIterable[str],
+        *,
+        allow_interruptions: bool = True,
+        add_to_chat_ctx: bool = True,
+    ) -> SpeechHandle:
+        """Speaks `text`; the caller may interrupt it unless told otherwise.
+
+        Raises:
+            RuntimeError: the agent is in no session.
+        """
+        return self.session.say(
+            text, allow_interruptions=allow_interruptions, add_to_chat_ctx=add_to_chat_ctx
+        )
+
+    async def on_enter(self) -> None:
+        """Greets."""
+        if self._greeting:
+            self.say(self._greeting)
+
+    def open_turn(self) -> None:
+        """The caller began to speak: what is generated from now on is speculative."""
+        self._turn_open = True
+        self._turn_committed = asyncio.Event()
+
+    def commit_turn(self) -> None:
+        """The turn stands: tools with side effects may run."""
+        self._turn_open = False
+        self._turn_committed.set()
+
+    async def on_user_turn_completed(
+        self, turn_ctx: llm.ChatContext, new_message: llm.ChatMessage
+    ) -> None:
+        """The session has decided that the caller has finished."""
+        self._latency.heard("committed")
+        self.commit_turn()
+
+    async def llm_node(
+        self,
+        chat_ctx: llm.ChatContext,
+        tools: list[llm.Tool],
+        model_settings: ModelSettings,
+    ) -> AsyncGenerator[llm.ChatChunk | str | FlushSentinel, None]:
+        """Asks the model, and tells it whether the turn stands yet."""
+        model = self.session.llm
+        if not isinstance(model, llm.LLM):
+            raise RuntimeError("VoicePipelineAgent needs a session with an LLM")
+        generation = self._generation = self._latency.begin_generation()
+        extra: dict[str, object] = {}
+        if self._tells_commit and self._turn_open:
+            extra["turn_committed"] = self._turn_committed
+        async with model.chat(
+            chat_ctx=chat_ctx,
+            tools=tools,
+            tool_choice=model_settings.tool_choice,
+            conn_options=self.session.conn_options.llm_conn_options,
+            extra_kwargs=extra or NOT_GIVEN,
+        ) as stream:
+            async for chunk in stream:
+                if chunk.delta is not None and chunk.delta.content:
+                    self._latency.mark(generation, "first_token")
+                yield chunk
+
+    async def tts_node(
+        self, text: AsyncIterable[str], model_settings: ModelSettings
+    ) -> AsyncGenerator[rtc.AudioFrame, None]:
+        """Speaks the reply phrase by phrase, never more than a few phrases ahead of the playout."""
+        engine = self.session.tts
+        if engine is None:
+            raise RuntimeError("VoicePipelineAgent needs a session with a TTS")
+        # a greeting or another say() has no generation: its stages belong to no turn
+        generation, self._generation = self._generation, None
+        playhead = _Playhead(self.session.output.audio)
+        buffer = SentenceStreamBuffer(min_sentence_length=self._min_sentence_length)
+        phrases = self._phrases(buffer.stream_with_sentences(text), generation)
+        frames = synthesize_phrases(
+            phrases,
+            engine,
+            conn_options=self.session.conn_options.tts_conn_options,
+            ahead=self._sentences_ahead,
+            played_s=playhead.played_s,
+        )
+        try:
+            async with aclosing(phrases), aclosing(frames):
+                async for frame in frames:
+                    self._latency.mark(generation, "first_audio")
+                    playhead.has_audio = True
+                    yield frame
+        finally:
+            playhead.close()
+
+    async def _phrases(
+        self, sentences: AsyncIterator[str], generation: Generation | None
+    ) -> AsyncGenerator[str, None]:
+        async for sentence in sentences:
+            self._latency.mark(generation, "first_phrase")
+            yield self._speakable(sentence)
+
+
+class _Playhead:
+    """How much of a reply has been played: the wall since its first frame went out."""
+
+    def __init__(self, output: object) -> None:
+        self._output = output if isinstance(output, rtc.EventEmitter) else None
+        self._started_at: float | None = None
+        self.has_audio = False
+        if self._output is not None:
+            self._output.on("playback_started", self._on_started)
+
+    def _on_started(self, event: PlaybackStartedEvent) -> None:
+        # without audio of its own, this is the reply before it that plays
+        if self.has_audio and self._started_at is None:
+            self._started_at = event.created_at
+
+    def played_s(self) -> float:
+        return 0.0 if self._started_at is None else time.time() - self._started_at
+
+    def close(self) -> None:
+        if self._output is not None:
+            self._output.off("playback_started", self._on_started)

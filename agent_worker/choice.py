@@ -1,0 +1,178 @@
+"""Which engine serves each stage, and why: a decision without I/O, made from what was found."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from .settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What is on this machine."""
+
+    whisper_models: tuple[str, ...] = ()
+    """faster-whisper models in the cache, best first."""
+    piper_installed: bool = False
+    piper_voices: tuple[Path, ...] = ()
+    """Voices in the cache, best first."""
+    espeak_installed: bool = False
+    xtts_installed: bool = False
+    llm_endpoint: str | None = None
+    """Base URL of a model server that answered."""
+    llm_models: tuple[str, ...] = ()
+    llm_kind: str = ""
+    """Kind of that server, such as vllm or ollama."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The engine of one stage."""
+
+    stage: str
+    """hearing, thinking or speaking."""
+    engine: str
+    detail: str
+    """Model, voice or endpoint."""
+    reason: str
+    better: str = ""
+    """What to do for a better one; empty where there is nothing to say."""
+    problem: str = ""
+    """Why this stage can't run at all; empty when it can."""
+
+    @property
+    def name(self) -> str:
+        """Engine and detail in one."""
+        return f"{self.engine} ({self.detail})" if self.detail else self.engine
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """One engine for each stage."""
+
+    stt: Choice
+    llm: Choice
+    tts: Choice
+
+    def __iter__(self) -> Iterator[Choice]:
+        return iter((self.stt, self.llm, self.tts))
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the worker can't run, one line for each stage that lacks an engine."""
+        return [f"{c.stage}: {c.problem}" for c in (self.stt, self.llm, self.tts) if c.problem]
+
+
+DOWNLOAD = "run `agent-worker download-files`"
+BUNDLED_LIMITS = (
+    "the bundled model knows only the demo's small vocabulary and hears wrong words in all else"
+)
+
+
+def choose(settings: Settings, found: Found) -> Choices:
+    """Takes what the settings ask for, else the best that was found."""
+    return Choices(_stt(settings, found), _llm(settings, found), _tts(settings, found))
+
+
+def _stt(settings: Settings, found: Found) -> Choice:
+    better = f"for open speech: {DOWNLOAD} (set stt_model to choose the size)"
+    if settings.stt == "bundled" or settings.stt_model == "bundled":
+        return Choice("hearing", "faster-whisper", "bundled", f"set so; {BUNDLED_LIMITS}", better)
+    if settings.stt_model is not None:
+        return Choice("hearing", "faster-whisper", settings.stt_model, "set in the settings")
+    if found.whisper_models:
+        model = found.whisper_models[0]
+        return Choice("hearing", "faster-whisper", model, "the best model in the cache")
+    if settings.stt == "faster-whisper":
+        problem = f"no faster-whisper model in the cache: {DOWNLOAD}, or set stt_model to a folder"
+        return Choice("hearing", "faster-whisper", "", "set in the settings", better, problem)
+    return Choice(
+        "hearing", "faster-whisper", "bundled", f"no model in the cache; {BUNDLED_LIMITS}", better
+    )
+
+
+def _llm(settings: Settings, found: Found) -> Choice:
+    better = (
+        "for free conversation: start vLLM, llama.cpp or Ollama with a Qwen3 model on this "
+        "machine, or set llm_url"
+    )
+    if settings.llm == "offline":
+        return Choice("thinking", "offline", "rules and tools, no model", "set so", better)
+    if settings.llm == "remote":
+        problem = "" if settings.flow_url else "llm=remote needs flow_url"
+        detail = f"{settings.flow_id} at {settings.flow_url}" if settings.flow_url else ""
+        return Choice("thinking", "remote", detail, "set in the settings", problem=problem)
+    endpoint = settings.llm_url or found.llm_endpoint
+    model = settings.llm_model or next(iter(found.llm_models), "")
+    if settings.llm == "auto" and endpoint is None:
+        return Choice(
+            "thinking",
+            "offline",
+            "rules and tools, no model",
+            "no model server is set, and none answered on the usual local ports",
+            better,
+        )
+    flow = "assistant" if settings.llm == "auto" else settings.llm
+    if endpoint is None:
+        problem = f"llm={flow} needs a model server: set llm_url, or start one on this machine"
+        return Choice("thinking", flow, "", "set in the settings", better, problem)
+    if not model:
+        problem = f"{endpoint} lists no model: set llm_model, and see that the server is up"
+        return Choice("thinking", flow, endpoint, "", "", problem)
+    kind = f"{found.llm_kind} " if found.llm_kind else ""
+    where = "llm_url is set" if settings.llm_url else f"a {kind}server answered on this machine"
+    return Choice("thinking", flow, f"{model} at {endpoint}", where)
+
+
+def _tts(settings: Settings, found: Found) -> Choice:
+    voice = settings.tts_voice
+    piper_problem = (
+        ""
+        if found.piper_installed
+        else "piper-tts is not installed: pip install 'livekit-agent-worker[piper]'"
+    )
+    espeak_problem = (
+        ""
+        if found.espeak_installed
+        else "espeakng-loader is not installed: pip install 'livekit-agent-worker[espeak]'"
+    )
+    match settings.tts:
+        case "piper":
+            if voice is None and not found.piper_voices:
+                piper_problem = piper_problem or f"no Piper voice in the cache: {DOWNLOAD}"
+            detail = voice or next((v.stem for v in found.piper_voices), "")
+            return Choice("speaking", "piper", detail, "set in the settings", "", piper_problem)
+        case "espeak":
+            detail = voice or settings.language
+            return Choice("speaking", "espeak", detail, "set in the settings", "", espeak_problem)
+        case "xtts":
+            return Choice("speaking", "xtts", voice or "", "set so", "", _xtts(settings, found))
+        case "speech-api" | "higgs":
+            problem = "" if settings.tts_url else f"tts={settings.tts} needs tts_url"
+            return Choice("speaking", settings.tts, settings.tts_url or "", "set so", "", problem)
+        case "auto":
+            pass
+    if found.piper_installed and (found.piper_voices or _is_voice_file(voice)):
+        detail = voice or found.piper_voices[0].stem
+        return Choice("speaking", "piper", detail, "a Piper voice is on this machine")
+    better = f"for a natural voice: {DOWNLOAD} (set tts_voice to choose one)"
+    reason = (
+        "no Piper voice in the cache; espeak-ng is small and always at hand, and sounds like it"
+    )
+    return Choice("speaking", "espeak", settings.language, reason, better, espeak_problem)
+
+
+def _is_voice_file(voice: str | None) -> bool:
+    return voice is not None and voice.endswith(".onnx")
+
+
+def _xtts(settings: Settings, found: Found) -> str:
+    if not found.xtts_installed:
+        return "coqui-tts is not installed: pip install 'livekit-agent-worker[xtts]'"
+    if not settings.xtts_accept_license:
+        return "read the model's licence (CPML, non-commercial), then set xtts_accept_license=true"
+    if settings.tts_reference is None:
+        return "set tts_reference to a WAV of 6 to 30 s of the voice to speak with"
+    return ""

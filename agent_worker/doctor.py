@@ -1,0 +1,71 @@
+"""What is on this machine, what would be chosen, and what to do for something better."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shutil
+
+from livekit.agents import __version__ as agents_version
+
+from .choice import choose
+from .engines import look_around
+from .livekit_server import find_server
+from .settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The findings as text, and whether the worker could run."""
+
+    text: str
+    healthy: bool
+
+
+async def examine(settings: Settings) -> Report:
+    """Looks at each stage. Downloads nothing, changes nothing."""
+    found = await look_around(settings)
+    choices = choose(settings, found)
+    lines = [f"Python {platform.python_version()}, livekit-agents {agents_version}", ""]
+    server = find_server(settings.cache_dir)
+    if server is not None:
+        lines.append(_row("ok", "transport", f"LiveKit server {server.path} ({server.source})"))
+    elif shutil.which("go"):
+        lines.append(_row("ok", "transport", "no LiveKit server yet; Go is here to build it"))
+    else:
+        lines.append(_row("--", "transport", "no LiveKit server and no Go"))
+        lines.append(
+            _more("the demo will try the release archive; a server elsewhere needs neither")
+        )
+    there = {
+        "hearing": f"Whisper models in the cache: {', '.join(found.whisper_models) or 'none'}",
+        "thinking": f"model server: {_server(found.llm_endpoint, found.llm_models)}",
+        "speaking": "Piper voices in the cache: "
+        + (", ".join(v.stem for v in found.piper_voices) or "none"),
+    }
+    for choice in choices:
+        lines.append(_row("--" if choice.problem else "ok", choice.stage, choice.name))
+        lines.append(_more(there[choice.stage]))
+        lines.append(_more(choice.problem or f"chosen because: {choice.reason}"))
+        if choice.better:
+            lines.append(_more(choice.better))
+    healthy = not choices.problems
+    lines += [
+        "",
+        "The worker can run." if healthy else "The worker can't run: see the lines with --.",
+    ]
+    return Report("\n".join(lines), healthy)
+
+
+def _server(endpoint: str | None, models: tuple[str, ...]) -> str:
+    if endpoint is None:
+        return "none on the usual local ports"
+    return f"{endpoint} with {', '.join(models[:3]) or 'no model'}"
+
+
+def _row(mark: str, stage: str, text: str) -> str:
+    return f"[{mark}] {stage:<10} {text}"
+
+
+def _more(text: str) -> str:
+    return f"{'':<16}{text}"

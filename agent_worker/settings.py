@@ -1,0 +1,353 @@
+"""What the user can set: one frozen model, read once from the environment and a TOML file.
+
+This is the only module that knows the environment. The order, first wins: keyword arguments (the
+command line), environment variables (``AGENT_WORKER_<FIELD>``; LiveKit's own ``LIVEKIT_URL``,
+``LIVEKIT_API_KEY``, ``LIVEKIT_API_SECRET`` under their usual names), the TOML file, the defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+ENV_PREFIX = "AGENT_WORKER_"
+CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
+DEFAULT_CONFIG_FILE = Path("agent-worker.toml")
+
+SttEngine = Literal["auto", "faster-whisper", "bundled"]
+TtsEngine = Literal["auto", "piper", "espeak", "xtts", "speech-api", "higgs"]
+LlmEngine = Literal["auto", "offline", "assistant", "router", "persona", "remote"]
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has a bad value. The message is advice, line by line."""
+
+
+def _cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")  # noqa: TID251 - this module is the environment's door
+    return (Path(base) if base else Path.home() / ".cache") / "livekit-agent-worker"
+
+
+class Settings(BaseSettings):
+    """Every setting of the worker.
+
+    Raises:
+        SettingsError: from `load_settings`, when a key is unknown or a value bad.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+
+    # -- the room ------------------------------------------------------------------------------
+    livekit_url: str = Field(
+        "ws://127.0.0.1:7880",
+        validation_alias=AliasChoices("livekit_url", "LIVEKIT_URL"),
+        description="The LiveKit server, ws:// or wss://.",
+    )
+    livekit_api_key: str = Field(
+        "",
+        validation_alias=AliasChoices("livekit_api_key", "LIVEKIT_API_KEY"),
+        description="API key of the LiveKit server.",
+    )
+    livekit_api_secret: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=AliasChoices("livekit_api_secret", "LIVEKIT_API_SECRET"),
+        description="API secret of the LiveKit server.",
+    )
+    agent_name: str = Field(
+        "local-agent", min_length=1, description="Name under which LiveKit dispatches this agent."
+    )
+    max_sessions: int = Field(
+        10, ge=1, le=1000, description="Calls at once; a full worker gets no further jobs."
+    )
+    health_host: str = Field("127.0.0.1", description="Address of the health endpoint.")
+    health_port: int = Field(
+        8081, ge=0, le=65535, description="Port of the health endpoint; 0 = any."
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port of the Prometheus endpoint, on health_host; unset = off.",
+    )
+    drain_timeout_s: float = Field(
+        60.0, ge=0, description="Seconds that calls get to end after SIGTERM."
+    )
+
+    # -- the conversation ----------------------------------------------------------------------
+    greeting: str = Field(
+        "Hello. How can I help you?", description="What the agent says first; empty = it waits."
+    )
+    instructions: str = Field(
+        "You are a helpful voice assistant. Answer briefly, in plain spoken sentences.",
+        description="System prompt for flows that use a model.",
+    )
+    language: str = Field(
+        "en",
+        pattern=r"^(auto|[a-z]{2,3}(-[A-Za-z0-9]+)*)$",
+        description="Language of the call, such as en or zh; auto = detected, then locked.",
+    )
+    session_timeout_s: float = Field(
+        300.0, gt=0, description="Seconds of silence on both sides after which the agent leaves."
+    )
+
+    # -- hearing -------------------------------------------------------------------------------
+    stt: SttEngine = Field(
+        "auto", description="auto: a faster-whisper model in the cache, else the bundled small one."
+    )
+    stt_model: str | None = Field(
+        None, description="faster-whisper model name (base, small, large-v3-turbo, …) or a folder."
+    )
+    stt_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where Whisper runs.")
+    stt_compute_type: str = Field(
+        "default", description="CTranslate2 compute type; default = int8 on CPU, float16 on CUDA."
+    )
+    stt_cpu_threads: int = Field(
+        0, ge=0, description="Threads for Whisper on a CPU; 0 = its default."
+    )
+    keyterms: tuple[str, ...] = Field((), description="Names and words that Whisper should expect.")
+
+    # -- thinking ------------------------------------------------------------------------------
+    llm: LlmEngine = Field(
+        "auto",
+        description="auto: the assistant on llm_url or a local server, if any, else offline.",
+    )
+    llm_url: str | None = Field(
+        None, description="OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."
+    )
+    llm_model: str | None = Field(
+        None, description="Model name at that endpoint; unset = its first."
+    )
+    llm_api_key: SecretStr = Field(SecretStr("none"), description="Key for that endpoint.")
+    llm_temperature: float = Field(0.4, ge=0, le=2, description="Sampling temperature.")
+    llm_max_tokens: int = Field(256, ge=1, le=8192, description="Tokens of one answer at most.")
+    llm_discovery: bool = Field(
+        True, description="Look for a model server on the usual local ports."
+    )
+    flow_url: str | None = Field(None, description="Flow server for llm=remote.")
+    flow_id: str = Field("assistant", description="Flow on that server.")
+    flow_token: SecretStr = Field(SecretStr(""), description="Bearer token of that server.")
+    persona_profiles: Path | None = Field(
+        None, description="TOML file of characters for llm=persona."
+    )
+
+    # -- speaking ------------------------------------------------------------------------------
+    tts: TtsEngine = Field("auto", description="auto: a Piper voice in the cache, else espeak-ng.")
+    tts_voice: str | None = Field(
+        None, description="Piper voice name or .onnx file, espeak voice, or speech server voice."
+    )
+    tts_speed: float = Field(1.0, ge=0.25, le=4.0, description="Speed; 1.0 = the voice's own.")
+    tts_url: str | None = Field(
+        None, description="OpenAI-compatible speech server for tts=speech-api."
+    )
+    tts_model: str | None = Field(
+        None, description="Model name at the speech server, or XTTS folder."
+    )
+    tts_api_key: SecretStr = Field(SecretStr(""), description="Key for the speech server.")
+    tts_sample_rate: int = Field(
+        24000, ge=8000, le=48000, description="Hertz of the speech server."
+    )
+    tts_reference: Path | None = Field(
+        None, description="Reference WAV (6 to 30 s) to clone, for XTTS."
+    )
+    xtts_accept_license: bool = Field(
+        False,
+        description="You have read and accept the Coqui Public Model License (non-commercial).",
+    )
+    min_sentence_length: int = Field(
+        20, ge=1, le=200, description="Characters under which a sentence joins the next one."
+    )
+    sentences_ahead: int = Field(
+        3, ge=1, le=10, description="Sentences synthesised ahead of the playout at most."
+    )
+
+    # -- turns ---------------------------------------------------------------------------------
+    vad_min_silence_s: float = Field(
+        0.2, ge=0.05, le=2.0, description="Seconds of silence that end an utterance."
+    )
+    min_endpointing_s: float = Field(
+        0.15, ge=0, le=5.0, description="Seconds from the end of speech to the answer when the turn looks complete."
+    )
+    max_endpointing_s: float = Field(
+        1.2, ge=0, le=10.0, description="Seconds from the end of speech to the answer when it does not."
+    )
+    interruption_min_s: float = Field(
+        0.2, ge=0, le=5.0, description="Seconds of voice that interrupt the agent."
+    )
+    aec_warmup_s: float = Field(
+        0.0, ge=0, le=10.0, description="Seconds at a call's start in which nothing interrupts."
+    )
+
+    # -- files ---------------------------------------------------------------------------------
+    cache_dir: Path = Field(
+        default_factory=_cache_dir, description="Where the LiveKit server and voices are kept."
+    )
+
+    @field_validator(
+        "metrics_port",
+        "stt_model",
+        "llm_url",
+        "llm_model",
+        "flow_url",
+        "persona_profiles",
+        "tts_voice",
+        "tts_url",
+        "tts_model",
+        "tts_reference",
+        mode="before",
+    )
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        # compose files hand over unset variables as empty strings
+        return None if value == "" else value
+
+    @field_validator("livekit_url")
+    @classmethod
+    def _websocket_url(cls, value: str) -> str:
+        if not value.startswith(("ws://", "wss://", "http://", "https://")):
+            raise ValueError("must start with ws:// or wss://")
+        return value
+
+    @field_validator("llm_url", "flow_url", "tts_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _TomlSource(settings_cls)
+
+    def voices_dir(self) -> Path:
+        """Folder of downloaded Piper voices."""
+        return self.cache_dir / "voices"
+
+
+class _TomlSource(InitSettingsSource):
+    """The TOML file, if there is one. Its keys are the field names; tables are not used."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls, _read_toml(_config_file()))
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get(CONFIG_FILE_VARIABLE)  # noqa: TID251
+    if named:
+        return Path(named)
+    return DEFAULT_CONFIG_FILE if DEFAULT_CONFIG_FILE.is_file() else None
+
+
+def _read_toml(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such file (named by {CONFIG_FILE_VARIABLE})") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise SettingsError(f"{path}: can't be read: {e}") from e
+    except tomllib.TOMLDecodeError as e:
+        raise SettingsError(f"{path}: not valid TOML: {e}") from e
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Reads the settings once.
+
+    Args:
+        overrides: values from the command line; they win over everything else.
+
+    Raises:
+        SettingsError: one clear line for each key that is unknown or whose value is bad.
+    """
+    lines = [
+        _unknown(name, name.removeprefix(ENV_PREFIX).lower())
+        for name in sorted(os.environ)  # noqa: TID251
+        if name.startswith(ENV_PREFIX)
+        and name != CONFIG_FILE_VARIABLE
+        and name.removeprefix(ENV_PREFIX).lower() not in Settings.model_fields
+    ]
+    if lines:
+        raise SettingsError("\n".join(lines))
+    try:
+        return Settings(**overrides)
+    except ValidationError as e:
+        raise SettingsError("\n".join(_line(error) for error in e.errors())) from None
+
+
+def _line(error: Any) -> str:
+    key = str(error["loc"][0]) if error["loc"] else "settings"
+    if error["type"] == "extra_forbidden":
+        return _unknown(key, key)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    field = Settings.model_fields.get(key.lower())
+    # A secret's value must not come back in an error.
+    secret = field is not None and field.annotation is SecretStr
+    shown = "" if secret else f" (got {error['input']!r})"
+    return f"{key}: {message}{shown}"
+
+
+def _unknown(shown: str, key: str) -> str:
+    close = difflib.get_close_matches(key, Settings.model_fields, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "; `agent-worker settings` lists them all"
+    return f"{shown}: unknown setting{hint}"
+
+
+def describe_settings() -> list[tuple[str, str, str]]:
+    """Rows (name, default, description) of every setting, for the command line and the docs."""
+    return [(name, _default(field), field.description or "") for name, field in _fields()]
+
+
+def _fields() -> list[tuple[str, FieldInfo]]:
+    return list(Settings.model_fields.items())
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, SecretStr):
+        return ""
+    return "" if value is None else str(value)
+
+
+def export_environment(settings: Settings, *, inherit: bool = False) -> dict[str, str]:
+    """The settings as environment variables, for a worker that runs in a process of its own.
+
+    Args:
+        inherit: lay them over this process's environment.
+    """
+    out = dict(os.environ) if inherit else {}  # noqa: TID251
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if value is None or value == ():
+            continue
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if isinstance(value, bool):
+            value = str(value).lower()
+        if isinstance(value, tuple):
+            value = json.dumps(value)
+        text = str(value)
+        if name.startswith("livekit_"):
+            out[name.upper()] = text
+        else:
+            out[ENV_PREFIX + name.upper()] = text
+    return out

@@ -1,0 +1,238 @@
+"""The pipeline without a server: a WAV is the microphone, a WAV is the loudspeaker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+from livekit.agents import ConversationItemAddedEvent, UserInputTranscribedEvent, llm
+from livekit.agents.voice import io
+
+from livekit import rtc
+
+from .engines import build_engines, choose_engines
+from .session import build_call
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE = 24_000
+"""Hertz inside: of the microphone, the loudspeaker and the written WAV."""
+
+_FRAME_S = 0.02
+_FRAME = int(SAMPLE_RATE * _FRAME_S)
+_QUIET_S = 2.0
+_LONGEST_S = 3600
+_ANSWER_TIMEOUT_S = 60.0
+
+Pcm = npt.NDArray[np.int16]
+
+
+class TalkError(Exception):
+    """The WAV can't be used, or no engine is there. The message says what to do."""
+
+
+def read_audio(path: Path) -> Pcm:
+    """Reads a sound file: any rate, any number of channels, any format that PyAV knows.
+
+    Returns:
+        Mono int16 at `SAMPLE_RATE`.
+
+    Raises:
+        TalkError: no such file, no sound in it, or longer than an hour.
+    """
+    parts: list[Pcm] = []
+    seconds = 0.0
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise TalkError(f"{path} holds no audio")
+            for frame in container.decode(audio=0):
+                for resampled in resampler.resample(frame):
+                    part = resampled.to_ndarray().reshape(-1).astype(np.int16)
+                    parts.append(part)
+                    seconds += len(part) / SAMPLE_RATE
+                if seconds > _LONGEST_S:
+                    raise TalkError(f"{path} is longer than an hour")
+            for resampled in resampler.resample(None):
+                parts.append(resampled.to_ndarray().reshape(-1).astype(np.int16))
+    except FileNotFoundError:
+        raise TalkError(f"{path}: no such file") from None
+    except (av.error.FFmpegError, ValueError, OSError) as e:
+        raise TalkError(f"{path} is no sound file that can be read ({e})") from e
+    samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)
+    if not len(samples):
+        raise TalkError(f"{path} holds no sound")
+    return samples
+
+
+class Microphone(io.AudioInput):
+    """Samples as a microphone: in real time, then silence for as long as someone listens."""
+
+    def __init__(self, samples: Pcm) -> None:
+        super().__init__(label="wav")
+        self._samples = samples
+        self._position = 0
+        self._started_at: float | None = None
+        self.finished = asyncio.Event()
+
+    async def __anext__(self) -> rtc.AudioFrame:
+        if self._started_at is None:
+            self._started_at = time.monotonic()
+        due = self._started_at + self._position / SAMPLE_RATE
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        frame = self._samples[self._position : self._position + _FRAME]
+        self._position += _FRAME
+        if self._position >= len(self._samples):
+            self.finished.set()
+        frame = np.pad(frame, (0, _FRAME - len(frame)))
+        return rtc.AudioFrame(frame.tobytes(), SAMPLE_RATE, 1, _FRAME)
+
+
+class Loudspeaker(io.AudioOutput):
+    """Plays into memory, at the speed of sound: what is cut off is not in the recording."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            label="wav",
+            capabilities=io.AudioOutputCapabilities(pause=False),
+            sample_rate=SAMPLE_RATE,
+        )
+        self._opened_at = time.monotonic()
+        self._played: list[tuple[float, Pcm]] = []
+        self._segment: list[Pcm] = []
+        self._segment_started_at = 0.0
+        self._ending: asyncio.Task[None] | None = None
+
+    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
+        """Takes audio faster than it plays."""
+        await super().capture_frame(frame)
+        if not self._segment:
+            self._segment_started_at = time.monotonic()
+            self.on_playback_started(created_at=time.time())
+        self._segment.append(np.frombuffer(frame.data, np.int16).copy())
+
+    def flush(self) -> None:
+        """The segment is complete; it ends when it has been played."""
+        super().flush()
+        if self._segment and self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end_when_played())
+
+    def clear_buffer(self) -> None:
+        """Stops at once: what has not been played is dropped."""
+        if self._segment:
+            self._end(time.monotonic() - self._segment_started_at, interrupted=True)
+
+    async def _end_when_played(self) -> None:
+        length_s = sum(map(len, self._segment)) / SAMPLE_RATE
+        await asyncio.sleep(self._segment_started_at + length_s - time.monotonic())
+        self._ending = None
+        self._end(length_s, interrupted=False)
+
+    def _end(self, played_s: float, *, interrupted: bool) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+        segment = np.concatenate(self._segment)[: int(played_s * SAMPLE_RATE)]
+        self._segment = []
+        self._played.append((self._segment_started_at - self._opened_at, segment))
+        self.on_playback_finished(
+            playback_position=len(segment) / SAMPLE_RATE, interrupted=interrupted
+        )
+
+    @property
+    def silent(self) -> bool:
+        """Nothing is being played."""
+        return not self._segment
+
+    def recording(self) -> Pcm:
+        """All that was played, each segment at its time since the loudspeaker was opened."""
+        length = max((int(at * SAMPLE_RATE) + len(s) for at, s in self._played), default=0)
+        out = np.zeros(length, np.int16)
+        for at, segment in self._played:
+            begin = int(at * SAMPLE_RATE)
+            out[begin : begin + len(segment)] = segment
+        return out
+
+
+async def talk(
+    settings: Settings, source: Path, target: Path, *, say: Callable[[str], None]
+) -> None:
+    """Speaks a WAV to the agent and writes what it answers.
+
+    Args:
+        source: the caller's side.
+        target: gets the agent's side, on the same time line.
+        say: prints a line for people.
+
+    Raises:
+        TalkError: as above.
+    """
+    samples = read_audio(source)
+    choices = await choose_engines(settings)
+    if choices.problems:
+        raise TalkError("\n".join(choices.problems))
+    engines = build_engines(settings, choices)
+    call = build_call(settings, engines)
+    microphone, loudspeaker = Microphone(samples), Loudspeaker()
+    call.session.input.audio = microphone
+    call.session.output.audio = loudspeaker
+    quiet = _Quiet()
+
+    def on_heard(event: UserInputTranscribedEvent) -> None:
+        quiet.disturb()
+        if event.is_final and event.transcript:
+            say(f" heard: {event.transcript}")
+
+    def on_item(event: ConversationItemAddedEvent) -> None:
+        quiet.disturb()
+        if isinstance(event.item, llm.ChatMessage) and event.item.role == "assistant":
+            cut = " ✂" if event.item.interrupted else ""
+            say(f" agent: {event.item.text_content}{cut}")
+
+    call.session.on("user_input_transcribed", on_heard)
+    call.session.on("conversation_item_added", on_item)
+    try:
+        await call.session.start(call.agent, record=False)
+        await microphone.finished.wait()
+        deadline = time.monotonic() + _ANSWER_TIMEOUT_S
+        while quiet.for_s < _QUIET_S and time.monotonic() < deadline:
+            if call.session.agent_state != "listening" or not loudspeaker.silent:
+                quiet.disturb()
+            await asyncio.sleep(0.05)
+    finally:
+        await call.aclose()
+    _write_wav(target, loudspeaker.recording())
+    say(f"written: {target}")
+
+
+class _Quiet:
+    """When something last happened."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+
+    def disturb(self) -> None:
+        self._at = time.monotonic()
+
+    @property
+    def for_s(self) -> float:
+        return time.monotonic() - self._at
+
+
+def _write_wav(path: Path, samples: Pcm) -> None:
+    with contextlib.closing(wave.open(str(path), "wb")) as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(samples.tobytes())

@@ -1,0 +1,121 @@
+"""From phrases to audio: synthesised in order, ahead of the playout but not far."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from livekit.agents import APIConnectOptions, tts
+from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT, TimedString
+
+from livekit import rtc
+
+_POLL_S = 0.05
+
+
+class Lookahead:
+    """Decides when the next phrase may be synthesised. No I/O, no clock.
+
+    A phrase is ahead as long as its first sample has not been played.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._starts_s: list[float] = []
+        self._end_s = 0.0
+
+    @property
+    def synthesised_s(self) -> float:
+        """Seconds of audio so far."""
+        return self._end_s
+
+    def begin_phrase(self) -> None:
+        """A phrase's synthesis begins."""
+        self._starts_s.append(self._end_s)
+
+    def add_audio(self, duration_s: float) -> None:
+        """Audio of the current phrase came out."""
+        self._end_s += duration_s
+
+    def wait_s(self, played_s: float) -> float:
+        """Seconds of playout to wait for before the next phrase; 0 = now.
+
+        Args:
+            played_s: seconds of this reply that have been played.
+        """
+        ahead = [start for start in self._starts_s if start >= played_s]
+        # the phrase at exactly the playhead is the one that starts to play now
+        if len(ahead) < self._limit or not self._starts_s:
+            return 0.0
+        return max(ahead[-self._limit] - played_s, _POLL_S)
+
+
+async def synthesize_phrases(
+    phrases: AsyncIterator[str],
+    engine: tts.TTS[Any],
+    *,
+    conn_options: APIConnectOptions,
+    ahead: int,
+    played_s: Callable[[], float],
+) -> AsyncGenerator[rtc.AudioFrame, None]:
+    """Speaks each phrase in a stream of its own, so that its borders in the audio are known.
+
+    Args:
+        phrases: speakable text; a phrase without a letter or digit is passed over, since engines
+            have nothing to say for it.
+        engine: any TTS; one that does not stream is asked for the whole phrase.
+        ahead: phrases synthesised ahead of the playout at most.
+        played_s: seconds of this reply played so far.
+
+    Yields:
+        Audio frames; the word times that an engine attaches count from the reply's start.
+
+    Raises:
+        APIError: the engine failed for good.
+    """
+    lookahead = Lookahead(ahead)
+    async for phrase in phrases:
+        if not any(character.isalnum() for character in phrase):
+            continue
+        while (wait_s := lookahead.wait_s(played_s())) > 0:
+            await asyncio.sleep(min(wait_s, _POLL_S))
+        lookahead.begin_phrase()
+        offset_s = lookahead.synthesised_s
+        async with aclosing(_speak(phrase, engine, conn_options)) as frames:
+            async for frame in frames:
+                lookahead.add_audio(frame.duration)
+                _shift_words(frame, offset_s)
+                yield frame
+
+
+async def _speak(
+    phrase: str, engine: tts.TTS[Any], conn_options: APIConnectOptions
+) -> AsyncGenerator[rtc.AudioFrame, None]:
+    if engine.capabilities.streaming:
+        async with engine.stream(conn_options=conn_options) as stream:
+            stream.push_text(phrase)
+            stream.end_input()
+            async for event in stream:
+                yield event.frame
+    else:
+        async with engine.synthesize(phrase, conn_options=conn_options) as chunks:
+            async for event in chunks:
+                yield event.frame
+
+
+def _shift_words(frame: rtc.AudioFrame, offset_s: float) -> None:
+    words = frame.userdata.get(USERDATA_TIMED_TRANSCRIPT)
+    if not words or offset_s == 0:
+        return
+    frame.userdata[USERDATA_TIMED_TRANSCRIPT] = [
+        TimedString(
+            str(word),
+            start_time=word.start_time + offset_s if isinstance(word.start_time, float) else 0.0,
+            end_time=word.end_time + offset_s if isinstance(word.end_time, float) else 0.0,
+        )
+        if isinstance(word, TimedString)
+        else word
+        for word in words
+    ]

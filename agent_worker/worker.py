@@ -1,0 +1,122 @@
+"""The worker: registers with a LiveKit server, takes a job for each room, drains on SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from functools import partial
+
+import aiohttp
+from livekit.agents import AgentServer, JobContext, JobExecutorType, JobProcess, cli
+
+from livekit import api
+
+from .choice import Choices
+from .engines import build_engines
+from .session import build_call, publish_to, room_options
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_FULL = 0.7
+"""Load at which LiveKit sends no more jobs. It also scores workers by `0.7 - load`, so raising the
+threshold would not help: the load is scaled to it."""
+
+
+def build_server(settings: Settings, choices: Choices) -> AgentServer:
+    """The worker for these settings, not yet running.
+
+    Calls run in threads of this process, not in processes of their own: one model then serves all
+    rooms, memory does not grow with them, and a call starts in milliseconds.
+    """
+    server = AgentServer(
+        job_executor_type=JobExecutorType.THREAD,
+        # threads are cheap, and a burst of calls is turned away once they are used up
+        num_idle_processes=min(settings.max_sessions, 10),
+        initialize_process_timeout=120,
+        load_fnc=partial(_load, limit=settings.max_sessions),
+        load_threshold=_FULL,
+        drain_timeout=int(settings.drain_timeout_s),
+        ws_url=settings.livekit_url,
+        api_key=settings.livekit_api_key or None,
+        api_secret=settings.livekit_api_secret.get_secret_value() or None,
+        host=settings.health_host,
+        port=settings.health_port,
+        prometheus_port=settings.metrics_port,
+        setup_fnc=partial(_prewarm, settings, choices),
+    )
+    server.rtc_session(partial(_serve_call, settings, choices), agent_name=settings.agent_name)
+    return server
+
+
+def _load(server: AgentServer, *, limit: int) -> float:
+    return _FULL * min(len(server.active_jobs) / limit, 1.0)
+
+
+def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
+    """Loads the shared models before the first call asks for them."""
+    engines = build_engines(settings, choices)
+    engines.stt.prewarm()
+    engines.tts.prewarm()
+    engines.llm.prewarm()
+
+
+async def _serve_call(settings: Settings, choices: Choices, ctx: JobContext) -> None:
+    engines = build_engines(settings, choices)
+    ctx.add_shutdown_callback(engines.aclose)
+    call = build_call(settings, engines, publish=publish_to(ctx.room))
+    await call.session.start(
+        call.agent, room=ctx.room, room_options=room_options(call.agent), record=False
+    )
+    await ctx.connect()
+
+
+class WorkerError(Exception):
+    """The worker can't start. The message says why and what to do."""
+
+
+async def check_server(settings: Settings) -> None:
+    """Asks the LiveKit server once whether it takes our key.
+
+    A server that does not answer is no error: the worker keeps trying, and finds it when it is up.
+
+    Raises:
+        WorkerError: there is no key, or the server refuses it.
+    """
+    key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
+    if not key or not secret:
+        missing = "LIVEKIT_API_KEY" if not key else "LIVEKIT_API_SECRET"
+        raise WorkerError(f"{missing} is not set; it stands in the LiveKit server's configuration")
+    timeout = aiohttp.ClientTimeout(total=5)
+    async with api.LiveKitAPI(settings.livekit_url, key, secret, timeout=timeout) as server:
+        try:
+            await server.room.list_rooms(api.ListRoomsRequest(names=["-"]))
+        except api.TwirpError as e:
+            if e.code in ("unauthenticated", "permission_denied"):
+                raise WorkerError(
+                    f"the LiveKit server at {settings.livekit_url} refuses the API key or secret; "
+                    "they must be a pair from `keys` in its configuration"
+                ) from e
+            logger.warning("unexpected answer from the server", extra={"code": e.code})
+        except (aiohttp.ClientError, TimeoutError):
+            logger.warning(
+                "no LiveKit server yet; the worker keeps trying",
+                extra={"url": settings.livekit_url},
+            )
+
+
+def run(server: AgentServer, command: str, arguments: list[str]) -> int:
+    """Runs one of LiveKit's own worker commands, as its users know them."""
+    previous = sys.argv
+    sys.argv = ["agent-worker", command, *arguments]
+    try:
+        with warnings.catch_warnings():
+            # it recommends LiveKit's separate program, which a self-hosted worker does not need
+            warnings.simplefilter("ignore", DeprecationWarning)
+            cli.run_app(server)
+    except SystemExit as e:
+        return e.code if isinstance(e.code, int) else 1
+    finally:
+        sys.argv = previous
+    return 0

@@ -1,0 +1,39 @@
+"""What tests of several modules share: the real LiveKit server and a real worker on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent_worker.livekit_server import RunningServer
+
+from . import real
+
+# nothing of the developer's own settings may reach a test
+for name in list(os.environ):
+    if name.startswith(("AGENT_WORKER_", "FLOWS_", "LIVEKIT_")):
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def process_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the logs of this run's servers and workers."""
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="session")
+def livekit_server(process_logs: Path) -> Iterator[RunningServer]:
+    """The real LiveKit server, started once for the whole run."""
+    with real.livekit_server(process_logs) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def worker_pid(livekit_server: RunningServer, process_logs: Path) -> Iterator[int]:
+    """A real worker on that server, for the tests that don't harm it."""
+    settings = real.worker_settings(livekit_server)
+    with real.worker(settings, process_logs / "worker.log") as pid:
+        yield pid

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_worker.choice import Found, choose
+from agent_worker.settings import load_settings
+
+NOTHING = Found()
+BARE = Found(piper_installed=True, espeak_installed=True)
+
+
+def test_a_bare_machine_gets_engines_that_work_and_is_told_how_to_get_better_ones() -> None:
+    choices = choose(load_settings(), BARE)
+    assert [c.engine for c in choices] == ["faster-whisper", "offline", "espeak"]
+    assert choices.stt.detail == "bundled"
+    assert not choices.problems
+    assert all(c.reason and c.better for c in choices)
+
+
+def test_the_best_that_is_there_is_taken() -> None:
+    found = Found(
+        whisper_models=("large-v3-turbo", "base"),
+        piper_installed=True,
+        piper_voices=(Path("voices/en_US-lessac-high.onnx"),),
+        espeak_installed=True,
+        llm_endpoint="http://127.0.0.1:8000/v1",
+        llm_models=("Qwen/Qwen3-8B",),
+        llm_kind="vllm",
+    )
+    choices = choose(load_settings(), found)
+    assert choices.stt.detail == "large-v3-turbo"
+    assert choices.llm.name == "assistant (Qwen/Qwen3-8B at http://127.0.0.1:8000/v1)"
+    assert choices.tts.name == "piper (en_US-lessac-high)"
+
+
+def test_settings_win_over_what_was_found() -> None:
+    found = Found(whisper_models=("base",), llm_endpoint="http://x/v1", llm_models=("m",))
+    choices = choose(load_settings(stt="bundled", llm="offline"), found)
+    assert choices.stt.detail == "bundled"
+    assert choices.llm.engine == "offline"
+
+
+@pytest.mark.parametrize(
+    ("settings", "found", "problem"),
+    [
+        ({"tts": "piper"}, NOTHING, r"piper-tts is not installed.*\[piper\]"),
+        ({"tts": "piper"}, BARE, "no Piper voice in the cache.*download-files"),
+        ({}, NOTHING, r"espeakng-loader is not installed.*\[espeak\]"),
+        ({"tts": "xtts"}, BARE, r"coqui-tts is not installed.*\[xtts\]"),
+        ({"tts": "xtts"}, Found(xtts_installed=True), "licence.*xtts_accept_license"),
+        ({"tts": "speech-api"}, BARE, "needs tts_url"),
+        ({"llm": "assistant"}, BARE, "needs a model server"),
+        ({"llm": "remote"}, BARE, "needs flow_url"),
+        ({"llm_url": "http://x/v1"}, BARE, "lists no model"),
+        ({"stt": "faster-whisper"}, BARE, "no faster-whisper model in the cache"),
+    ],
+)
+def test_what_is_missing_is_said_with_what_to_do(
+    settings: dict[str, Any], found: Found, problem: str
+) -> None:
+    import re
+
+    problems = "\n".join(choose(load_settings(**settings), found).problems)
+    assert re.search(problem, problems), problems

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PLUGINS = sorted(
+    path.name
+    for path in (ROOT / "plugins/livekit/plugins").iterdir()
+    if (path / "__init__.py").is_file()
+)
+ENGINE_MODULES = {"faster_whisper", "ctranslate2", "onnxruntime", "piper", "torch", "TTS", "onnx"}
+MAY_IMPORT_PLUGINS = {"engines.py", "worker.py", "session.py", "download.py"}
+
+
+def _imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_all_plugins_are_here() -> None:
+    assert set(PLUGINS) == {
+        "espeak",
+        "faster_whisper",
+        "langgraph",
+        "piper",
+        "speech_api",
+        "xtts",
+    }
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_plugin_loads_from_this_repository(plugin: str) -> None:
+    # a package of the same name in site-packages would win silently
+    module = importlib.import_module(f"livekit.plugins.{plugin}")
+    assert Path(str(module.__file__)).is_relative_to(ROOT / "plugins")
+
+
+@pytest.mark.parametrize("package", ["agent_worker", "flows"])
+def test_a_package_loads_from_this_repository(package: str) -> None:
+    assert Path(str(importlib.import_module(package).__file__)).is_relative_to(ROOT)
+
+
+def test_the_namespace_packages_have_no_init() -> None:
+    assert not (ROOT / "plugins/livekit/__init__.py").exists()
+    assert not (ROOT / "plugins/livekit/plugins/__init__.py").exists()
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_plugin_imports_no_sibling_and_not_the_worker(plugin: str) -> None:
+    # import-linter is blind in the shared `livekit` namespace
+    siblings = tuple(f"livekit.plugins.{other}" for other in PLUGINS if other != plugin)
+    forbidden = (*siblings, "agent_worker", "flows")
+    for path in (ROOT / "plugins/livekit/plugins" / plugin).rglob("*.py"):
+        wrong = {name for name in _imports(path) if name.startswith(forbidden)}
+        assert not wrong, path
+
+
+def test_only_a_few_rooms_of_the_worker_import_plugins() -> None:
+    for path in (ROOT / "agent_worker").glob("*.py"):
+        if path.name not in MAY_IMPORT_PLUGINS:
+            wrong = {n for n in _imports(path) if n.startswith("livekit.plugins")}
+            assert not wrong, path
+
+
+def test_flows_know_nothing_of_livekit() -> None:
+    for path in (ROOT / "flows").rglob("*.py"):
+        assert not {n for n in _imports(path) if n.split(".")[0] == "livekit"}, path
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_importing_a_plugin_loads_no_engine(plugin: str) -> None:
+    # LiveKit imports plugins in a forkserver: a library with threads would hang its children
+    code = (
+        f"import sys, livekit.plugins.{plugin}; "
+        f"print(sorted(sys.modules.keys() & {ENGINE_MODULES!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
