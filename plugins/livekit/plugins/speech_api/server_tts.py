@@ -1,0 +1,180 @@
+"""What every voice behind an HTTP server has in common: a client, a check, streams, an end."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Never, Self
+from urllib.parse import urlsplit
+
+import httpx
+from livekit.agents import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    NOT_GIVEN,
+    APIConnectionError,
+    APIConnectOptions,
+    NotGivenOr,
+    tokenize,
+    tts,
+)
+from livekit.agents.utils import aio, is_given
+
+from .log import logger
+from .pieces import Voice
+from .streams import ChunkedStream, SynthesizeStream
+
+CHECK_TIMEOUT_S = 5.0
+
+
+class ServerTTS(tts.TTS[Never]):
+    """The part of a speech server's TTS that does not depend on how it is asked to speak."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        sample_rate: int,
+        tokenizer: NotGivenOr[tokenize.SentenceTokenizer | tokenize.WordTokenizer] = NOT_GIVEN,
+        http_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        super().__init__(
+            capabilities=tts.TTSCapabilities(streaming=True),
+            sample_rate=sample_rate,
+            num_channels=1,
+        )
+        self._base_url = api_root(base_url)
+        self._tokenizer = (
+            tokenizer
+            if is_given(tokenizer)
+            # LiveKit's default waits for 20 characters; a short first sentence is heard sooner.
+            else tokenize.blingfire.SentenceTokenizer(min_sentence_len=10, stream_context_len=5)
+        )
+        self._client = http_client
+        self._owns_client = http_client is None
+        self._closed = False
+        self._check: asyncio.Task[None] | None = None
+        self._streams: weakref.WeakSet[ChunkedStream | SynthesizeStream] = weakref.WeakSet()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @property
+    def provider(self) -> str:
+        """The server's host and port, which is what tells one from another in the metrics."""
+        return urlsplit(self._base_url).netloc.rpartition("@")[2]
+
+    @abstractmethod
+    def _voice(self) -> Voice:
+        """Takes the snapshot of the options that a new stream speaks with."""
+
+    @abstractmethod
+    def _headers(self) -> Mapping[str, str]:
+        """What every request carries."""
+
+    def synthesize(
+        self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
+    ) -> ChunkedStream:
+        """Speaks a whole text. One request, unless it is longer than a server takes."""
+        stream = ChunkedStream(
+            tts=self, input_text=text, conn_options=conn_options, voice=self._voice()
+        )
+        self._streams.add(stream)
+        return stream
+
+    def stream(
+        self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
+    ) -> SynthesizeStream:
+        """Speaks text as it comes: a request for each piece that the tokenizer cuts off."""
+        stream = SynthesizeStream(
+            tts=self, conn_options=conn_options, voice=self._voice(), tokenizer=self._tokenizer
+        )
+        self._streams.add(stream)
+        return stream
+
+    def http_client(self) -> httpx.AsyncClient:
+        """The client of this object, made when first needed, because it belongs to a loop.
+
+        Raises:
+            APIConnectionError: The TTS was closed.
+        """
+        if self._closed:
+            raise APIConnectionError("the TTS is closed", retryable=False)
+        if self._client is None:
+            # Proxies and certificates from the environment are not for a server on one's own
+            # machine; whoever needs them passes a client.
+            self._client = httpx.AsyncClient(trust_env=False, follow_redirects=True)
+        return self._client
+
+    def prewarm(self) -> None:
+        """Connects ahead of the first speech, and warns if the server or the model is not there."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            # Called before a job's loop runs: there is nothing that a connection could live in.
+            return
+        if not self._closed and (self._check is None or self._check.done()):
+            self._check = loop.create_task(self._check_server(), name="speech_api.prewarm")
+
+    async def _check_server(self) -> None:
+        url = f"{self._base_url}/models"
+        try:
+            response = await self.http_client().get(
+                url, headers=dict(self._headers()), timeout=CHECK_TIMEOUT_S
+            )
+            served = _model_names(response.json()) if response.is_success else []
+        except httpx.HTTPError as error:
+            logger.warning("speech server not reached at %s: %s", url, error or type(error))
+            return
+        except ValueError:
+            return
+        if served and self.model not in served:
+            logger.warning(
+                "speech server does not list model %r; it has %s", self.model, ", ".join(served)
+            )
+
+    async def aclose(self) -> None:
+        """Stops what is being spoken and closes the connections. Safe to call twice."""
+        self._closed = True
+        for stream in list(self._streams):
+            await stream.aclose()
+        self._streams.clear()
+        if self._check is not None:
+            await aio.cancel_and_wait(self._check)
+        if self._owns_client and self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+
+def api_root(base_url: str) -> str:
+    """Where the API begins: `http://host:port` becomes `http://host:port/v1`.
+
+    Raises:
+        ValueError: It is no http address.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError(f"base_url {base_url!r} is no http address, like http://127.0.0.1:8000/v1")
+    url = base_url.rstrip("/")
+    return url if parts.path.strip("/") else f"{url}/v1"
+
+
+def checked(name: str, value: float, low: float, high: float) -> float:
+    """The value, if it lies within its bounds.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {low:g} to {high:g}, not {value:g}")
+    return value
+
+
+def _model_names(listing: Any) -> list[str]:
+    models = listing.get("data") if isinstance(listing, dict) else None
+    return [
+        str(model["id"])
+        for model in (models if isinstance(models, list) else [])
+        if isinstance(model, dict) and "id" in model
+    ]

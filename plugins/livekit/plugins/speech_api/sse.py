@@ -1,0 +1,134 @@
+"""Audio that comes as server-sent events, in the forms that speech servers use.
+
+Source: the event stream format of the HTML standard, section 9.2.6; the speech events of OpenAI's
+API; the audio deltas of its chat completions.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MAX_EVENT_BYTES = 16 << 20
+"""One event may carry a whole sentence of audio, but not more."""
+
+
+class SseError(ValueError):
+    """An event that cannot be read."""
+
+
+@dataclass(frozen=True)
+class SpeechEvent:
+    """What one event says."""
+
+    audio: bytes = b""
+    error: object | None = None
+    """The server's error object."""
+    usage: tuple[int, int] | None = None
+    """Tokens in, tokens out."""
+    done: bool = False
+
+
+class SseReader:
+    """Puts lines together to events. Bytes may be cut anywhere, also within a character."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._data: list[str] = []
+        self._event = ""
+
+    def feed(self, data: bytes) -> list[SpeechEvent]:
+        """Takes the next bytes.
+
+        Raises:
+            SseError: An event is no JSON, is too long, or holds broken base64.
+        """
+        self._buffer += data
+        events: list[SpeechEvent] = []
+        while True:
+            end = self._buffer.find(b"\n")
+            if end < 0:
+                break
+            line = bytes(self._buffer[:end]).rstrip(b"\r").decode("utf-8", "replace")
+            del self._buffer[: end + 1]
+            if event := self._take(line):
+                events.append(event)
+        if len(self._buffer) > MAX_EVENT_BYTES:
+            raise SseError("an event of the speech server is too long")
+        return events
+
+    def finish(self) -> list[SpeechEvent]:
+        """The last event, when the server did not end it with an empty line."""
+        events = self.feed(b"\n") if self._buffer else []
+        return [*events, *([last] if (last := self._take("")) else [])]
+
+    def _take(self, line: str) -> SpeechEvent | None:
+        if line:
+            name, _, value = line.partition(":")
+            if name == "data":
+                self._data.append(value.removeprefix(" "))
+            elif name == "event":
+                self._event = value.strip()
+            return None
+        data, event = "\n".join(self._data), self._event
+        self._data, self._event = [], ""
+        return _read_event(event, data) if data else None
+
+
+def _read_event(event: str, data: str) -> SpeechEvent:
+    if data.strip() == "[DONE]":
+        return SpeechEvent(done=True)
+    try:
+        body = json.loads(data)
+    except ValueError as error:
+        raise SseError("an event of the speech server is not JSON") from error
+    if not isinstance(body, Mapping):
+        raise SseError("an event of the speech server is not a JSON object")
+    if body.get("error") or event == "error" or body.get("type") == "error":
+        return SpeechEvent(error=body.get("error") or dict(body))
+    kind = str(body.get("type", ""))
+    return SpeechEvent(
+        audio=_decode(_find_audio(body)), usage=_find_usage(body), done=kind.endswith(".done")
+    )
+
+
+def _find_audio(body: Mapping[str, Any]) -> str:
+    """The base64 text: `audio`, `delta`, `data`, or in a chat completion's first choice."""
+    choices = body.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
+        body = choices[0].get("delta") or choices[0].get("message") or {}
+        found: object = body.get("audio")
+    else:
+        found = next((body[key] for key in ("audio", "delta", "data") if body.get(key)), None)
+    if isinstance(found, Mapping):
+        found = found.get("data") or found.get("audio")
+    return found if isinstance(found, str) else ""
+
+
+def find_message_audio(body: Mapping[str, Any]) -> bytes:
+    """The audio in a JSON body that is no event: an answer that was not streamed.
+
+    Raises:
+        SseError: It holds broken base64.
+    """
+    return _decode(_find_audio(body))
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.partition("base64,")[2] or text, validate=True)
+    except binascii.Error as error:
+        raise SseError("the audio of the speech server is not base64") from error
+
+
+def _find_usage(body: Mapping[str, Any]) -> tuple[int, int] | None:
+    usage = body.get("usage")
+    if not isinstance(usage, Mapping):
+        return None
+    tokens_in = usage.get("input_tokens") or usage.get("prompt_tokens") or 0
+    tokens_out = usage.get("output_tokens") or usage.get("completion_tokens") or 0
+    return int(tokens_in), int(tokens_out)
