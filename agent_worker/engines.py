@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,22 @@ async def _find_llm(settings: Settings) -> tuple[str | None, tuple[str, ...], st
     if found is None:
         return settings.llm_url, (), ""
     return found.base_url, found.models, found.kind
+
+
+_PLUGIN_OF = {
+    "faster-whisper": "faster_whisper",
+    "piper": "piper",
+    "espeak": "espeak",
+    "xtts": "xtts",
+    "speech-api": "speech_api",
+    "higgs": "speech_api",
+}
+
+
+def import_plugins(choices: Choices) -> None:
+    """Imports the plugins of the chosen engines; LiveKit wants that on the main thread."""
+    for choice in (choices.stt, choices.llm, choices.tts):
+        import_module(f"livekit.plugins.{_PLUGIN_OF.get(choice.engine, 'langgraph')}")
 
 
 def build_engines(settings: Settings, choices: Choices) -> Engines:

@@ -13,7 +13,7 @@ from livekit.agents import AgentServer, JobContext, JobExecutorType, JobProcess,
 from livekit import api
 
 from .choice import Choices
-from .engines import build_engines
+from .engines import build_engines, import_plugins
 from .session import build_call, publish_to, room_options
 from .settings import Settings
 
@@ -30,6 +30,7 @@ def build_server(settings: Settings, choices: Choices) -> AgentServer:
     Calls run in threads of this process, not in processes of their own: one model then serves all
     rooms, memory does not grow with them, and a call starts in milliseconds.
     """
+    import_plugins(choices)
     server = AgentServer(
         job_executor_type=JobExecutorType.THREAD,
         # threads are cheap, and a burst of calls is turned away once they are used up
@@ -66,6 +67,8 @@ async def _serve_call(settings: Settings, choices: Choices, ctx: JobContext) -> 
     engines = build_engines(settings, choices)
     ctx.add_shutdown_callback(engines.aclose)
     call = build_call(settings, engines, publish=publish_to(ctx.room))
+    # else the job lives on until the server closes the empty room, and a drain waits for it
+    call.session.on("close", lambda _: ctx.shutdown("the call has ended"))
     await call.session.start(
         call.agent, room=ctx.room, room_options=room_options(call.agent), record=False
     )
@@ -93,7 +96,8 @@ async def check_server(settings: Settings) -> None:
         try:
             await server.room.list_rooms(api.ListRoomsRequest(names=["-"]))
         except api.TwirpError as e:
-            if e.code in ("unauthenticated", "permission_denied"):
+            # the server answers a bad token with a bare status, without a code of its own
+            if e.status in (401, 403):
                 raise WorkerError(
                     f"the LiveKit server at {settings.livekit_url} refuses the API key or secret; "
                     "they must be a pair from `keys` in its configuration"
