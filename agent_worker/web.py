@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -119,12 +120,18 @@ def find_web_dir() -> Path:
     raise FileNotFoundError("the page's files are missing; install livekit-agent-worker again")
 
 
-def create_app(config: WebConfig, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
+def create_app(
+    config: WebConfig,
+    *,
+    routes: Sequence[BaseRoute] = (),
+    on_shutdown: Callable[[], Awaitable[None]] | None = None,
+) -> Starlette:
     """The page, its configuration, the token endpoint and the health check, as an ASGI app.
 
     Args:
         config: what to serve, and to whom.
         routes: more routes under the same checks, such as the WebSocket gateway's.
+        on_shutdown: awaited when the server stops, such as the gateway's `aclose`.
 
     Raises:
         InsecureConfigurationError: it would serve the network with development keys.
@@ -151,6 +158,12 @@ def create_app(config: WebConfig, *, routes: Sequence[BaseRoute] = ()) -> Starle
         except TokenRefusedError as error:
             return JSONResponse({"error": error.message}, error.status)
 
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        if on_shutdown is not None:
+            await on_shutdown()
+
     middleware = [Middleware(_Door, config=config)]
     if config.access.allowed_origins:
         middleware.append(
@@ -175,6 +188,7 @@ def create_app(config: WebConfig, *, routes: Sequence[BaseRoute] = ()) -> Starle
             ),
         ],
         middleware=middleware,
+        lifespan=lifespan,
     )
 
 

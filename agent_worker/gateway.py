@@ -1,0 +1,214 @@
+"""The WebSocket gateway, `/ws/s2s`: the same agent for clients without WebRTC.
+
+The decisions are in `gateway_protocol`; the sockets are in `gateway_link`; here is who may connect,
+and which sessions are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from livekit.agents import utils
+from starlette.responses import JSONResponse
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
+
+from .gateway_link import Link, RefusedError
+from .gateway_protocol import SUBPROTOCOL, SessionResume, SessionStart
+from .gateway_session import GatewayCall, LiveSession, Outbox
+from .web_access import Access, AccessDeniedError, RateLimit
+
+logger = logging.getLogger(__name__)
+
+BuildCall = Callable[[str | None], Awaitable[GatewayCall]]
+"""Makes what answers one caller, in the language asked for.
+
+Raises:
+    ValueError: the language is not served; the text says which are.
+"""
+
+_BEARER = "bearer."
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayConfig:
+    """Limits of the gateway.
+
+    Attributes:
+        access: who may connect.
+        host: the address that it is served on.
+        max_sessions: sessions at once, with those that wait for their client to come back.
+        start_timeout_s: how long a connection may go without a session.
+        resume_s: how long a session waits for its client.
+        idle_timeout_s: seconds of silence on both sides that end a session.
+        send_timeout_s: how long one message may take to leave.
+        limit: connections, per caller.
+    """
+
+    access: Access = field(default_factory=Access)
+    host: str = "127.0.0.1"
+    max_sessions: int = 16
+    start_timeout_s: float = 10.0
+    resume_s: float = 30.0
+    idle_timeout_s: float = 300.0
+    send_timeout_s: float = 5.0
+    limit: RateLimit = field(default_factory=lambda: RateLimit(burst=30, per_minute=60))
+
+
+class Gateway:
+    """Serves `/ws/s2s`.
+
+    Args:
+        build_call: makes what answers one caller.
+        config: its limits.
+    """
+
+    def __init__(self, build_call: BuildCall, config: GatewayConfig | None = None) -> None:
+        self._build_call = build_call
+        self._config = config or GatewayConfig()
+        self._sessions: dict[str, LiveSession] = {}
+        self._starting: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def sessions(self) -> int:
+        """Sessions under way, with those that wait for their client to come back."""
+        return len(self._sessions)
+
+    def route(self) -> WebSocketRoute:
+        """The route to mount in the web app."""
+        return WebSocketRoute("/ws/s2s", self.serve)
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """Serves one connection to its end."""
+        peer = websocket.client.host if websocket.client else None
+        try:
+            self._admit(websocket, peer)
+        except AccessDeniedError as refusal:
+            body = {"type": "error", "code": "refused", "message": refusal.message}
+            response = JSONResponse(body, refusal.status, headers=refusal.headers)
+            await websocket.send_denial_response(response)
+            return
+        offered = websocket.scope.get("subprotocols", [])
+        await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        await Link(
+            self,
+            websocket,
+            start_timeout_s=self._config.start_timeout_s,
+            send_timeout_s=self._config.send_timeout_s,
+        ).run()
+
+    async def open(self, request: SessionStart, outbox: Outbox) -> LiveSession:
+        """Starts a session for the connection that `outbox` belongs to.
+
+        Raises:
+            RefusedError: it is not to be had.
+        """
+        if request.session_id in self._sessions or request.session_id in self._starting:
+            raise RefusedError("session_exists", "a session with this id is under way; resume it")
+        if len(self._sessions) + len(self._starting) >= self._config.max_sessions:
+            raise RefusedError("busy", "no more sessions just now; try again later")
+        self._starting.add(request.session_id)
+        try:
+            return await self._start(request, outbox)
+        finally:
+            self._starting.discard(request.session_id)
+
+    async def _start(self, request: SessionStart, outbox: Outbox) -> LiveSession:
+        try:
+            call = await self._build_call(request.lang)
+        except ValueError as problem:
+            raise RefusedError("unsupported_lang", str(problem)) from problem
+        session = LiveSession(request, call, idle_timeout_s=self._config.idle_timeout_s)
+        # Known and attached before it starts: a stop finds it, and the greeting is not missed.
+        self._sessions[session.id] = session
+        self._spawn(self._reap(session))
+        session.attach(outbox, resumed=False)
+        try:
+            await session.start()
+        except BaseException:
+            session.ended.set()
+            raise
+        return session
+
+    def resume(self, request: SessionResume, outbox: Outbox) -> LiveSession:
+        """Gives a session back to the client that lost its connection.
+
+        Raises:
+            RefusedError: there is no such session, or its connection is still up.
+        """
+        session = self._sessions.get(request.session_id)
+        if session is None or session.ended.is_set():
+            raise RefusedError("unknown_session", "that session is over; start a new one")
+        if session.attached:
+            raise RefusedError("session_in_use", "that session has a connection")
+        if request.last_seq > session.last_seq:
+            raise RefusedError("bad_message", "last_seq: no such frame was sent")
+        session.attach(outbox, resumed=True)
+        return session
+
+    async def release(self, session: LiveSession, *, lost: bool) -> None:
+        """The connection is gone: the session waits for its client, or ends."""
+        if lost and not session.ended.is_set():
+            await session.detach()
+            self._spawn(self._forget(session))
+        else:
+            session.ended.set()
+
+    async def aclose(self) -> None:
+        """Ends all sessions."""
+        for session in list(self._sessions.values()):
+            session.finish("server_stopping", "the server is going down; come back in a while")
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _admit(self, websocket: WebSocket, peer: str | None) -> None:
+        headers = dict(websocket.headers)
+        access = self._config.access
+        access.check_host(headers.get("host"), listens_on=self._config.host)
+        access.check_origin(headers.get("origin"), headers.get("host"))
+        # A browser's WebSocket can't set headers: there the key comes as a subprotocol.
+        if key := _offered_key(websocket.scope.get("subprotocols", [])):
+            headers.setdefault("authorization", f"Bearer {key}")
+        user = access.user(headers, peer)
+        if self._config.limit.wait_s(user or peer or ""):
+            raise AccessDeniedError(429, "too many connections; wait a little")
+
+    async def _forget(self, session: LiveSession) -> None:
+        lost_at = session.detached_at
+        ended = asyncio.create_task(session.ended.wait())
+        await asyncio.wait([ended], timeout=self._config.resume_s)
+        await utils.aio.cancel_and_wait(ended)
+        if session.detached_at == lost_at:
+            session.ended.set()
+
+    async def _reap(self, session: LiveSession) -> None:
+        await session.ended.wait()
+        try:
+            await session.aclose()
+        except Exception:
+            logger.exception("closing a session failed")
+        finally:
+            self._sessions.pop(session.id, None)
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _offered_key(subprotocols: list[str]) -> str:
+    for name in subprotocols:
+        if name.startswith(_BEARER):
+            encoded = name.removeprefix(_BEARER)
+            try:
+                key = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+                return key.decode()
+            except (binascii.Error, ValueError):
+                return ""
+    return ""

@@ -1,0 +1,329 @@
+"""The WebSocket protocol for clients without WebRTC, as decisions: messages in, actions out.
+
+No I/O and no clock but the one it is given, so that every order of messages can be tried.
+`docs/websocket.md` describes the messages for people who write a client.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+SUBPROTOCOL = "s2s.v1"
+SAMPLE_RATE = 16_000
+"""Hertz, both ways."""
+
+MAX_TEXT_BYTES = 16 * 1024
+MAX_AUDIO_BYTES = SAMPLE_RATE * 2 // 5
+"""200 ms of PCM16; clients send 20 to 40 ms at a time."""
+
+MAX_OPUS_BYTES = 1275
+"""The longest frame that Opus knows (RFC 6716, section 3.2.1)."""
+
+MAX_BUFFERED_S = 30.0
+MAX_ERRORS = 100
+"""Refused messages after which the connection is closed: such a client won't come right."""
+
+SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+
+
+class _Message(BaseModel):
+    # Fields of a later version of the protocol are skipped, values of the wrong type are not.
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class AudioFormat(_Message):
+    """What the binary frames hold, in both directions."""
+
+    sample_rate: int = SAMPLE_RATE
+    format: str = "pcm16"
+    channels: int = 1
+
+
+class SessionStart(_Message):
+    """Opens a session. Its id is the key to take it up again, so it should be a random one."""
+
+    type: Literal["session_start"]
+    session_id: SessionId
+    lang: Annotated[str, StringConstraints(pattern=r"^[A-Za-z-]{2,16}$")] | None = None
+    audio: AudioFormat = AudioFormat()
+
+
+class SessionResume(_Message):
+    """Takes a session up again after a lost connection."""
+
+    type: Literal["session_resume"]
+    session_id: SessionId
+    last_seq: int = Field(ge=-1)
+    """The last `tts_audio` that the client received; -1 for none."""
+
+
+class AudioChunk(_Message):
+    """Announces the binary frame that follows."""
+
+    type: Literal["audio_chunk"]
+    seq: int = Field(ge=0, lt=2**53)
+    timestamp_ms: float | int | None = Field(default=None, allow_inf_nan=False)
+
+
+class AudioEnd(_Message):
+    """The caller stopped sending; what was said is complete."""
+
+    type: Literal["audio_end"]
+
+
+class Interrupt(_Message):
+    """The caller wants the agent to be quiet."""
+
+    type: Literal["interrupt"]
+
+
+ClientMessage = Annotated[
+    SessionStart | SessionResume | AudioChunk | AudioEnd | Interrupt, Field(discriminator="type")
+]
+_ADAPTER: TypeAdapter[SessionStart | SessionResume | AudioChunk | AudioEnd | Interrupt] = (
+    TypeAdapter(ClientMessage)
+)
+
+
+# What the shell is to do.
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a JSON message."""
+
+    message: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start a session."""
+
+    request: SessionStart
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Take a session up again."""
+
+    request: SessionResume
+
+
+@dataclass(frozen=True)
+class Hear:
+    """Pass a frame on to the session: PCM16, or one Opus packet."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class EndOfAudio:
+    """Nothing more is coming: let the session hear silence."""
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Interrupt the agent."""
+
+
+@dataclass(frozen=True)
+class Close:
+    """Close the connection, and with it the session where `end` says so."""
+
+    code: int
+    reason: str
+
+
+Action = Send | Start | Resume | Hear | EndOfAudio | Silence | Close
+
+
+def error(code: str, message: str, *, recoverable: bool = True) -> Send:
+    """An `error` message; the session goes on after a recoverable one."""
+    return Send({"type": "error", "code": code, "message": message, "recoverable": recoverable})
+
+
+class _State(Enum):
+    NEW = "new"
+    WAITING = "waiting"
+    ACTIVE = "active"
+    CLOSED = "closed"
+
+
+class Connection:
+    """One client's side of the protocol, from its first message to its last.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._state = _State.NEW
+        self._opus = False
+        self._errors = 0
+        self._header: AudioChunk | None = None
+        self._last_seq = -1
+        self._heard_s = 0.0
+        self._started_at = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether a session is attached."""
+        return self._state is _State.ACTIVE
+
+    def opened(self, audio: AudioFormat) -> None:
+        """The session that was asked for is there."""
+        if self._state is _State.WAITING:
+            self._state = _State.ACTIVE
+            self._opus = audio.format == "opus"
+            self._started_at = self._clock()
+
+    def refused(self) -> None:
+        """The session that was asked for is not to be had; the client may ask again."""
+        if self._state is _State.WAITING:
+            self._state = _State.NEW
+
+    def receive_text(self, text: str) -> list[Action]:
+        """A text frame arrived."""
+        if self._state is _State.CLOSED:
+            return []
+        if len(text) > MAX_TEXT_BYTES:
+            return self._refuse("too_large", f"messages hold at most {MAX_TEXT_BYTES} characters")
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError):
+            return self._refuse("bad_json", "the message is not valid JSON")
+        if not isinstance(fields, dict):
+            return self._refuse("bad_message", "a message is a JSON object with a type")
+        try:
+            message = _ADAPTER.validate_python(fields)
+        except ValidationError as problem:
+            return self._refuse("bad_message", _explain(problem))
+        return self._take(message)
+
+    def receive_audio(self, data: bytes) -> list[Action]:
+        """A binary frame arrived."""
+        if self._state is _State.CLOSED:
+            return []
+        header, self._header = self._header, None
+        if self._state is not _State.ACTIVE:
+            return self._refuse("no_session", "send session_start before audio")
+        limit = MAX_OPUS_BYTES if self._opus else MAX_AUDIO_BYTES
+        if not data or len(data) > limit:
+            return self._refuse("bad_audio", f"a frame holds 1 to {limit} bytes")
+        if not self._opus and len(data) % 2:
+            return self._refuse("bad_audio", "PCM16 has two bytes a sample")
+        if header is not None:
+            if header.seq <= self._last_seq:
+                return self._refuse("old_audio", f"frame {header.seq} came after {self._last_seq}")
+            self._last_seq = header.seq
+        # An Opus packet is counted as 20 ms. What runs ahead of the clock waits in the buffer.
+        frame_s = 0.02 if self._opus else len(data) / 2 / SAMPLE_RATE
+        ahead_s = self._heard_s - (self._clock() - self._started_at)
+        if ahead_s + frame_s > MAX_BUFFERED_S:
+            return self._refuse("audio_overflow", f"over {MAX_BUFFERED_S:.0f} s ahead; dropped")
+        # Time that passed in silence is no credit for a burst.
+        self._heard_s += frame_s + max(0.0, -ahead_s)
+        return [Hear(data)]
+
+    def _take(self, message: object) -> list[Action]:
+        if isinstance(message, SessionStart | SessionResume):
+            if self._state is not _State.NEW:
+                return self._refuse("session_exists", "this connection has its session already")
+            if isinstance(message, SessionResume):
+                self._state = _State.WAITING
+                return [Resume(message)]
+            audio = message.audio
+            if (audio.sample_rate, audio.channels) != (SAMPLE_RATE, 1):
+                return self._refuse("unsupported_audio", f"send mono audio at {SAMPLE_RATE} Hz")
+            if audio.format not in ("pcm16", "opus"):
+                return self._refuse("unsupported_audio", "formats are pcm16 and opus")
+            self._state = _State.WAITING
+            return [Start(message)]
+        if self._state is not _State.ACTIVE:
+            return self._refuse("no_session", "send session_start first")
+        match message:
+            case AudioChunk():
+                if self._header is not None:
+                    return self._refuse("wrong_order", "an audio_chunk is followed by its frame")
+                self._header = message
+                return []
+            case AudioEnd():
+                return [EndOfAudio()]
+            case Interrupt():
+                return [Silence()]
+        raise AssertionError(message)
+
+    def _refuse(self, code: str, message: str) -> list[Action]:
+        self._errors += 1
+        if self._errors < MAX_ERRORS:
+            return [error(code, message)]
+        self._state = _State.CLOSED
+        return [
+            error("too_many_errors", f"closed after {MAX_ERRORS} bad messages", recoverable=False),
+            Close(1008, "too many bad messages"),
+        ]
+
+
+def _explain(problem: ValidationError) -> str:
+    first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])[:80]
+    return f"{where}: {first['msg'][:200]}" if where else first["msg"][:200]
+
+
+class Reply:
+    """Turns what the agent does into the messages of one answer after the other."""
+
+    def __init__(self, audio: AudioFormat) -> None:
+        self._audio = audio
+        self._first_token = True
+        self._open = False
+        self._cut = False
+        self._streaming = False
+        self._seq = -1
+
+    @property
+    def last_seq(self) -> int:
+        """The last `tts_audio`; -1 before the first."""
+        return self._seq
+
+    def token(self, text: str) -> list[Send]:
+        """The model wrote some text."""
+        first, self._first_token = self._first_token, False
+        self._open = True
+        return [Send({"type": "llm_token", "token": text, "is_first": first})]
+
+    def audio(self) -> list[Send]:
+        """A frame of the voice is about to be sent: what goes before it."""
+        messages = []
+        if not self._streaming:
+            self._streaming = self._open = True
+            messages.append(Send({"type": "audio_stream_start", **self._audio.model_dump()}))
+        self._seq += 1
+        messages.append(Send({"type": "tts_audio", "seq": self._seq}))
+        return messages
+
+    def audio_stopped(self, *, interrupted: bool) -> list[Send]:
+        """The voice has come to its end, or was cut off."""
+        self._cut = self._cut or interrupted
+        if not self._streaming:
+            return []
+        self._streaming = False
+        return [Send({"type": "audio_stream_stop", "interrupted": interrupted})]
+
+    def ended(self) -> list[Send]:
+        """The agent listens again."""
+        if not self._open:
+            return []
+        messages = self.audio_stopped(interrupted=False)
+        messages.append(Send({"type": "response_end", "interrupted": self._cut}))
+        self._open = self._cut = False
+        self._first_token = True
+        return messages

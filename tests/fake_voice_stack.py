@@ -1,0 +1,177 @@
+"""An `AgentSession` without models: hears loud frames as words, thinks nothing, speaks a tone."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from livekit.agents import Agent, AgentSession, LanguageCode, llm, stt, tts, utils
+from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
+
+LOUD = 1000.0
+"""Root mean square of PCM16 from which a frame counts as voice."""
+
+SILENCE_S = 0.15
+RATE = 24_000
+
+
+class LoudnessSTT(stt.STT):
+    """Hears the words given for every stretch of loud frames."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(capabilities=stt.STTCapabilities(streaming=True, interim_results=True))
+        self.words = words
+
+    async def _recognize_impl(self, *args: Any, **kwargs: Any) -> stt.SpeechEvent:
+        raise NotImplementedError
+
+    def stream(
+        self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS, **kwargs: Any
+    ) -> stt.RecognizeStream:
+        return _Hearing(stt=self, conn_options=conn_options, sample_rate=16_000)
+
+
+class _Hearing(stt.RecognizeStream):
+    async def _run(self) -> None:
+        engine = self._stt
+        assert isinstance(engine, LoudnessSTT)
+        speaking, quiet_s = False, 0.0
+        async for frame in self._input_ch:
+            if isinstance(frame, self._FlushSentinel):
+                # A flush asks for the words so far; without an answer a closing session waits.
+                self._say(stt.SpeechEventType.FINAL_TRANSCRIPT)
+                continue
+            samples = np.frombuffer(frame.data, dtype=np.int16).astype(np.float64)
+            loud = float(np.sqrt(np.mean(samples**2))) > LOUD
+            quiet_s = 0.0 if loud else quiet_s + frame.duration
+            if loud and not speaking:
+                speaking = True
+                self._say(stt.SpeechEventType.START_OF_SPEECH)
+                self._say(stt.SpeechEventType.INTERIM_TRANSCRIPT, engine.words.split()[0])
+            elif speaking and quiet_s >= SILENCE_S:
+                speaking = False
+                self._say(stt.SpeechEventType.FINAL_TRANSCRIPT, engine.words)
+                self._say(stt.SpeechEventType.END_OF_SPEECH)
+
+    def _say(self, kind: stt.SpeechEventType, text: str = "") -> None:
+        data = stt.SpeechData(language=LanguageCode("en"), text=text, confidence=0.9)
+        self._event_ch.send_nowait(stt.SpeechEvent(type=kind, alternatives=[data]))
+
+
+class ScriptLLM(llm.LLM):
+    """Answers with the words given, one token each."""
+
+    def __init__(self, answer: str) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def chat(self, *, chat_ctx: llm.ChatContext, **kwargs: Any) -> llm.LLMStream:
+        return _Thinking(
+            self,
+            chat_ctx=chat_ctx,
+            tools=kwargs.get("tools") or [],
+            conn_options=kwargs.get("conn_options", DEFAULT_API_CONNECT_OPTIONS),
+        )
+
+
+class _Thinking(llm.LLMStream):
+    async def _run(self) -> None:
+        assert isinstance(self._llm, ScriptLLM)
+        request_id = utils.shortuuid()
+        for word in self._llm.answer.split():
+            delta = llm.ChoiceDelta(role="assistant", content=word + " ")
+            self._event_ch.send_nowait(llm.ChatChunk(id=request_id, delta=delta))
+            await asyncio.sleep(0)
+
+
+class ToneTTS(tts.TTS):
+    """Speaks every text as a tone of the same length."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            capabilities=tts.TTSCapabilities(streaming=False), sample_rate=RATE, num_channels=1
+        )
+        self.seconds = seconds
+
+    def synthesize(
+        self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
+    ) -> tts.ChunkedStream:
+        return _Speaking(tts=self, input_text=text, conn_options=conn_options)
+
+
+class _Speaking(tts.ChunkedStream):
+    async def _run(self, output_emitter: tts.AudioEmitter) -> None:
+        engine = self._tts
+        assert isinstance(engine, ToneTTS)
+        output_emitter.initialize(
+            request_id=utils.shortuuid(),
+            sample_rate=RATE,
+            num_channels=1,
+            mime_type="audio/pcm",
+            frame_size_ms=40,
+        )
+        output_emitter.push(tone(engine.seconds, RATE))
+        output_emitter.flush()
+
+
+def tone(seconds: float, rate: int = 16_000) -> bytes:
+    """PCM16 of a loud 440 Hz tone."""
+    t = np.arange(int(seconds * rate)) / rate
+    return (np.sin(2 * np.pi * 440 * t) * 12_000).astype(np.int16).tobytes()
+
+
+@dataclass
+class FakeCall:
+    """What the gateway gets from its factory."""
+
+    session: AgentSession[None]
+    agent: Agent
+    closed: int = 0
+
+    async def aclose(self) -> None:
+        self.closed += 1
+        await self.session.aclose()
+
+
+@dataclass
+class FakeStack:
+    """Makes calls, and remembers them."""
+
+    words: str = "hello there"
+    answer: str = "Good day."
+    voice_s: float = 0.2
+    greeting: str = ""
+    calls: list[FakeCall] = field(default_factory=list)
+    languages: list[str | None] = field(default_factory=list)
+    fail: Exception | None = None
+
+    async def build_call(self, lang: str | None) -> FakeCall:
+        self.languages.append(lang)
+        if self.fail is not None:
+            raise self.fail
+        session: AgentSession[None] = AgentSession(
+            stt=LoudnessSTT(self.words),
+            llm=ScriptLLM(self.answer),
+            tts=ToneTTS(self.voice_s),
+            turn_handling={
+                "turn_detection": "stt",
+                "endpointing": {"min_delay": 0.0, "max_delay": 0.1},
+                "interruption": {"mode": "vad"},
+            },
+            vad=None,
+        )
+        call = FakeCall(session, _Greeter(self.greeting))
+        self.calls.append(call)
+        return call
+
+
+class _Greeter(Agent):
+    def __init__(self, greeting: str) -> None:
+        super().__init__(instructions="Answer.")
+        self._greeting = greeting
+
+    async def on_enter(self) -> None:
+        if self._greeting:
+            self.session.say(self._greeting)
