@@ -1,0 +1,242 @@
+"""The flow server: every flow over server-sent events, and under OpenAI's wire.
+
+`POST /api/flows/{flow_id}/stream/{session_id}` takes the conversation as heard and streams the
+answer; `GET` on the same path takes one `message` and lets the server keep the conversation.
+"""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.messages import HumanMessage
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from flows.flow import Flow
+from flows.memory import Memory
+from flows.serving.event_stream import EventStream, SseEncoder, cancelled_on_disconnect
+from flows.serving.faults import RequestRefusedError, fault_response
+from flows.serving.guard import BearerGuard
+from flows.serving.openai_face import ChunkEncoder, completion, failure
+from flows.serving.sessions import Sessions, TurnInput
+from flows.serving.turns import FillerOptions
+from flows.serving.wire import ChatRequest, TurnReference, TurnRequest, read_body, to_messages
+
+_ID = re.compile(r"[A-Za-z0-9_.:@+-]{1,128}")
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How the server behaves, whatever its flows."""
+
+    token: str | None = None
+    max_body_bytes: int = 1_000_000
+    ping_s: float = 12.0
+    session_ttl_s: float = 900.0
+    filler: FillerOptions | None = None
+
+
+class FlowServer:
+    """The routes, on top of the flows and their memory.
+
+    Args:
+        flows: By id.
+        memory: Where the sessions live; the graphs must have been compiled with it.
+        options: How the server behaves.
+    """
+
+    def __init__(self, flows: Mapping[str, Flow], memory: Memory, options: ServerOptions) -> None:
+        self._flows = flows
+        self._memory = memory
+        self._options = options
+        self._sessions = Sessions(memory, ttl_s=options.session_ttl_s, filler=options.filler)
+
+    def app(self) -> Starlette:
+        """The ASGI application; sessions live as long as its lifespan."""
+        stream = "/api/flows/{flow_id}/stream/{session_id}"
+        return Starlette(
+            routes=[
+                Route("/healthz", self._health),
+                Route("/api/flows", self._list_flows),
+                Route(stream, self._stream_get, methods=["GET"]),
+                Route(stream, self._stream_post, methods=["POST"]),
+                Route(stream, self._forget_session, methods=["DELETE"]),
+                Route(f"{stream}/commit", self._commit, methods=["POST"]),
+                Route(f"{stream}/cancel", self._cancel, methods=["POST"]),
+                Route("/api/callers/{caller_id:path}", self._forget_caller, methods=["DELETE"]),
+                Route("/v1/models", self._list_models),
+                Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            ],
+            middleware=[Middleware(BearerGuard, token=self._options.token)],
+            exception_handlers={
+                RequestRefusedError: _refused,
+                HTTPException: _http_fault,
+                Exception: _internal_fault,
+            },
+            lifespan=self._lifespan,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        async with self._sessions:
+            yield
+
+    async def _health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _list_flows(self, _: Request) -> Response:
+        return JSONResponse(
+            {
+                "flows": [
+                    {
+                        "id": flow.id,
+                        "description": flow.description,
+                        "available": flow.graph is not None,
+                        **({"reason": flow.unavailable} if flow.unavailable else {}),
+                    }
+                    for flow in self._flows.values()
+                ]
+            }
+        )
+
+    async def _list_models(self, _: Request) -> Response:
+        models = [
+            {"id": flow.id, "object": "model", "created": 0, "owned_by": "flows"}
+            for flow in self._flows.values()
+            if flow.graph is not None
+        ]
+        return JSONResponse({"object": "list", "data": models})
+
+    async def _stream_get(self, request: Request) -> Response:
+        flow, session_id = self._address(request)
+        text = request.query_params.get("message", "").strip()
+        if not text:
+            raise RequestRefusedError(
+                400, "no_message", "Say what the caller said, as ?message=… in the address."
+            )
+        turn_id = request.query_params.get("turn_id", "")
+        turn = TurnInput(
+            turn_id=_checked_id("turn id", turn_id) if turn_id else uuid4().hex,
+            messages=[HumanMessage(text)],
+            replaces_history=False,
+        )
+        return self._answer_in_events(await self._sessions.start(flow, session_id, turn))
+
+    async def _stream_post(self, request: Request) -> Response:
+        flow, session_id = self._address(request)
+        body = await read_body(request, TurnRequest, self._options.max_body_bytes)
+        turn = TurnInput(
+            turn_id=body.turn_id,
+            messages=to_messages(body.messages),
+            context=body.context,
+            client_tools=body.tools,
+            committed=body.committed,
+            filler=body.filler,
+        )
+        return self._answer_in_events(await self._sessions.start(flow, session_id, turn))
+
+    def _answer_in_events(self, turn: Any) -> Response:
+        return EventStream(turn, SseEncoder(), self._options.ping_s)
+
+    async def _commit(self, request: Request) -> Response:
+        flow, session_id = self._address(request)
+        body = await read_body(request, TurnReference, self._options.max_body_bytes)
+        if not body.turn_id:
+            raise RequestRefusedError(400, "no_turn_id", 'Say which turn, as {"turn_id": …}.')
+        running = self._sessions.commit(flow.id, session_id, body.turn_id)
+        return JSONResponse({"committed": True, "running": running})
+
+    async def _cancel(self, request: Request) -> Response:
+        flow, session_id = self._address(request)
+        body = await read_body(request, TurnReference, self._options.max_body_bytes)
+        cancelled = self._sessions.cancel(flow.id, session_id, body.turn_id)
+        return JSONResponse({"cancelled": cancelled})
+
+    async def _forget_session(self, request: Request) -> Response:
+        flow, session_id = self._address(request)
+        await self._sessions.forget(flow.id, session_id)
+        return JSONResponse({"forgotten": True})
+
+    async def _forget_caller(self, request: Request) -> Response:
+        caller_id = request.path_params["caller_id"]
+        return JSONResponse({"forgotten": await self._memory.forget_caller(caller_id)})
+
+    async def _chat(self, request: Request) -> Response:
+        body = await read_body(request, ChatRequest, self._options.max_body_bytes)
+        flow = self._flow(body.model)
+        # Each request brings the whole conversation, so each is a session of its own.
+        session_id = f"openai-{uuid4().hex}"
+        turn = await self._sessions.start(
+            flow,
+            session_id,
+            TurnInput(
+                turn_id=uuid4().hex,
+                messages=to_messages(body.messages),
+                context={"caller_id": body.user} if body.user else {},
+                client_tools=body.tools or [],
+                filler=False,
+                one_off=True,
+            ),
+        )
+        if body.stream:
+            usage = body.stream_options is not None and body.stream_options.include_usage
+            encoder = ChunkEncoder(flow.id, include_usage=usage)
+            return EventStream(turn, encoder, self._options.ping_s)
+        events = await cancelled_on_disconnect(request, turn)
+        fault = failure(events)
+        if fault is not None:
+            return fault_response(502, fault["code"], fault["message"])
+        return JSONResponse(completion(flow.id, events))
+
+    def _address(self, request: Request) -> tuple[Flow, str]:
+        flow = self._flow(request.path_params["flow_id"])
+        return flow, _checked_id("session id", request.path_params["session_id"])
+
+    def _flow(self, flow_id: str) -> Flow:
+        flow = self._flows.get(flow_id)
+        if flow is None:
+            known = ", ".join(self._flows)
+            raise RequestRefusedError(
+                404, "unknown_flow", f"There is no such flow; there are {known}."
+            )
+        return flow
+
+
+def _checked_id(what: str, given: str) -> str:
+    if not _ID.fullmatch(given):
+        raise RequestRefusedError(
+            400,
+            "bad_id",
+            f"The {what} may have up to 128 letters, digits and the characters _ . : @ + -.",
+        )
+    return given
+
+
+async def _refused(_: Request, fault: Exception) -> Response:
+    assert isinstance(fault, RequestRefusedError)
+    return fault_response(fault.status, fault.code, fault.message)
+
+
+async def _http_fault(request: Request, fault: Exception) -> Response:
+    assert isinstance(fault, HTTPException)
+    headers = dict(fault.headers or {})
+    match fault.status_code:
+        case 404:
+            said = "There is nothing at this address."
+        case 405:
+            said = f"This address does not take {request.method}."
+        case status:
+            said = HTTPStatus(status).phrase + "."
+    return fault_response(fault.status_code, "http_fault", said, headers)
+
+
+async def _internal_fault(_: Request, __: Exception) -> Response:
+    return fault_response(500, "internal", "Something went wrong in the flow server.")

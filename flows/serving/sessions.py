@@ -1,0 +1,207 @@
+"""The sessions of the flow server: who talks with which flow, and until when."""
+
+import asyncio
+import contextlib
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from langgraph.types import Command
+
+from flows.flow import Flow
+from flows.memory import Memory
+from flows.serving.events import EventTranslator
+from flows.serving.faults import RequestRefusedError
+from flows.serving.turns import EarlyCommits, FillerOptions, Turn, known_calls
+
+_CANCEL_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class TurnInput:
+    """What a turn is made of, whichever way it came in."""
+
+    turn_id: str
+    messages: list[BaseMessage]
+    replaces_history: bool = True
+    """Whether `messages` are the whole conversation, or only what is new."""
+    context: dict[str, Any] = field(default_factory=dict)
+    client_tools: list[dict[str, Any]] = field(default_factory=list)
+    committed: bool = True
+    filler: bool = True
+    one_off: bool = False
+    """Whether the session is over with this turn."""
+
+
+@dataclass
+class _Session:
+    thread_id: str
+    turn: Turn | None = None
+    last_used: float = 0.0
+    """Time of the event loop; 0 lets the next sweep take it."""
+    known: bool = False
+    """Whether a turn of it ran in this process."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Sessions:
+    """All sessions. Use as `async with`, which ends them.
+
+    Args:
+        memory: Where their threads live.
+        ttl_s: Seconds without a turn after which a session is over.
+        filler: The phrase for slow tools; None for none.
+    """
+
+    def __init__(
+        self, memory: Memory, *, ttl_s: float = 900.0, filler: FillerOptions | None = None
+    ) -> None:
+        self._memory = memory
+        self._ttl_s = ttl_s
+        self._filler = filler
+        self._sessions: dict[str, _Session] = {}
+        self._early_commits = EarlyCommits()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Sessions":
+        self._sweeper = asyncio.create_task(self._sweep(), name="session sweeper")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
+        turns = [session.turn for session in self._sessions.values() if session.turn is not None]
+        for turn in turns:
+            turn.cancel()
+        for turn in turns:
+            await turn.wait()
+        for session in self._sessions.values():
+            await self._memory.end_session(session.thread_id)
+        self._sessions.clear()
+
+    async def start(self, flow: Flow, session_id: str, request: TurnInput) -> Turn:
+        """Start a turn; a turn that still runs in this session is cancelled first.
+
+        Raises:
+            RequestRefusedError: The flow can't run here.
+        """
+        if flow.graph is None:
+            raise RequestRefusedError(503, "flow_unavailable", flow.unavailable)
+        thread_id = thread_of(flow.id, session_id)
+        session = self._sessions.setdefault(thread_id, _Session(thread_id))
+        async with session.lock:
+            # It may have been swept away while this turn waited.
+            self._sessions[thread_id] = session
+            session.last_used = 0.0 if request.one_off else asyncio.get_running_loop().time()
+            await self._end_turn(session)
+            turn = Turn(
+                request.turn_id,
+                flow,
+                EventTranslator(
+                    flow.speakable_nodes,
+                    [str(tool.get("function", tool).get("name")) for tool in request.client_tools],
+                    known_calls(request.messages),
+                ),
+                self._filler if request.filler else None,
+            )
+            if request.committed or self._early_commits.take(thread_id, turn.id):
+                turn.committed.set()
+            config = _config(thread_id, request, turn)
+            turn.start(await self._graph_input(flow, session, request, config), config)
+            session.turn = turn
+            session.known = True
+            return turn
+
+    def commit(self, flow_id: str, session_id: str, turn_id: str) -> bool:
+        """The caller's turn is final: release its tools. Returns whether the turn is running."""
+        thread_id = thread_of(flow_id, session_id)
+        session = self._sessions.get(thread_id)
+        if session is not None and session.turn is not None and session.turn.id == turn_id:
+            session.turn.committed.set()
+            return session.turn.running
+        self._early_commits.add(thread_id, turn_id)
+        return False
+
+    def cancel(self, flow_id: str, session_id: str, turn_id: str | None = None) -> bool:
+        """Cancel the running turn, or only if it is `turn_id`. Returns whether one was running."""
+        session = self._sessions.get(thread_of(flow_id, session_id))
+        if session is None or session.turn is None:
+            return False
+        return turn_id in (None, session.turn.id) and session.turn.cancel()
+
+    async def forget(self, flow_id: str, session_id: str) -> None:
+        """End a session and delete what was kept of it."""
+        thread_id = thread_of(flow_id, session_id)
+        session = self._sessions.get(thread_id)
+        if session is not None:
+            async with session.lock:
+                await self._end_turn(session)
+                self._sessions.pop(thread_id, None)
+        await self._memory.forget_session(thread_id)
+
+    async def _end_turn(self, session: _Session) -> None:
+        turn = session.turn
+        if turn is None or not turn.cancel():
+            return
+        # A tool in a thread can't be stopped; the caller does not wait for it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CANCEL_PATIENCE_S):
+                await turn.wait()
+
+    async def _graph_input(
+        self, flow: Flow, session: _Session, request: TurnInput, config: RunnableConfig
+    ) -> Any:
+        if await self._has_question(flow, session, config):
+            return Command(resume=_last_user_text(request.messages))
+        if request.replaces_history:
+            return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), *request.messages]}
+        return {"messages": request.messages}
+
+    async def _has_question(self, flow: Flow, session: _Session, config: RunnableConfig) -> bool:
+        """Whether the graph waits for an answer; asked of the database only where it may be."""
+        if flow.graph is None or not flow.graph.checkpointer:
+            return False
+        if session.turn is not None:
+            return session.turn.interrupted
+        if session.known or not self._memory.keeps_conversations:
+            return False
+        return bool((await flow.graph.aget_state(config)).interrupts)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(self._ttl_s / 4, 30.0))
+            for thread_id, session in list(self._sessions.items()):
+                idle_s = loop.time() - session.last_used if session.last_used else math.inf
+                running = session.turn is not None and session.turn.running
+                if running or session.lock.locked() or idle_s <= self._ttl_s:
+                    continue
+                async with session.lock:
+                    del self._sessions[thread_id]
+                    await self._memory.end_session(thread_id)
+
+
+def thread_of(flow_id: str, session_id: str) -> str:
+    """The thread id under which a graph knows a session."""
+    return f"{flow_id}:{session_id}"
+
+
+def _config(thread_id: str, request: TurnInput, turn: Turn) -> RunnableConfig:
+    configurable: dict[str, Any] = {
+        "thread_id": thread_id,
+        "turn_committed": turn.committed,
+        "client_tools": request.client_tools,
+        "context": request.context,
+    }
+    caller_id = request.context.get("caller_id")
+    if isinstance(caller_id, str) and caller_id:
+        configurable["caller_id"] = caller_id
+    return {"configurable": configurable}
+
+
+def _last_user_text(messages: list[BaseMessage]) -> str:
+    return next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), "")
