@@ -1,0 +1,5 @@
+"""The plugin's one logger."""
+
+import logging
+
+logger = logging.getLogger("livekit.plugins.faster_whisper")

@@ -1,0 +1,391 @@
+"""One caller's live transcript: hears, decides what to decode next, and sends events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from livekit.agents import APIConnectOptions, APIError, LanguageCode, stt, utils
+from livekit.agents.types import TimedString
+
+from livekit import rtc
+
+from .audio import mono
+from .decode import SAMPLE_RATE, Decoded, Job
+from .engine import Engine, PartialDropped
+from .gates import Evidence, reason_to_reject
+from .language import LanguageLock, parse_language
+from .listener import Listener
+from .log import logger
+from .options import Options
+from .utterance import Speculation, Utterance
+from .voice import WINDOW_S
+from .words import Word, text_of
+
+if TYPE_CHECKING:
+    from .stt import STT
+
+_SLICE_BYTES = 2 * SAMPLE_RATE
+_PROMPT_CHARACTERS = 200
+_USAGE_EVERY_S = 5.0
+_CUT_SEARCH = int(0.06 * SAMPLE_RATE)
+
+
+class RecognizeStream(stt.RecognizeStream):
+    """A live recognition. Get one from `STT.stream()`.
+
+    It makes one request at a time: a final before a speculative final before a partial. What was
+    heard is kept over a retry, so a final is late then, but not lost.
+    """
+
+    def __init__(
+        self,
+        *,
+        stt: STT,
+        engine: Callable[[], Engine],
+        options: Options,
+        conn_options: APIConnectOptions,
+        has_own_language: bool = False,
+    ) -> None:
+        """Starts to listen.
+
+        Args:
+            stt: Where it comes from.
+            engine: Returns the engine to use, each time anew after a failure.
+            options: A snapshot; see `update_options`.
+            conn_options: How long to wait for the engine, and how often to try again.
+            has_own_language: Whether its language was chosen for it alone.
+        """
+        super().__init__(stt=stt, conn_options=conn_options, sample_rate=SAMPLE_RATE)
+        self._engine_for = engine
+        self.has_own_language = has_own_language
+        self._options = options
+        self._listener = Listener(options)
+        self._lock = LanguageLock(*parse_language(options.language))
+        self._changed = asyncio.Event()
+        self._input_over = False
+        self._previous_text = ""
+        self._language = self._lock.code or ""
+        self._usage_reported_s = 0.0
+        self._kept_offset: tuple[float, float] | None = None
+
+    @property
+    def language_setting(self) -> str | None:
+        """The language it was told to use, as in `STT`."""
+        return self._options.language
+
+    def update_options(self, options: Options) -> None:
+        """Takes new settings; they hold from the next request on."""
+        if options.language != self._options.language:
+            self._lock = LanguageLock(*parse_language(options.language))
+        self._options = options
+        self._listener.update_options(options)
+
+    def push_frame(self, frame: rtc.AudioFrame) -> None:
+        """Takes audio of any rate, which must stay the same, and any number of channels.
+
+        Raises:
+            TypeError: It is no audio frame.
+        """
+        if not isinstance(frame, rtc.AudioFrame):
+            raise TypeError(f"frame must be an rtc.AudioFrame, not {type(frame).__name__}")
+        super().push_frame(mono(frame))
+
+    async def _run(self) -> None:
+        # The base moves the offset at a retry, for services whose clock starts anew; this one's
+        # clock is the audio heard since the stream was made.
+        if self._kept_offset is not None:
+            self._start_time_offset, self._start_time = self._kept_offset
+        engine = self._engine_for()
+        await engine.wait_until_loaded()
+        tasks = [
+            asyncio.create_task(self._listen(), name="faster_whisper.listen"),
+            asyncio.create_task(self._transcribe(engine), name="faster_whisper.transcribe"),
+        ]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            self._kept_offset = (self._start_time_offset, self._start_time)
+            await utils.aio.cancel_and_wait(*tasks)
+
+    async def _listen(self) -> None:
+        async for item in self._input_ch:
+            if isinstance(item, rtc.AudioFrame):
+                data = bytes(item.data)
+                for start in range(0, len(data), _SLICE_BYTES):
+                    self._listener.hear(data[start : start + _SLICE_BYTES])
+                    self._changed.set()
+                    if len(data) > _SLICE_BYTES:
+                        await asyncio.sleep(0)
+            else:
+                at_end = self._input_ch.closed and self._input_ch.empty()
+                self._listener.flush(answer_always=not at_end)
+                self._changed.set()
+            # A backlog of frames must not keep the loop from everybody else.
+            await asyncio.sleep(0)
+        self._input_over = True
+        self._changed.set()
+
+    async def _transcribe(self, engine: Engine) -> None:
+        utterances = self._listener.utterances
+        while utterances or not self._input_over:
+            self._changed.clear()
+            if not utterances:
+                self._report_usage("", at_least_s=_USAGE_EVERY_S)
+                await self._changed.wait()
+                continue
+            utterance = utterances[0]
+            self._announce(utterance)
+            if utterance.closed:
+                await self._finish(engine, utterance)
+                utterances.popleft()
+            elif self._speculation_due(utterance):
+                await self._speculate(engine, utterance)
+            elif self._partial_due(utterance):
+                await self._show_partial(engine, utterance)
+            else:
+                await self._changed.wait()
+        self._report_usage("", at_least_s=0.0)
+
+    def _announce(self, utterance: Utterance) -> None:
+        if utterance.announced:
+            return
+        utterance.announced = True
+        if utterance.starts_speech:
+            self._lock.next_utterance()
+            self._previous_text = ""
+            self._event_ch.send_nowait(
+                stt.SpeechEvent(
+                    stt.SpeechEventType.START_OF_SPEECH,
+                    request_id=utterance.request_id,
+                    speech_start_time=utterance.heard_at,
+                )
+            )
+
+    def _speculation_due(self, utterance: Utterance) -> bool:
+        return (
+            utterance.silence_s >= self._options.speculative_silence_s
+            and utterance.voiced_windows > utterance.speculated_windows
+        )
+
+    def _partial_due(self, utterance: Utterance) -> bool:
+        if not self._options.interim_results:
+            return False
+        new = (utterance.end_sample - utterance.decoded_at_sample) / SAMPLE_RATE
+        new_voice = utterance.voiced_windows > utterance.decoded_voiced_windows
+        # The pre-roll is not news, but saves no time either.
+        if utterance.decoded_voiced_windows == 0:
+            new = utterance.voiced_windows * WINDOW_S
+        return new_voice and new >= self._options.interim_interval_s
+
+    async def _show_partial(self, engine: Engine, utterance: Utterance) -> None:
+        end_sample = utterance.end_sample
+        utterance.decoded_at_sample = end_sample
+        utterance.decoded_voiced_windows = utterance.voiced_windows
+        decoding = self._decode(engine, utterance, is_final=False)
+        try:
+            decoded = await self._unless(
+                decoding, lambda: utterance.closed or self._speculation_due(utterance)
+            )
+        except PartialDropped:
+            return
+        except APIError as error:
+            if not error.retryable:
+                raise
+            # The next request asks again, and a final that fails is retried.
+            logger.warning("a partial failed", exc_info=error)
+            return
+        if decoded is None or not self._stands(decoded, utterance):
+            return
+        words = self._words_in_stream(decoded, utterance)
+        seen = utterance.partials.observe(words, end_sample / SAMPLE_RATE)
+        if seen.text:
+            utterance.interim_shown = True
+            self._send(
+                stt.SpeechEventType.INTERIM_TRANSCRIPT,
+                utterance,
+                (*seen.confirmed, *seen.tail),
+                confirmed=seen.confirmed,
+            )
+        if seen.cut_at_s is not None and not utterance.closed:
+            self._cut(utterance, seen.cut_at_s)
+
+    def _cut(self, utterance: Utterance, at_s: float) -> None:
+        """Sends the words before a place as final, and goes on from there."""
+        at_sample = utterance.quietest_near(int(at_s * SAMPLE_RATE), _CUT_SEARCH)
+        words = utterance.partials.cut(at_sample / SAMPLE_RATE)
+        if not words:
+            return
+        utterance.drop_before(at_sample)
+        self._send(stt.SpeechEventType.FINAL_TRANSCRIPT, utterance, words, confirmed=words)
+        self._remember(words)
+        self._report_usage(utterance.request_id)
+
+    async def _speculate(self, engine: Engine, utterance: Utterance) -> None:
+        windows = utterance.voiced_windows
+        utterance.speculated_windows = windows
+        decoded = await self._unless(
+            self._decode(engine, utterance, is_final=True),
+            lambda: utterance.voiced_windows > windows,
+        )
+        if decoded is None:
+            return
+        words = self._final_words(decoded, utterance)
+        utterance.speculation = Speculation(words, decoded.language, windows)
+        if words:
+            self._send(stt.SpeechEventType.PREFLIGHT_TRANSCRIPT, utterance, words, confirmed=words)
+
+    async def _finish(self, engine: Engine, utterance: Utterance) -> None:
+        speculation = utterance.speculation
+        if speculation is not None and speculation.voiced_windows == utterance.voiced_windows:
+            words = speculation.words
+        elif not utterance.voiced_windows:
+            words = ()
+        else:
+            decoded = await self._decode(engine, utterance, is_final=True)
+            words = self._final_words(decoded, utterance)
+        if not words and utterance.interim_shown:
+            # Take back what was shown.
+            self._send(stt.SpeechEventType.INTERIM_TRANSCRIPT, utterance, (), confirmed=())
+        if words or utterance.flushed:
+            self._send(stt.SpeechEventType.FINAL_TRANSCRIPT, utterance, words, confirmed=words)
+            self._remember(words)
+        if utterance.ends_speech:
+            self._event_ch.send_nowait(
+                stt.SpeechEvent(
+                    stt.SpeechEventType.END_OF_SPEECH,
+                    request_id=utterance.request_id,
+                    speech_end_time=utterance.last_heard_at,
+                )
+            )
+        self._report_usage(utterance.request_id)
+
+    async def _unless(
+        self, decoding: Awaitable[Decoded], superseded: Callable[[], bool]
+    ) -> Decoded | None:
+        """Waits for a result, or gives it up once new audio has made it pointless."""
+        task = asyncio.ensure_future(decoding)
+        try:
+            while True:
+                self._changed.clear()
+                if superseded() and not task.done():
+                    return None
+                changed = asyncio.ensure_future(self._changed.wait())
+                try:
+                    await asyncio.wait({task, changed}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
+                if task.done():
+                    return task.result()
+        finally:
+            if not task.done():
+                await utils.aio.cancel_and_wait(task)
+            # Whoever waits for changes next must look at the state first.
+            self._changed.set()
+
+    async def _decode(self, engine: Engine, utterance: Utterance, *, is_final: bool) -> Decoded:
+        options = self._options
+        job = Job(
+            samples=utterance.samples(),
+            language=self._lock.code,
+            prompt=f"{options.prompt} {self._previous_text}".strip(),
+            keyterms=options.keyterms,
+            beam_size=options.beam_size,
+            audio_ctx=options.audio_ctx,
+            is_final=is_final,
+        )
+        decoded = await engine.decode(
+            job,
+            stream=id(self),
+            timeout_s=self._conn_options.timeout,
+            while_stuck_only=True,
+        )
+        self._language = decoded.language
+        self._lock.observe(
+            decoded.language, decoded.language_probability, utterance.voiced_windows * WINDOW_S
+        )
+        return decoded
+
+    def _final_words(self, decoded: Decoded, utterance: Utterance) -> tuple[Word, ...]:
+        confirmed = utterance.partials.confirmed
+        if not self._stands(decoded, utterance):
+            return confirmed
+        return utterance.partials.finalize(self._words_in_stream(decoded, utterance))
+
+    def _stands(self, decoded: Decoded, utterance: Utterance) -> bool:
+        evidence = Evidence(
+            text=decoded.text,
+            word_count=len(decoded.words),
+            voiced_s=utterance.voiced_windows * WINDOW_S,
+            no_speech_probability=decoded.no_speech_probability,
+            mean_log_probability=decoded.mean_log_probability,
+        )
+        reason = reason_to_reject(evidence, self._options.gates)
+        if reason is None and decoded.repeated:
+            reason = "repetition"
+        if reason is not None:
+            logger.debug("a transcript was rejected", extra={"reason": reason})
+        return reason is None
+
+    def _words_in_stream(self, decoded: Decoded, utterance: Utterance) -> list[Word]:
+        start = utterance.start_s
+        return [Word(w.text, w.start + start, w.end + start, w.probability) for w in decoded.words]
+
+    def _remember(self, words: Sequence[Word]) -> None:
+        self._previous_text = (self._previous_text + text_of(words))[-_PROMPT_CHARACTERS:]
+
+    def _send(
+        self,
+        kind: stt.SpeechEventType,
+        utterance: Utterance,
+        words: Sequence[Word],
+        *,
+        confirmed: Sequence[Word],
+    ) -> None:
+        offset = self.start_time_offset
+        timed = [
+            TimedString(
+                word.text.strip(),
+                start_time=word.start + offset,
+                end_time=word.end + offset,
+                confidence=word.probability,
+                start_time_offset=offset,
+            )
+            for word in words
+        ]
+        end_s = words[-1].end if words else utterance.end_sample / SAMPLE_RATE
+        data = stt.SpeechData(
+            language=LanguageCode(self._language or "en"),
+            text=text_of(words),
+            start_time=(words[0].start if words else utterance.start_s) + offset,
+            end_time=end_s + offset,
+            confidence=float(np.mean([w.probability for w in words])) if words else 0.0,
+            words=timed,
+            metadata={"confirmed_words": len(confirmed), "confirmed_text": text_of(confirmed)},
+        )
+        is_final = kind is stt.SpeechEventType.FINAL_TRANSCRIPT
+        self._event_ch.send_nowait(
+            stt.SpeechEvent(
+                kind,
+                request_id=utterance.request_id,
+                alternatives=[data],
+                speech_end_time=min(time.time(), utterance.last_heard_at) if is_final else None,
+            )
+        )
+
+    def _report_usage(self, request_id: str, *, at_least_s: float = 0.0) -> None:
+        heard = self._listener.heard_s
+        new = heard - self._usage_reported_s
+        if new <= 0 or new < at_least_s:
+            return
+        self._usage_reported_s = heard
+        self._event_ch.send_nowait(
+            stt.SpeechEvent(
+                stt.SpeechEventType.RECOGNITION_USAGE,
+                request_id=request_id,
+                recognition_usage=stt.RecognitionUsage(audio_duration=new),
+            )
+        )

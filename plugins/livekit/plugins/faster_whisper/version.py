@@ -1,0 +1,3 @@
+"""The version that is reported to livekit-agents."""
+
+__version__ = "0.1.0"
