@@ -1,0 +1,159 @@
+"""One piece of text on its way through the engine, step by step.
+
+Each step (load, encode, decode one window) is a job of its own for the engine's threads. So rooms
+that speak at once take turns window by window, and a cancelled utterance stops at the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from livekit.agents import APIConnectionError, APITimeoutError
+
+from .alignment import WordSpan, align_words, phoneme_starts
+from .engine import Engine, Sentence, SpeechOptions, VoiceError
+
+if TYPE_CHECKING:
+    from .graph import Samples
+
+MAX_PIECE_CHARS = 300
+"""The encoder's time grows with the length, and no audio comes before it is done."""
+
+_LAST_BREAK = re.compile(r".*(?:[.!?。！？;；,，]\s+|[。！？；，]|\s)", re.DOTALL)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SpokenWord:
+    """A word with the characters around it: the words of a text, joined, are the text."""
+
+    text: str
+    start: float
+    """Seconds from the beginning of the text."""
+    end: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Audio, and words whose time is known by now."""
+
+    pcm: bytes
+    """Signed 16 bit, mono, at the voice's rate."""
+    words: tuple[SpokenWord, ...] = ()
+
+
+def split_long(text: str) -> list[str]:
+    """Cuts `text` at clause ends or spaces into pieces which, joined, are `text`."""
+    pieces: list[str] = []
+    while len(text) > MAX_PIECE_CHARS:
+        head = text[:MAX_PIECE_CHARS]
+        found = _LAST_BREAK.match(head)
+        cut = found.end() if found else MAX_PIECE_CHARS
+        pieces.append(text[:cut])
+        text = text[cut:]
+    return [*pieces, text]
+
+
+def speakable(text: str) -> str:
+    """Replaces what the phonemizer's C interface refuses: lone surrogates and zero bytes."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode()
+
+
+async def speak(
+    engine: Engine, text: str, options: SpeechOptions, *, sample_rate: int, timeout_s: float
+) -> AsyncGenerator[Chunk, None]:
+    """Yields the audio of `text` as it is made; at the end, the words that were left.
+
+    Raises:
+        APITimeoutError: A step took longer than `timeout_s` seconds.
+        APIConnectionError: The engine failed; not retryable if the voice itself is at fault.
+    """
+    loop = asyncio.get_running_loop()
+
+    async def step(work: Callable[[], T]) -> T:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await loop.run_in_executor(engine.threads, work)
+        except TimeoutError as e:
+            raise APITimeoutError(f"Piper gave no audio for {timeout_s} s") from e
+        except (VoiceError, ImportError) as e:
+            raise APIConnectionError(str(e), retryable=False) from e
+        except Exception as e:
+            raise APIConnectionError("Piper failed", retryable=True) from e
+
+    def prepare() -> list[Sentence]:
+        engine.load(options.speaker)
+        return engine.phonemize(speakable(text))
+
+    sentences = await step(prepare)
+    spans: list[WordSpan] | None = None
+    first_phoneme, samples = 0, 0
+    for sentence in sentences:
+        utterance = await step(partial(engine.begin, sentence, options))
+        began, starts = samples, None
+        if utterance.frames is not None:
+            starts = phoneme_starts(sentence.phonemes, engine.id_count, utterance.frames)
+        for index, part in enumerate(utterance.parts):
+            pcm = await step(partial(_render, engine, part, options))
+            samples += len(pcm) // 2
+            yield Chunk(pcm)
+            if spans is None:
+                # Late, for it takes as long as a window, and the sound should not wait for it.
+                spans = await step(partial(_align, engine, text, sentences))
+            last = index == len(utterance.parts) - 1
+            if starts is not None and index == 0:
+                at = [began + start * utterance.hop for start in starts]
+            elif starts is None and last:
+                at = _evenly(began, samples, len(sentence.phonemes))
+            else:
+                continue
+            yield Chunk(b"", _words_of(spans, first_phoneme, at, sample_rate))
+        first_phoneme += len(sentence.phonemes)
+    if spans is None:
+        yield Chunk(b"", (SpokenWord(text, 0.0, 0.0),))
+
+
+def _render(engine: Engine, part: Callable[[], Samples], options: SpeechOptions) -> bytes:
+    return engine.to_pcm(part(), options)
+
+
+def _align(engine: Engine, text: str, sentences: list[Sentence]) -> list[WordSpan]:
+    return align_words(
+        text,
+        [sentence.phonemes for sentence in sentences],
+        lambda word: engine.spoken_alone(speakable(word)),
+    )
+
+
+def _evenly(began: int, ended: int, phonemes: int) -> list[int]:
+    """Phonemes of equal length, for a voice that does not tell their durations."""
+    return [began + (ended - began) * i // max(phonemes, 1) for i in range(phonemes + 1)]
+
+
+def _words_of(
+    spans: list[WordSpan], offset: int, at: list[int], sample_rate: int
+) -> tuple[SpokenWord, ...]:
+    """The words that begin in a sentence.
+
+    Args:
+        spans: All words of the text.
+        offset: Phonemes before the sentence.
+        at: Samples at which its phonemes begin, and at which it ends.
+        sample_rate: Hertz.
+    """
+    count = len(at) - 1
+    whole = spans[-1].last
+    found: list[SpokenWord] = []
+    for span in spans:
+        first = span.first - offset
+        # A word without phonemes at the very end of the text belongs to the last sentence.
+        if 0 <= first < count or (first == count and span.first == whole):
+            end = at[min(span.last - offset, count)]
+            found.append(SpokenWord(span.text, at[first] / sample_rate, end / sample_rate))
+    return tuple(found)
