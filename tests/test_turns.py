@@ -1,0 +1,212 @@
+"""The end of a turn: what the words say, and how long the policy waits."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent_worker.completeness import Completeness, asks_for_dictation, judge
+from agent_worker.turns import EndOfTurnPolicy, Waits
+
+WAITS = Waits()
+
+
+class Clock:
+    """Time that moves when told."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def policy_after(text: str, **known: object) -> tuple[EndOfTurnPolicy, Clock]:
+    """A policy whose caller has said this, finally, and fell silent just now."""
+    clock = Clock()
+    policy = EndOfTurnPolicy(clock=clock)
+    policy.speech_started()
+    clock.now_s += 2
+    policy.speech_ended()
+    policy.heard(text, is_final=True, **known)  # type: ignore[arg-type]
+    return policy, clock
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("what time is it", None, Completeness.FINISHED),
+        ("what is two plus three", None, Completeness.FINISHED),
+        ("How are you?", "en", Completeness.FINISHED),
+        ("I live in Berlin.", "en-GB", Completeness.FINISHED),
+        ("goodbye", None, Completeness.FINISHED),
+        ("thank you", "en", Completeness.FINISHED),
+        ("remember that my name is alice", None, Completeness.PLAIN),
+        ("set a timer for ten minutes", None, Completeness.PLAIN),
+        ("i was born in 1990", None, Completeness.PLAIN),
+        ("call me at five", None, Completeness.PLAIN),
+        ("remember that my name is", None, Completeness.UNFINISHED),
+        ("What is the", "en", Completeness.UNFINISHED),
+        ("I would like to.", "en", Completeness.UNFINISHED),
+        ("I like it and", "en", Completeness.UNFINISHED),
+        ("Well, um...", "en", Completeness.UNFINISHED),
+        ("On Monday,", "en", Completeness.UNFINISHED),
+        ("let me think", "en", Completeness.UNFINISHED),
+        ("", None, Completeness.UNFINISHED),
+        ("my number is five five one", "en", Completeness.DICTATING),
+        ("it's 555 12", "en", Completeness.DICTATING),
+        ("it's a l i", "en", Completeness.DICTATING),
+        ("A-L-I", "en", Completeness.DICTATING),
+        ("alice at example dot", "en", Completeness.DICTATING),
+        ("it is alice@example", "en", Completeness.DICTATING),
+        ("it is alice@example.com", "en", Completeness.PLAIN),
+        ("alice at example dot com", "en", Completeness.PLAIN),
+        ("five five five one two three four five six seven", "en", Completeness.PLAIN),
+        ("今天天气怎么样", None, Completeness.FINISHED),
+        ("好的", "zh", Completeness.FINISHED),
+        ("我想去北京。", "zh", Completeness.FINISHED),
+        ("我想", None, Completeness.UNFINISHED),
+        ("因为", "zh-CN", Completeness.UNFINISHED),
+        ("我的电话是一三八", "zh", Completeness.DICTATING),
+        ("帮我订一张票", "zh", Completeness.PLAIN),
+        ("ich möchte", "de", Completeness.UNFINISHED),
+        ("Wie spät ist es", "de", Completeness.FINISHED),
+        ("null drei null", "de", Completeness.DICTATING),
+        ("je voudrais", "fr", Completeness.UNFINISHED),
+        ("quiero ir a", "es", Completeness.UNFINISHED),
+        ("はい", "ja", Completeness.FINISHED),
+        ("それで", "ja", Completeness.UNFINISHED),
+    ],
+)
+def test_words_tell_whether_more_is_to_come(
+    text: str, language: str | None, expected: Completeness
+) -> None:
+    assert judge(text, language=language) is expected
+
+
+@pytest.mark.parametrize("text", ["five", "alice at example", "b"])
+def test_the_first_digits_of_what_was_asked_for_are_no_turn(text: str) -> None:
+    assert asks_for_dictation("What is your e-mail address?")
+    assert not asks_for_dictation("What would you like to eat?")
+    assert judge(text, expects_dictation=True) is Completeness.DICTATING
+    assert judge(text) is Completeness.PLAIN
+
+
+def test_the_wait_is_short_when_all_agree_and_long_in_doubt() -> None:
+    waits = {
+        text: policy_after(text)[0].wait_s()
+        for text in ("what time is it", "remember my name is alice", "and then", "five five one")
+    }
+    assert waits["what time is it"] == WAITS.agreed_s
+    assert waits["remember my name is alice"] == WAITS.plain_s
+    assert waits["and then"] == WAITS.doubt_s
+    assert waits["five five one"] == WAITS.dictating_s
+
+
+def test_without_any_words_there_is_doubt() -> None:
+    clock = Clock()
+    policy = EndOfTurnPolicy(clock=clock)
+    policy.speech_started()
+    policy.speech_ended()
+    assert policy.wait_s() == WAITS.doubt_s
+
+
+def test_the_deadline_counts_from_the_end_of_speech_not_from_when_it_was_noticed() -> None:
+    clock = Clock()
+    policy = EndOfTurnPolicy(clock=clock)
+    policy.speech_started()
+    assert policy.deadline is None
+    clock.now_s += 2
+    policy.heard("what time is it", is_final=True)
+    policy.speech_ended(clock.now_s - 0.2)
+    assert policy.deadline == pytest.approx(clock.now_s - 0.2 + WAITS.agreed_s)
+
+
+def test_a_partial_that_still_changes_is_not_believed() -> None:
+    clock = Clock()
+    policy = EndOfTurnPolicy(clock=clock)
+    policy.speech_started()
+    policy.speech_ended()
+    clock.now_s += 0.3
+    policy.heard("what time")
+    policy.heard("what time is it")
+    assert policy.wait_s() == pytest.approx(0.4)
+    policy.heard("What time is it?")
+    assert policy.wait_s() == pytest.approx(0.4), "punctuation alone changes nothing"
+    policy.heard("What time is it?", is_final=True)
+    assert policy.wait_s() == WAITS.agreed_s
+
+
+def test_parts_of_a_turn_are_judged_together() -> None:
+    policy, clock = policy_after("my phone number is")
+    policy.speech_started()
+    clock.now_s += 1
+    policy.speech_ended()
+    policy.heard("five five", is_final=True)
+    assert policy.text == "my phone number is five five"
+    policy.agent_said("What is your phone number?")
+    assert policy.wait_s() == WAITS.dictating_s
+
+
+def test_a_missing_full_stop_means_something_once_the_recogniser_sets_them() -> None:
+    policy, clock = policy_after("I live in Berlin.")
+    policy.committed()
+    clock.now_s += 5
+    policy.speech_started()
+    policy.speech_ended()
+    policy.heard("I would rather live in Paris", is_final=True)
+    assert WAITS.plain_s < policy.wait_s() < WAITS.doubt_s
+
+
+def test_the_audio_model_moves_the_wait_between_the_limits() -> None:
+    policy, _ = policy_after("remember my name is alice")
+    policy.model_says(1.0)
+    assert policy.wait_s() == pytest.approx(WAITS.agreed_s)
+    policy.model_says(0.0)
+    assert policy.wait_s() == pytest.approx(WAITS.doubt_s)
+    finished, _ = policy_after("what time is it")
+    finished.model_says(0.1)
+    assert finished.wait_s() > WAITS.agreed_s
+    unfinished, _ = policy_after("and then")
+    unfinished.model_says(0.95)
+    assert WAITS.plain_s < unfinished.wait_s() < WAITS.doubt_s
+    unfinished.speech_started()
+    unfinished.speech_ended()
+    assert unfinished.wait_s() == WAITS.doubt_s, "it spoke about another silence"
+
+
+def test_a_caller_who_pauses_long_is_given_time() -> None:
+    policy, clock = policy_after("remember that")
+    for _ in range(4):
+        clock.now_s += 0.7
+        policy.speech_started()
+        clock.now_s += 1
+        policy.speech_ended()
+    policy.heard("my name is alice", is_final=True)
+    assert policy.wait_s() == pytest.approx(1.1 * 0.7)
+
+
+def test_a_caller_who_was_cut_off_is_given_more_time_for_a_while() -> None:
+    policy, clock = policy_after("what time is it")
+    assert policy.wait_s() == WAITS.agreed_s
+
+    def turn(gap_s: float) -> float:
+        policy.committed()
+        clock.now_s += gap_s
+        policy.speech_started()
+        clock.now_s += 1
+        policy.speech_ended()
+        policy.heard("what time is it", is_final=True)
+        return policy.wait_s()
+
+    cut_off = turn(0.2)
+    assert cut_off > WAITS.agreed_s
+    later = [turn(8.0) for _ in range(6)]
+    assert later == sorted(later, reverse=True)
+    assert later[-1] < cut_off
+
+
+def test_what_was_dropped_is_not_part_of_the_turn() -> None:
+    policy, _ = policy_after("mhm")
+    policy.dropped()
+    assert policy.text == ""
+    assert policy.deadline is None
