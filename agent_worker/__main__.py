@@ -157,7 +157,7 @@ def _livekit(command: str, rest: list[str]) -> int:
 
 
 def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
-    from .engines import choose_engines
+    from .found import choose_engines
     from .worker import WorkerError, build_server, check_server, run
 
     if "--help" not in rest:

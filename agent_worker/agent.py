@@ -15,7 +15,7 @@ from livekit.agents.voice.io import PlaybackStartedEvent
 from livekit import rtc
 
 from .latency import Generation, TurnLatency
-from .speaking import synthesize_phrases
+from .speaking import Voice, synthesize_phrases
 from .streaming_buffer import SentenceStreamBuffer
 
 
@@ -34,6 +34,7 @@ class VoicePipelineAgent(Agent):
         tells_commit: the LLM takes ``extra_kwargs={"turn_committed": asyncio.Event}`` and holds
             tools with side effects back until it is set.
         latency: where the stages of each turn are noted.
+        voice: is told when the TTS fails and when it is back; meanwhile answers go out in writing.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class VoicePipelineAgent(Agent):
         speakable: Callable[[str], str] | None = None,
         tells_commit: bool = False,
         latency: TurnLatency | None = None,
+        voice: Voice | None = None,
     ) -> None:
         super().__init__(instructions=instructions)
         self._greeting = greeting
@@ -54,6 +56,7 @@ class VoicePipelineAgent(Agent):
         self._speakable = speakable or str
         self._tells_commit = tells_commit
         self._latency = latency or TurnLatency()
+        self._voice = voice or Voice()
         self._generation: Generation | None = None
         self._turn_open = False
         self._turn_committed = asyncio.Event()
@@ -145,6 +148,7 @@ class VoicePipelineAgent(Agent):
             conn_options=self.session.conn_options.tts_conn_options,
             ahead=self._sentences_ahead,
             played_s=playhead.played_s,
+            voice=self._voice,
         )
         try:
             async with aclosing(phrases), aclosing(frames):

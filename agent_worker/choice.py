@@ -41,6 +41,8 @@ class Choice:
     """What to do for a better one; empty where there is nothing to say."""
     problem: str = ""
     """Why this stage can't run at all; empty when it can."""
+    server_kind: str = ""
+    """Of a model server: vllm, ollama, …; empty where it is not known."""
 
     @property
     def name(self) -> str:
@@ -123,7 +125,8 @@ def _llm(settings: Settings, found: Found) -> Choice:
         return Choice("thinking", flow, endpoint, "", "", problem)
     kind = f"{found.llm_kind} " if found.llm_kind else ""
     where = "llm_url is set" if settings.llm_url else f"a {kind}server answered on this machine"
-    return Choice("thinking", flow, f"{model} at {endpoint}", where)
+    detail = f"{model} at {endpoint}"
+    return Choice("thinking", flow, detail, where, server_kind=found.llm_kind)
 
 
 def _tts(settings: Settings, found: Found) -> Choice:

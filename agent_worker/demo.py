@@ -23,7 +23,8 @@ from livekit import api, rtc
 
 from .caller import SAMPLE_RATE, Pcm, SimulatedCaller, Spoken
 from .choice import Choices
-from .engines import caller_voice, choose_engines
+from .engines import caller_voice
+from .found import choose_engines
 from .latency import summary
 from .livekit_server import RunningServer, find_or_install_server, run_server, stop_process
 from .settings import Settings, export_environment

@@ -9,7 +9,7 @@ import shutil
 from livekit.agents import __version__ as agents_version
 
 from .choice import choose
-from .engines import look_around
+from .found import look_around
 from .livekit_server import find_server
 from .settings import Settings
 

@@ -1,23 +1,15 @@
-"""The engines of this machine: what is there, and how the chosen ones are built.
-
-Beside `worker` and `session` the only module that imports plugins, and only when one is used.
-"""
+"""The chosen engines, built. Imports a plugin only when its engine is chosen."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from livekit.agents import llm, stt, tts
+from livekit.agents import NOT_GIVEN, llm, stt, tts
 
-from .choice import Choice, Choices, Found, choose
+from .choice import Choice, Choices
 from .settings import Settings
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,57 +26,6 @@ class Engines:
         """Closes the three; safe to call twice."""
         for engine in (self.stt, self.llm, self.tts):
             await engine.aclose()
-
-
-async def look_around(settings: Settings) -> Found:
-    """Finds out what is on this machine. No network but loopback, and that for under 300 ms."""
-    endpoint, models, kind = await _find_llm(settings)
-    return Found(
-        whisper_models=_whisper_models(),
-        piper_installed=find_spec("piper") is not None,
-        piper_voices=_piper_voices(settings.voices_dir()),
-        espeak_installed=find_spec("espeakng_loader") is not None,
-        xtts_installed=find_spec("TTS") is not None,
-        llm_endpoint=endpoint,
-        llm_models=models,
-        llm_kind=kind,
-    )
-
-
-async def choose_engines(settings: Settings) -> Choices:
-    """What serves each stage on this machine, with the reasons."""
-    return choose(settings, await look_around(settings))
-
-
-def _whisper_models() -> tuple[str, ...]:
-    from livekit.plugins.faster_whisper.models import cached_models
-
-    return cached_models()
-
-
-def _piper_voices(folder: Path) -> tuple[Path, ...]:
-    quality = ("-high", "-medium", "-low", "-x_low")
-
-    def rank(voice: Path) -> tuple[int, str]:
-        return next((i for i, q in enumerate(quality) if voice.stem.endswith(q)), 9), voice.name
-
-    voices = [v for v in folder.glob("*.onnx") if v.with_suffix(".onnx.json").is_file()]
-    return tuple(sorted(voices, key=rank))
-
-
-async def _find_llm(settings: Settings) -> tuple[str | None, tuple[str, ...], str]:
-    if settings.llm in ("offline", "remote"):
-        return None, (), ""
-    from flows.model import discover
-
-    if settings.llm_url is not None and settings.llm_model is not None:
-        return settings.llm_url, (settings.llm_model,), ""
-    if settings.llm_url is None and not settings.llm_discovery:
-        return None, (), ""
-    found = await discover(base_url=settings.llm_url)
-    if found is None:
-        return settings.llm_url, (), ""
-    return found.base_url, found.models, found.kind
 
 
 _PLUGIN_OF = {
@@ -121,8 +62,8 @@ def _build_stt(settings: Settings, choice: Choice) -> stt.STT[Any]:
         model=choice.detail,
         language=settings.language,
         device=settings.stt_device,
-        compute_type=settings.stt_compute_type,
-        cpu_threads=settings.stt_cpu_threads,
+        compute_type=settings.stt_compute_type or NOT_GIVEN,
+        cpu_threads=settings.stt_cpu_threads or NOT_GIVEN,
         keyterms=list(settings.keyterms),
     )
 
@@ -132,33 +73,87 @@ def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], bool]:
 
     if choice.engine == "remote":
         token = settings.flow_token.get_secret_value()
-        remote = langgraph.LLM.remote(
-            settings.flow_url or "", settings.flow_id, **({"token": token} if token else {})
+        return (
+            langgraph.LLM.remote(
+                settings.flow_url or "", settings.flow_id, token=token or NOT_GIVEN
+            ),
+            True,
         )
-        return remote, True
-    if choice.engine == "offline":
-        from flows.graphs import offline
+    graph, speakable_nodes = _build_graph(settings, choice)
+    return langgraph.LLM(graph, speakable_nodes=speakable_nodes), True
 
-        return langgraph.LLM(offline.build(), speakable_nodes=offline.SPEAKABLE_NODES), True
-    raise NotImplementedError(choice.engine)
+
+def _build_graph(settings: Settings, choice: Choice) -> tuple[Any, tuple[str, ...]]:
+    from flows.graphs import assistant, offline
+    from flows.model import ModelOptions, ServerKind, chat_model
+
+    if choice.engine == "offline":
+        return offline.build(), offline.SPEAKABLE_NODES
+    model, _, endpoint = choice.detail.partition(" at ")
+    options = ModelOptions(
+        base_url=endpoint,
+        model=model,
+        kind=ServerKind(choice.server_kind) if choice.server_kind else ServerKind.OTHER,
+        api_key=settings.llm_api_key.get_secret_value(),
+        temperature=settings.llm_temperature,
+        max_tokens=settings.llm_max_tokens,
+    )
+    graph = assistant.build(model=chat_model(options), instructions=settings.instructions)
+    return graph, assistant.SPEAKABLE_NODES
 
 
 def _build_tts(settings: Settings, choice: Choice) -> tts.TTS[Any]:
+    voice = settings.tts_voice or NOT_GIVEN
+    key = settings.tts_api_key.get_secret_value() or NOT_GIVEN
     match choice.engine:
         case "piper":
             from livekit.plugins import piper
 
-            return piper.TTS(model=choice.detail, speed=settings.tts_speed)
+            return piper.TTS(
+                model=choice.detail, models_dir=settings.voices_dir(), speed=settings.tts_speed
+            )
         case "espeak":
-            return _espeak(settings.tts_voice, settings.language, settings.tts_speed)
+            from livekit.plugins import espeak
+
+            return espeak.TTS(
+                voice=voice,
+                language="en" if settings.language == "auto" else settings.language,
+                rate_wpm=round(_ESPEAK_WORDS_PER_MINUTE * settings.tts_speed),
+            )
+        case "xtts":
+            from livekit.plugins import xtts
+
+            return xtts.TTS(
+                accept_license=settings.xtts_accept_license,
+                model_dir=settings.tts_model or NOT_GIVEN,
+                reference_wav=settings.tts_reference,
+                language="en" if settings.language == "auto" else settings.language,
+                speed=settings.tts_speed,
+            )
+        case "higgs":
+            from livekit.plugins import speech_api
+
+            return speech_api.HiggsTTS(
+                base_url=settings.tts_url or "",
+                api_key=key,
+                ref_audio=settings.tts_reference or NOT_GIVEN,
+                model=settings.tts_model or "higgs-audio-v2-generation-3B-base",
+            )
         case _:
-            raise NotImplementedError(choice.engine)
+            from livekit.plugins import speech_api
+
+            return speech_api.TTS(
+                base_url=settings.tts_url or "",
+                model=settings.tts_model or "tts-1",
+                voice=voice,
+                api_key=key,
+                sample_rate=settings.tts_sample_rate,
+                speed=settings.tts_speed,
+                ref_audio=settings.tts_reference or NOT_GIVEN,
+            )
 
 
-def _espeak(voice: str | None, language: str, speed: float) -> tts.TTS[Any]:
-    from livekit.plugins import espeak
-
-    return espeak.TTS()
+_ESPEAK_WORDS_PER_MINUTE = 165
 
 
 def caller_voice() -> tts.TTS[Any]:

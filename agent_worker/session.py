@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import logging
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from livekit.agents import (
     AgentSession,
@@ -32,10 +32,22 @@ from .agent import VoicePipelineAgent
 from .engines import Engines
 from .latency import TOPIC, TurnLatency, TurnRecord
 from .settings import Settings
+from .speaking import Voice
 
 logger = logging.getLogger(__name__)
 
-Publish = Callable[[TurnRecord], Awaitable[None]]
+VOICE_ATTRIBUTE = "agent.voice"
+"""Participant attribute of the agent: "speaking", or "text-only" while its voice has failed."""
+
+
+class Outlet(Protocol):
+    """What clients are told beside audio and transcripts, over whichever transport."""
+
+    async def send(self, topic: str, text: str) -> None:
+        """Sends a message."""
+
+    async def set_attributes(self, attributes: dict[str, str]) -> None:
+        """Publishes a state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +64,16 @@ class Call:
         await self.engines.aclose()
 
 
-def build_call(settings: Settings, engines: Engines, *, publish: Publish | None = None) -> Call:
+def build_call(settings: Settings, engines: Engines, *, outlet: Outlet | None = None) -> Call:
     """Puts the parts of one call together.
 
     Args:
         settings: of this worker.
         engines: of this call.
-        publish: what to do with each turn's latency record; None = it is only logged.
+        outlet: takes each turn's latency record and the state of the voice; None = only the log.
     """
     latency = TurnLatency()
+    observer = _Observer(latency, outlet)
     agent = VoicePipelineAgent(
         instructions=settings.instructions,
         greeting=settings.greeting,
@@ -68,6 +81,7 @@ def build_call(settings: Settings, engines: Engines, *, publish: Publish | None 
         sentences_ahead=settings.sentences_ahead,
         tells_commit=engines.tells_commit,
         latency=latency,
+        voice=Voice(on_change=observer.voice_changed),
     )
     session: AgentSession[None] = AgentSession(
         stt=engines.stt,
@@ -89,7 +103,7 @@ def build_call(settings: Settings, engines: Engines, *, publish: Publish | None 
         # a stage that fails again and again must not hang up on the caller
         conn_options=SessionConnectOptions(max_unrecoverable_errors=sys.maxsize),
     )
-    _Observer(session, agent, latency, publish)
+    observer.watch(session, agent)
     return Call(session, agent, engines)
 
 
@@ -108,30 +122,34 @@ def room_options(agent: VoicePipelineAgent) -> RoomOptions:
     )
 
 
-def publish_to(room: rtc.Room) -> Publish:
-    """Sends each turn's record to the clients of a room, on the topic ``agent.latency``."""
+class RoomOutlet:
+    """Tells the clients of a LiveKit room: text streams and the agent's attributes."""
 
-    async def publish(record: TurnRecord) -> None:
-        if room.isconnected():
-            await room.local_participant.send_text(record.to_json(), topic=TOPIC)
+    def __init__(self, room: rtc.Room) -> None:
+        self._room = room
 
-    return publish
+    async def send(self, topic: str, text: str) -> None:
+        """Sends a text stream to everyone in the room."""
+        if self._room.isconnected():
+            await self._room.local_participant.send_text(text, topic=topic)
+
+    async def set_attributes(self, attributes: dict[str, str]) -> None:
+        """Sets attributes of the agent's participant."""
+        if self._room.isconnected():
+            await self._room.local_participant.set_attributes(attributes)
 
 
 class _Observer:
     """Notes what the session tells, and says what went wrong. Steers nothing."""
 
-    def __init__(
-        self,
-        session: AgentSession[None],
-        agent: VoicePipelineAgent,
-        latency: TurnLatency,
-        publish: Publish | None,
-    ) -> None:
-        self._agent = agent
+    def __init__(self, latency: TurnLatency, outlet: Outlet | None) -> None:
         self._latency = latency
-        self._publish = publish
+        self._outlet = outlet
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def watch(self, session: AgentSession[None], agent: VoicePipelineAgent) -> None:
+        """Follows a session from now on."""
+        self._agent = agent
         session.on("user_state_changed", self._on_user_state)
         session.on("user_input_transcribed", self._on_transcribed)
         session.on("agent_state_changed", self._on_agent_state)
@@ -164,18 +182,31 @@ class _Observer:
             },
         )
 
+    def voice_changed(self, works: bool) -> None:
+        """The TTS failed, or is back."""
+        if works:
+            logger.info("the voice is back")
+        else:
+            logger.warning("the voice failed; the agent answers in writing until it is back")
+        state = "speaking" if works else "text-only"
+        if self._outlet is not None:
+            self._tell(self._outlet.set_attributes({VOICE_ATTRIBUTE: state}))
+
     def _report(self, record: TurnRecord | None) -> None:
         if record is None:
             return
         logger.info("turn", extra={"turn": record.turn, "stages_ms": record.stages_ms})
-        if self._publish is not None:
-            task = asyncio.get_running_loop().create_task(self._send(self._publish, record))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if self._outlet is not None:
+            self._tell(self._outlet.send(TOPIC, record.to_json()))
 
-    async def _send(self, publish: Publish, record: TurnRecord) -> None:
+    def _tell(self, message: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._send(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, message: Coroutine[Any, Any, None]) -> None:
         try:
-            await publish(record)
+            await message
         except Exception as e:
             # a client that leaves midway must not cost the call
-            logger.debug("latency record not sent", extra={"cause": type(e).__name__})
+            logger.debug("a client could not be told", extra={"cause": type(e).__name__})

@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     )
     stt_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where Whisper runs.")
     stt_compute_type: str = Field(
-        "default", description="CTranslate2 compute type; default = int8 on CPU, float16 on CUDA."
+        "", description="CTranslate2 compute type; empty = int8 on a CPU, float16 on CUDA."
     )
     stt_cpu_threads: int = Field(
         0, ge=0, description="Threads for Whisper on a CPU; 0 = its default."
@@ -178,10 +178,13 @@ class Settings(BaseSettings):
         0.2, ge=0.05, le=2.0, description="Seconds of silence that end an utterance."
     )
     min_endpointing_s: float = Field(
-        0.15, ge=0, le=5.0, description="Seconds from the end of speech to the answer when the turn looks complete."
+        0.15,
+        ge=0,
+        le=5.0,
+        description="Seconds to wait after the end of speech when it looks complete.",
     )
     max_endpointing_s: float = Field(
-        1.2, ge=0, le=10.0, description="Seconds from the end of speech to the answer when it does not."
+        1.2, ge=0, le=10.0, description="Seconds to wait after the end of speech when it does not."
     )
     interruption_min_s: float = Field(
         0.2, ge=0, le=5.0, description="Seconds of voice that interrupt the agent."

@@ -19,7 +19,8 @@ from livekit.agents.voice import io
 
 from livekit import rtc
 
-from .engines import build_engines, choose_engines
+from .engines import build_engines
+from .found import choose_engines
 from .session import build_call
 from .settings import Settings
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import math
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
-from livekit.agents import APIConnectOptions, tts
+from livekit.agents import APIConnectionError, APIConnectOptions, APIError, tts
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT, TimedString
 
 from livekit import rtc
 
 _POLL_S = 0.05
+_SILENT_FRAME_S = 0.1
+_CHARACTERS_A_SECOND = 15.0
+"""How fast English is read aloud, about 170 words a minute."""
 
 
 class Lookahead:
@@ -52,6 +57,43 @@ class Lookahead:
         return max(ahead[-self._limit] - played_s, _POLL_S)
 
 
+class Voice:
+    """Whether there is a voice at present. One for each call; decides, does no I/O.
+
+    After a failure the engine is left alone for a while: a caller who waits for a time-out at each
+    sentence would wait for nothing. Then the next phrase tries it again.
+    """
+
+    def __init__(
+        self,
+        *,
+        retry_after_s: float = 5.0,
+        on_change: Callable[[bool], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._retry_after_s = retry_after_s
+        self._on_change = on_change
+        self._clock = clock
+        self._failed_at: float | None = None
+
+    @property
+    def worth_trying(self) -> bool:
+        """The engine works, or has been left alone for long enough."""
+        return self._failed_at is None or self._clock() - self._failed_at >= self._retry_after_s
+
+    def failed(self) -> None:
+        """The engine could not speak a phrase."""
+        first, self._failed_at = self._failed_at is None, self._clock()
+        if first:
+            self._on_change(False)
+
+    def worked(self) -> None:
+        """The engine spoke a phrase."""
+        if self._failed_at is not None:
+            self._failed_at = None
+            self._on_change(True)
+
+
 async def synthesize_phrases(
     phrases: AsyncIterator[str],
     engine: tts.TTS[Any],
@@ -59,6 +101,7 @@ async def synthesize_phrases(
     conn_options: APIConnectOptions,
     ahead: int,
     played_s: Callable[[], float],
+    voice: Voice | None = None,
 ) -> AsyncGenerator[rtc.AudioFrame, None]:
     """Speaks each phrase in a stream of its own, so that its borders in the audio are known.
 
@@ -68,13 +111,14 @@ async def synthesize_phrases(
         engine: any TTS; one that does not stream is asked for the whole phrase.
         ahead: phrases synthesised ahead of the playout at most.
         played_s: seconds of this reply played so far.
+        voice: is told of failures, and says whether to try.
 
     Yields:
-        Audio frames; the word times that an engine attaches count from the reply's start.
-
-    Raises:
-        APIError: the engine failed for good.
+        Audio frames; the word times that an engine attaches count from the reply's start. A phrase
+        that could not be spoken comes as silence of about its length, so that its text still
+        reaches the caller in step, is kept in history, and can be interrupted.
     """
+    voice = voice or Voice()
     lookahead = Lookahead(ahead)
     async for phrase in phrases:
         if not any(character.isalnum() for character in phrase):
@@ -83,11 +127,37 @@ async def synthesize_phrases(
             await asyncio.sleep(min(wait_s, _POLL_S))
         lookahead.begin_phrase()
         offset_s = lookahead.synthesised_s
-        async with aclosing(_speak(phrase, engine, conn_options)) as frames:
-            async for frame in frames:
+        try:
+            if not voice.worth_trying:
+                raise APIConnectionError("the voice failed a moment ago")
+            async with aclosing(_speak(phrase, engine, conn_options)) as frames:
+                async for frame in frames:
+                    lookahead.add_audio(frame.duration)
+                    _shift_words(frame, offset_s)
+                    yield frame
+            voice.worked()
+        except APIError:
+            if voice.worth_trying:
+                voice.failed()
+            spoken_s = lookahead.synthesised_s - offset_s
+            for frame in _in_writing(phrase, engine.sample_rate, offset_s, spoken_s):
                 lookahead.add_audio(frame.duration)
-                _shift_words(frame, offset_s)
                 yield frame
+
+
+def _in_writing(
+    phrase: str, sample_rate: int, offset_s: float, spoken_s: float
+) -> Iterator[rtc.AudioFrame]:
+    """Silence in the place of a phrase, with its text if none of it has been spoken."""
+    seconds = max(len(phrase) / _CHARACTERS_A_SECOND - spoken_s, 0.0)
+    for number in range(math.ceil(seconds / _SILENT_FRAME_S)):
+        samples = int(sample_rate * _SILENT_FRAME_S)
+        frame = rtc.AudioFrame(bytes(2 * samples), sample_rate, 1, samples)
+        if number == 0 and spoken_s == 0:
+            frame.userdata[USERDATA_TIMED_TRANSCRIPT] = [
+                TimedString(phrase, start_time=offset_s, end_time=offset_s + seconds)
+            ]
+        yield frame
 
 
 async def _speak(

@@ -14,7 +14,7 @@ from livekit import api
 
 from .choice import Choices
 from .engines import build_engines, import_plugins
-from .session import build_call, publish_to, room_options
+from .session import RoomOutlet, build_call, room_options
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -56,17 +56,24 @@ def _load(server: AgentServer, *, limit: int) -> float:
 
 
 def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
-    """Loads the shared models before the first call asks for them."""
-    engines = build_engines(settings, choices)
-    engines.stt.prewarm()
-    engines.tts.prewarm()
-    engines.llm.prewarm()
+    """Loads the shared models before the first call asks for them.
+
+    LiveKit takes a job thread for ready even when this raises, and its calls would then hang: a
+    failure is logged here, and met again by the call, which has a fallback.
+    """
+    try:
+        engines = build_engines(settings, choices)
+        engines.stt.prewarm()
+        engines.tts.prewarm()
+    except Exception as e:
+        logger.error("an engine can't be loaded: %s", e)
 
 
 async def _serve_call(settings: Settings, choices: Choices, ctx: JobContext) -> None:
     engines = build_engines(settings, choices)
     ctx.add_shutdown_callback(engines.aclose)
-    call = build_call(settings, engines, publish=publish_to(ctx.room))
+    engines.llm.prewarm()
+    call = build_call(settings, engines, outlet=RoomOutlet(ctx.room))
     # else the job lives on until the server closes the empty room, and a drain waits for it
     call.session.on("close", lambda _: ctx.shutdown("the call has ended"))
     await call.session.start(

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from livekit.agents import APIConnectOptions, tts
+from livekit.agents import APIConnectOptions, APIStatusError, tts
+from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 
-from agent_worker.speaking import Lookahead, synthesize_phrases
+from agent_worker.speaking import Lookahead, Voice, synthesize_phrases
 from livekit import rtc
 
 RATE = 16_000
@@ -143,3 +144,64 @@ async def test_no_more_than_three_phrases_are_synthesised_ahead_of_the_playout()
     await asyncio.gather(task, return_exceptions=True)
     await frames.aclose()
     assert engine.asked == ["1", "2", "3", "4"]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Mute(Beeps):
+    """Fails until told otherwise."""
+
+    broken = True
+
+    def stream(self, *, conn_options: APIConnectOptions = ...) -> tts.SynthesizeStream:  # type: ignore[assignment]
+        return MuteStream(tts=self, conn_options=conn_options)
+
+
+class MuteStream(BeepStream):
+    async def _run(self, output_emitter: tts.AudioEmitter) -> None:
+        mute = self._tts
+        assert isinstance(mute, Mute)
+        if mute.broken:
+            mute.asked.append("?")
+            raise APIStatusError("no such voice", status_code=404)
+        await super()._run(output_emitter)
+
+
+async def test_a_phrase_that_cannot_be_spoken_goes_out_in_writing_and_the_voice_comes_back() -> (
+    None
+):
+    engine, clock = Mute(), Clock()
+    changes: list[bool] = []
+    voice = Voice(retry_after_s=5, on_change=changes.append, clock=clock)
+
+    async def speak(phrase: str) -> list[rtc.AudioFrame]:
+        frames = synthesize_phrases(
+            _phrases(phrase),
+            engine,
+            conn_options=APIConnectOptions(max_retry=0),
+            ahead=3,
+            played_s=lambda: 1e9,
+            voice=voice,
+        )
+        return [frame async for frame in frames]
+
+    written = await speak("It is raining in Paris today.")
+    assert not any(bytes(f.data).strip(b"\x00") for f in written)
+    assert sum(f.duration for f in written) == pytest.approx(2.0, abs=0.2)
+    words = [w for f in written for w in f.userdata.get(USERDATA_TIMED_TRANSCRIPT, [])]
+    assert words == ["It is raining in Paris today."]
+    assert changes == [False]
+
+    await speak("Left alone for a while.")
+    assert engine.asked == ["?"], "a failed engine is not asked again at once"
+
+    engine.broken = False
+    clock.now = 6
+    spoken = await speak("Back again.")
+    assert any(bytes(f.data).strip(b"\x00") for f in spoken)
+    assert changes == [False, True]

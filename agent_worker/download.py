@@ -1,0 +1,71 @@
+"""Fetches the configured models: the only place of the worker that does, and only when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .settings import Settings
+
+DEFAULT_WHISPER = "base"
+"""Keeps up with speech on two CPU cores; set stt_model for a larger one."""
+
+
+class DownloadError(Exception):
+    """A file could not be fetched. The message says which and why."""
+
+
+def download_files(settings: Settings, *, say: Callable[[str], None]) -> None:
+    """Fetches the Whisper model and the voice that are set, else the usual ones, with a bar.
+
+    Raises:
+        DownloadError: the hub can't be reached, or has no such model.
+    """
+    failures = []
+    for what, fetch in (
+        (f"Whisper {settings.stt_model or DEFAULT_WHISPER}", _fetch_whisper),
+        ("voice", _fetch_voice),
+    ):
+        try:
+            fetch(settings, say)
+        except DownloadError as e:
+            failures.append(f"{what}: {e}")
+    if failures:
+        raise DownloadError("\n".join(failures))
+
+
+def _fetch_whisper(settings: Settings, say: Callable[[str], None]) -> None:
+    from livekit.plugins import faster_whisper
+
+    model = settings.stt_model or DEFAULT_WHISPER
+    if settings.stt == "bundled" or model == "bundled":
+        say("hearing: the bundled model needs no download")
+        return
+    say(f"hearing: Whisper {model} …")
+    try:
+        say(f"         {faster_whisper.download(model)}")
+    except Exception as e:
+        # the hub's client raises many kinds; all mean that there is no model
+        raise DownloadError(_one_line(e)) from e
+
+
+def _fetch_voice(settings: Settings, say: Callable[[str], None]) -> None:
+    if settings.tts not in ("auto", "piper"):
+        say(f"speaking: {settings.tts} fetches nothing here")
+        return
+    try:
+        from livekit.plugins import piper
+    except ImportError as e:
+        raise DownloadError(_one_line(e)) from e
+    say("speaking: a Piper voice …")
+    try:
+        named = {"name": settings.tts_voice} if settings.tts_voice else {}
+        voice = piper.download_voice(
+            **named, models_dir=settings.voices_dir(), progress=piper.download.show_bar
+        )
+    except Exception as e:
+        raise DownloadError(_one_line(e)) from e
+    say(f"          {voice}")
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,71 @@
+"""What is on this machine: models, voices, a model server."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from .choice import Choices, Found, choose
+from .settings import Settings
+
+
+async def look_around(settings: Settings) -> Found:
+    """Finds out what is on this machine. No network but loopback, and that for under 300 ms."""
+    endpoint, models, kind = await _find_llm(settings)
+    return Found(
+        whisper_models=_whisper_models(),
+        piper_installed=find_spec("piper") is not None,
+        piper_voices=_piper_voices(settings.voices_dir()),
+        espeak_installed=find_spec("espeakng_loader") is not None,
+        xtts_installed=find_spec("TTS") is not None,
+        llm_endpoint=endpoint,
+        llm_models=models,
+        llm_kind=kind,
+    )
+
+
+async def choose_engines(settings: Settings) -> Choices:
+    """What serves each stage on this machine, with the reasons."""
+    return choose(settings, await look_around(settings))
+
+
+_WHISPER_BEST_FIRST = (
+    "large-v3-turbo",
+    "distil-large-v3",
+    "large-v3",
+    "medium",
+    "small",
+    "base",
+    "tiny",
+)
+
+
+def _whisper_models() -> tuple[str, ...]:
+    from livekit.plugins.faster_whisper import models
+
+    return tuple(model for model in _WHISPER_BEST_FIRST if models.is_available(model))
+
+
+def _piper_voices(folder: Path) -> tuple[Path, ...]:
+    quality = ("-high", "-medium", "-low", "-x_low")
+
+    def rank(voice: Path) -> tuple[int, str]:
+        return next((i for i, q in enumerate(quality) if voice.stem.endswith(q)), 9), voice.name
+
+    voices = [v for v in folder.glob("*.onnx") if v.with_suffix(".onnx.json").is_file()]
+    return tuple(sorted(voices, key=rank))
+
+
+async def _find_llm(settings: Settings) -> tuple[str | None, tuple[str, ...], str]:
+    if settings.llm in ("offline", "remote"):
+        return None, (), ""
+    from flows.model import discover
+
+    if settings.llm_url is not None and settings.llm_model is not None:
+        return settings.llm_url, (settings.llm_model,), ""
+    if settings.llm_url is None and not settings.llm_discovery:
+        return None, (), ""
+    found = await discover(base_url=settings.llm_url)
+    if found is None:
+        return settings.llm_url, (), ""
+    return found.base_url, found.models, found.kind
