@@ -59,6 +59,14 @@ class ModelSpec:
         """Whether it is the small model that comes with this package."""
         return self.model == BUNDLED
 
+    @property
+    def default_max_segment_s(self) -> float:
+        """Seconds of speech that the model can be trusted with at once.
+
+        The bundled one learnt from clips of a sentence or two and drops words in longer ones.
+        """
+        return 5.0 if self.is_bundled else 12.0
+
 
 @dataclass(frozen=True, slots=True)
 class Hardware:

@@ -87,7 +87,9 @@ class PartialTranscript:
         # so agreement on it is worth nothing.
         for new, old in zip(rest[:-1], self._previous[:-1], strict=False):
             same = new.text.strip().casefold() == old.text.strip().casefold()
-            if not same or new.end > audio_end_s - self._tail_s:
+            # A word that the alignment gives no time to has no sound to stand on.
+            placed = new.start < new.end <= audio_end_s - self._tail_s
+            if not same or not placed:
                 break
             agreed += 1
         self._confirmed.extend(rest[:agreed])
