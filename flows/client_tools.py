@@ -1,8 +1,8 @@
 """Tools that live with the client of a graph, such as those of a LiveKit agent.
 
-The runner lists their OpenAI function schemas at `config["configurable"]["client_tools"]`. The
-model may call them like any other; such a call ends the run, and the client answers it with the
-next one.
+The runner lists their OpenAI function schemas at `config["configurable"]["tools"]`, and may set
+`tool_choice` and `parallel_tool_calls` beside it. The model may call them like any other; such a
+call ends the run, and the client answers it with the next one.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,12 +10,16 @@ from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, hook_config
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.config import get_config
 
 
+def _configurable() -> dict[str, Any]:
+    return get_config().get("configurable", {})
+
+
 def _client_tools() -> list[dict[str, Any]]:
-    return list(get_config().get("configurable", {}).get("client_tools") or ())
+    return list(_configurable().get("tools") or ())
 
 
 def _name(schema: dict[str, Any]) -> str:
@@ -34,6 +38,15 @@ class ClientTools(AgentMiddleware[Any, Any]):
         schemas = _client_tools()
         if schemas:
             request = request.override(tools=[*request.tools, *schemas])
+        configurable = _configurable()
+        choice = configurable.get("tool_choice")
+        # Only for the first step of a turn: a required call would follow on every result.
+        if choice is not None and isinstance(request.messages[-1], HumanMessage):
+            request = request.override(tool_choice=choice)
+        parallel = configurable.get("parallel_tool_calls")
+        if parallel is not None:
+            settings = {**request.model_settings, "parallel_tool_calls": parallel}
+            request = request.override(model_settings=settings)
         return await handler(request)
 
     @hook_config(can_jump_to=["end"])

@@ -16,13 +16,15 @@ class McpServer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,40}$", description="Prefix of its tools' names.")
-    command: tuple[str, ...] = Field((), description="Program and arguments (stdio transport).")
-    env: dict[str, str] = Field({}, description="Environment of that program.")
-    url: str | None = Field(None, description="Address (streamable HTTP transport).")
-    side_effects: bool = Field(
-        True, description="Its tools wait until the caller's turn is committed."
+    command: tuple[str, ...] = Field(
+        default=(), description="Program and arguments (stdio transport)."
     )
-    timeout_s: float = Field(20.0, gt=0, description="Seconds that one call may take.")
+    env: dict[str, str] = Field(default={}, description="Environment of that program.")
+    url: str | None = Field(default=None, description="Address (streamable HTTP transport).")
+    side_effects: bool = Field(
+        default=True, description="Its tools wait until the caller's turn is committed."
+    )
+    timeout_s: float = Field(default=20.0, gt=0, description="Seconds that one call may take.")
 
     @model_validator(mode="after")
     def _has_one_transport(self) -> "McpServer":
@@ -37,60 +39,83 @@ class FlowSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FLOWS_", frozen=True, extra="forbid")
 
     host: str = Field(
-        "127.0.0.1", description="Address to listen on; beyond loopback needs a token."
+        default="127.0.0.1", description="Address to listen on; beyond loopback needs a token."
     )
-    port: int = Field(8123, ge=0, le=65535, description="TCP port; 0 takes a free one.")
-    token: SecretStr | None = Field(None, description="Bearer token that clients must send.")
+    port: int = Field(default=8123, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    token: SecretStr | None = Field(
+        default=None, description="Bearer token that clients must send."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Log level; no transcript and no prompt is logged at info or above."
+        default="info",
+        description="Log level; no transcript and no prompt is logged at info or above.",
     )
 
     model_url: str | None = Field(
-        None, description="OpenAI-compatible server, with /v1; looked for on this machine if unset."
+        default=None,
+        description="OpenAI-compatible server, with /v1; looked for on this machine if unset.",
     )
-    model: str | None = Field(None, description="Model name; the server's first if unset.")
-    model_api_key: SecretStr | None = Field(None, description="Key for the model server.")
+    model: str | None = Field(default=None, description="Model name; the server's first if unset.")
+    model_api_key: SecretStr | None = Field(default=None, description="Key for the model server.")
     model_kind: ServerKind | None = Field(
-        None, description="Kind of that server; detected if unset."
+        default=None, description="Kind of that server; detected if unset."
     )
-    discovery: bool = Field(True, description="Look for a model server on the usual local ports.")
-    temperature: float = Field(0.4, ge=0, le=2, description="Sampling temperature.")
-    max_tokens: int = Field(256, ge=1, le=8192, description="Tokens of one answer at most.")
-    economy: bool = Field(False, description="Ask for the shortest answers.")
+    discovery: bool = Field(
+        default=True, description="Look for a model server on the usual local ports."
+    )
+    temperature: float = Field(default=0.4, ge=0, le=2, description="Sampling temperature.")
+    max_tokens: int = Field(default=256, ge=1, le=8192, description="Tokens of one answer at most.")
+    economy: bool = Field(default=False, description="Ask for the shortest answers.")
     first_token_timeout_s: float = Field(
-        20.0, gt=0, description="Seconds to the model's first chunk."
+        default=20.0, gt=0, description="Seconds to the model's first chunk."
     )
     idle_timeout_s: float = Field(
-        10.0, gt=0, description="Seconds between two chunks of the model."
+        default=10.0, gt=0, description="Seconds between two chunks of the model."
     )
-    instructions: str | None = Field(None, description="What the assistant is for.")
+    instructions: str | None = Field(default=None, description="What the assistant is for.")
 
     database_url: str = Field(
-        "sqlite:///~/.local/share/livekit-agent-worker/flows.sqlite3",
+        default="sqlite:///~/.local/share/livekit-agent-worker/flows.sqlite3",
         description='"memory", sqlite:///PATH, or postgresql://…',
     )
-    keep_conversations: bool = Field(False, description="Keep conversations in the database.")
+    keep_conversations: bool = Field(
+        default=False, description="Keep conversations in the database."
+    )
     session_ttl_s: float = Field(
-        900.0, gt=0, description="Seconds without a turn after which a session is over."
+        default=900.0, gt=0, description="Seconds without a turn after which a session is over."
     )
 
-    weather_url: str | None = Field(None, description="Weather endpoint, {query} in its URL.")
-    stock_url: str | None = Field(None, description="Stock quote endpoint, {query} in its URL.")
-    search_url: str | None = Field(None, description="Search endpoint, {query} in its URL.")
-    lookup_timeout_s: float = Field(5.0, gt=0, description="Seconds that a lookup may take.")
+    weather_url: str | None = Field(
+        default=None, description="Weather endpoint, {query} in its URL."
+    )
+    stock_url: str | None = Field(
+        default=None, description="Stock quote endpoint, {query} in its URL."
+    )
+    search_url: str | None = Field(default=None, description="Search endpoint, {query} in its URL.")
+    lookup_timeout_s: float = Field(
+        default=5.0, gt=0, description="Seconds that a lookup may take."
+    )
 
     business_database: Path | None = Field(
-        None, description="SQLite file behind the router's agents; a sample in memory if unset."
+        default=None,
+        description="SQLite file behind the router's agents; a sample in memory if unset.",
     )
-    personas: Path | None = Field(None, description="TOML file with the characters of `persona`.")
-    mcp_servers: tuple[McpServer, ...] = Field((), description="MCP servers, as JSON.")
+    personas: Path | None = Field(
+        default=None, description="TOML file with the characters of `persona`."
+    )
+    mcp_servers: tuple[McpServer, ...] = Field(default=(), description="MCP servers, as JSON.")
 
-    max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body, in bytes.")
-    ping_s: float = Field(12.0, gt=0, description="Seconds of silence before a keep-alive comment.")
-    filler_after_s: float = Field(
-        0.7, ge=0, description="Seconds that a tool may take before a filler event; 0 sends none."
+    max_body_bytes: int = Field(
+        default=1_000_000, ge=1000, description="Largest request body, in bytes."
     )
-    filler: str = Field("One moment, please.", description="Text of the filler event.")
+    ping_s: float = Field(
+        default=12.0, gt=0, description="Seconds of silence before a keep-alive comment."
+    )
+    filler_after_s: float = Field(
+        default=0.7,
+        ge=0,
+        description="Seconds that a tool may take before a filler event; 0 sends none.",
+    )
+    filler: str = Field(default="One moment, please.", description="Text of the filler event.")
 
     @model_validator(mode="after")
     def _is_guarded_beyond_loopback(self) -> "FlowSettings":

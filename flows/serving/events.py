@@ -1,6 +1,6 @@
 """From the parts of a LangGraph stream to the events of the wire."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
@@ -33,14 +33,16 @@ class EventTranslator:
         self._ended_calls = set(known_calls)
         self._last_text = ""
         self._speaker_id = ""
-        self.interrupted = False
-        """Whether the graph stopped to ask something."""
+        self.question: str | None = None
+        """The id of what the graph stopped to ask, the first where it is several things."""
 
     def translate(self, part: Any) -> Iterator[Event]:
         """The events for one part of `astream(..., version="v2", subgraphs=True)`."""
         match part["type"]:
             case "messages":
-                yield from self._message(*part["data"])
+                message, metadata = part["data"]
+                if self._may_be_heard(part["ns"], metadata.get("langgraph_node", "")):
+                    yield from self._message(message)
             case "custom":
                 yield from self._custom(part["data"])
             case "updates":
@@ -52,10 +54,13 @@ class EventTranslator:
             yield from self._token(held.flush())
         self._filters.clear()
 
-    def _message(self, message: Any, metadata: dict[str, Any]) -> Iterator[Event]:
+    def _may_be_heard(self, namespace: Sequence[str], node: str) -> bool:
+        """Whether a node speaks: by its own name, or by that of a subgraph around it."""
+        around = (part.partition(":")[0] for part in namespace)
+        return node in self._speakable or any(name in self._speakable for name in around)
+
+    def _message(self, message: Any) -> Iterator[Event]:
         if not isinstance(message, AIMessage):
-            return
-        if metadata.get("langgraph_node") not in self._speakable:
             return
         key = message.id or ""
         if message.text:
@@ -80,6 +85,13 @@ class EventTranslator:
                 yield from self._token(text)
             case {"type": "filler", "text": str(text)} if text:
                 yield {"type": "filler", "content": text}
+            case {"type": "speaker", "name": str(name)}:
+                yield {
+                    "type": "speaker",
+                    "name": name,
+                    "tag": data.get("tag"),
+                    "voice": data.get("voice"),
+                }
 
     def _updates(self, data: Any, *, is_root: bool) -> Iterator[Event]:
         for node, update in data.items():
@@ -95,9 +107,9 @@ class EventTranslator:
                     yield from self._result(message)
 
     def _interrupts(self, interrupts: Any) -> Iterator[Event]:
-        self.interrupted = True
         for interrupt in interrupts:
             value = interrupt.value
+            self.question = self.question or interrupt.id
             text = value if isinstance(value, str) else ""
             if isinstance(value, dict):
                 text = str(value.get("text") or value.get("question") or "")

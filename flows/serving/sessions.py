@@ -42,8 +42,6 @@ class _Session:
     turn: Turn | None = None
     last_used: float = 0.0
     """Time of the event loop; 0 lets the next sweep take it."""
-    known: bool = False
-    """Whether a turn of it ran in this process."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -113,7 +111,6 @@ class Sessions:
             config = _config(thread_id, request, turn)
             turn.start(await self._graph_input(flow, session, request, config), config)
             session.turn = turn
-            session.known = True
             return turn
 
     def commit(self, flow_id: str, session_id: str, turn_id: str) -> bool:
@@ -155,21 +152,30 @@ class Sessions:
     async def _graph_input(
         self, flow: Flow, session: _Session, request: TurnInput, config: RunnableConfig
     ) -> Any:
-        if await self._has_question(flow, session, config):
-            return Command(resume=_last_user_text(request.messages))
+        question = await self._open_question(flow, session, config)
+        if question is not None:
+            return Command(resume={question: _last_user_text(request.messages)})
         if request.replaces_history:
             return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), *request.messages]}
         return {"messages": request.messages}
 
-    async def _has_question(self, flow: Flow, session: _Session, config: RunnableConfig) -> bool:
-        """Whether the graph waits for an answer; asked of the database only where it may be."""
+    async def _open_question(
+        self, flow: Flow, session: _Session, config: RunnableConfig
+    ) -> str | None:
+        """The id of the interrupt that waits for an answer, if there is one.
+
+        A question that a discarded speculation raised was never asked. The database is only
+        looked at for a session that this process does not know.
+        """
         if flow.graph is None or not flow.graph.checkpointer:
-            return False
-        if session.turn is not None:
-            return session.turn.interrupted
-        if session.known or not self._memory.keeps_conversations:
-            return False
-        return bool((await flow.graph.aget_state(config)).interrupts)
+            return None
+        last = session.turn
+        if last is not None:
+            return last.question if last.committed.is_set() else None
+        if not self._memory.keeps_conversations:
+            return None
+        pending = (await flow.graph.aget_state(config)).interrupts
+        return pending[0].id if pending else None
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -194,7 +200,7 @@ def _config(thread_id: str, request: TurnInput, turn: Turn) -> RunnableConfig:
     configurable: dict[str, Any] = {
         "thread_id": thread_id,
         "turn_committed": turn.committed,
-        "client_tools": request.client_tools,
+        "tools": request.client_tools,
         "context": request.context,
     }
     caller_id = request.context.get("caller_id")

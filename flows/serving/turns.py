@@ -17,6 +17,7 @@ from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
 
 from flows.flow import Flow
 from flows.serving.events import Event, EventTranslator
@@ -77,8 +78,6 @@ class Turn:
     translator: EventTranslator
     filler: FillerOptions | None
     committed: asyncio.Event = field(default_factory=asyncio.Event)
-    interrupted: bool = False
-    """Whether the graph asked something that the next turn answers."""
     _queue: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(_QUEUE_SIZE))
     _task: asyncio.Task[None] | None = None
     _spoke: bool = False
@@ -88,6 +87,11 @@ class Turn:
     def start(self, graph_input: Any, config: RunnableConfig) -> None:
         """Run the graph in a task of its own."""
         self._task = asyncio.create_task(self._run(graph_input, config), name=f"turn {self.id}")
+
+    @property
+    def question(self) -> str | None:
+        """The id of what the graph asked, which the next turn answers."""
+        return self.translator.question
 
     @property
     def running(self) -> bool:
@@ -124,7 +128,7 @@ class Turn:
         try:
             await self._stream(graph_input, {**config, "callbacks": [usage]})
             await self._queue.put(usage.event())
-            reason = "interrupted" if self.interrupted else "completed"
+            reason = "interrupted" if self.question else "completed"
         except asyncio.CancelledError:
             # Who cancels does not want the rest, and the end must find room in the queue.
             self._clear_queue()
@@ -144,6 +148,9 @@ class Turn:
 
     async def _stream(self, graph_input: Any, config: RunnableConfig) -> None:
         assert self.flow.graph is not None
+        if isinstance(graph_input, Command):
+            # The answer to a question can't be taken back.
+            await self.committed.wait()
         parts = self.flow.graph.astream(
             graph_input,
             config,
@@ -158,7 +165,6 @@ class Turn:
                     await self._emit(event)
         for event in self.translator.finish():
             await self._emit(event)
-        self.interrupted = self.translator.interrupted
 
     async def _emit(self, event: Event) -> None:
         match event["type"]:

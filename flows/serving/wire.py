@@ -35,11 +35,12 @@ class WireToolCall(BaseModel):
     function: FunctionCall
 
 
-class TextPart(BaseModel):
-    """A part of a message's content; only text can be taken."""
+class ContentPart(BaseModel):
+    """A part of a message's content in OpenAI's form: text, or an image by its URL."""
 
-    type: Literal["text", "input_text", "output_text"]
-    text: str
+    type: Literal["text", "image_url"]
+    text: str = ""
+    image_url: dict[str, Any] | None = None
 
 
 class WireMessage(BaseModel):
@@ -47,7 +48,7 @@ class WireMessage(BaseModel):
 
     id: str | None = None
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | list[ContentPart] | None = None
     tool_calls: list[WireToolCall] | None = None
     tool_call_id: str | None = None
     name: str | None = None
@@ -58,6 +59,13 @@ class WireMessage(BaseModel):
         if isinstance(self.content, list):
             return "".join(part.text for part in self.content)
         return self.content or ""
+
+    @property
+    def langchain_content(self) -> str | list[str | dict[Any, Any]]:
+        """The content for LangChain: one string, but for images."""
+        if isinstance(self.content, list) and any(part.image_url for part in self.content):
+            return [part.model_dump(exclude_unset=True) for part in self.content]
+        return self.text
 
 
 class TurnRequest(BaseModel):
@@ -159,7 +167,9 @@ def to_messages(wire: Sequence[WireMessage]) -> list[BaseMessage]:
         waiting = {}
         match message.role:
             case "user":
-                messages.append(HumanMessage(message.text, id=message.id, name=message.name))
+                messages.append(
+                    HumanMessage(message.langchain_content, id=message.id, name=message.name)
+                )
             case "assistant":
                 calls = [_tool_call(call) for call in message.tool_calls or ()]
                 waiting = {call["id"] or "": call["name"] for call in calls}

@@ -1,0 +1,72 @@
+"""Character profiles, as they stand in a TOML file."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class ProfileError(ValueError):
+    """The profiles can't be used; the message is one line of advice."""
+
+
+class Character(BaseModel):
+    """Somebody who can speak."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=60)
+    description: str = Field(min_length=1)
+    """Who this is and how he or she talks; goes into the prompt."""
+    voice: str | None = None
+    """Name of the TTS voice; None leaves the session's own."""
+    speaker: str = ""
+    """Tag of the speaker in transcripts; the name if not set."""
+
+    @property
+    def tag(self) -> str:
+        """The speaker tag."""
+        return self.speaker or self.name
+
+
+class Profiles(BaseModel):
+    """All characters of a conversation; the first one opens it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    character: tuple[Character, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "Profiles":
+        names = [character.name.lower() for character in self.character]
+        tags = [character.tag.lower() for character in self.character]
+        if len(set(names)) < len(names) or len(set(tags)) < len(tags):
+            raise ValueError("two characters have the same name or speaker tag")
+        return self
+
+
+def load_profiles(path: Path) -> tuple[Character, ...]:
+    """Read the characters of a TOML file, a `[[character]]` table for each.
+
+    Raises:
+        ProfileError: The file is missing, is not TOML, or a profile is not right.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Profiles.model_validate(data).character
+    except OSError as fault:
+        raise ProfileError(f"The profiles {path} can't be read: {fault.strerror}") from fault
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise ProfileError(f"The profiles {path} are not valid TOML: {fault}") from fault
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "file"
+        raise ProfileError(
+            f"The profiles {path} are not right at {place}: {first['msg']}"
+        ) from fault
+
+
+def default_profiles() -> Sequence[Character]:
+    """The two characters that come along."""
+    return load_profiles(Path(__file__).parent / "graphs" / "personas.toml")
