@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -120,18 +121,22 @@ def find_web_dir() -> Path:
     raise FileNotFoundError("the page's files are missing; install livekit-agent-worker again")
 
 
-def create_app(
-    config: WebConfig,
-    *,
-    routes: Sequence[BaseRoute] = (),
-    on_shutdown: Callable[[], Awaitable[None]] | None = None,
-) -> Starlette:
+class Gateway(Protocol):
+    """What the page can be served together with; see `agent_worker.gateway.Gateway`."""
+
+    def route(self) -> BaseRoute:
+        """Where it is reached."""
+
+    async def aclose(self) -> None:
+        """Ends what it serves."""
+
+
+def create_app(config: WebConfig, *, gateway: Gateway | None = None) -> Starlette:
     """The page, its configuration, the token endpoint and the health check, as an ASGI app.
 
     Args:
         config: what to serve, and to whom.
-        routes: more routes under the same checks, such as the WebSocket gateway's.
-        on_shutdown: awaited when the server stops, such as the gateway's `aclose`.
+        gateway: the WebSocket gateway, if it is to be served too, with its page at `/s2s/`.
 
     Raises:
         InsecureConfigurationError: it would serve the network with development keys.
@@ -161,8 +166,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
-        if on_shutdown is not None:
-            await on_shutdown()
+        if gateway is not None:
+            await gateway.aclose()
 
     middleware = [Middleware(_Door, config=config)]
     if config.access.allowed_origins:
@@ -180,11 +185,11 @@ def create_app(
             Route("/health", health),
             Route("/api/config", describe),
             Route("/api/token", token, methods=["POST"]),
-            *routes,
+            *([] if gateway is None else [gateway.route()]),
             *(
-                Mount(f"/{folder}", StaticFiles(directory=web_dir / folder))
+                Mount(f"/{folder}", StaticFiles(directory=web_dir / folder, html=True))
                 for folder in _FOLDERS
-                if (web_dir / folder).is_dir()
+                if folder != "s2s" or gateway is not None
             ),
         ],
         middleware=middleware,

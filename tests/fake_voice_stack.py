@@ -161,6 +161,7 @@ class FakeStack:
                 "interruption": {"mode": "vad"},
             },
             vad=None,
+            session_close_transcript_timeout=0.05,
         )
         call = FakeCall(session, _Greeter(self.greeting))
         self.calls.append(call)

@@ -39,7 +39,7 @@ async def serving(stack: FakeStack | None = None, **changes: Any) -> AsyncIterat
     stack = stack or FakeStack()
     changes.setdefault("limit", RateLimit(burst=1000))
     gateway = Gateway(stack.build_call, replace(GatewayConfig(), **changes))
-    app = create_app(WEB, routes=[gateway.route()], on_shutdown=gateway.aclose)
+    app = create_app(WEB, gateway=gateway)
     config = uvicorn.Config(
         app, port=0, log_level="error", ws="websockets-sansio", ws_max_size=2**17
     )

@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import jsonschema
 import pytest
+from starlette.responses import Response
+from starlette.routing import Route
 
 from agent_worker.tokens import InsecureConfigurationError
 from agent_worker.web import MAX_BODY_BYTES, Choice, WebConfig, create_app
@@ -36,13 +38,20 @@ RESPONSE_SCHEMA = {
 }
 """livekit.TokenSourceResponse of LiveKit's protocol (livekit_token_source.proto), as JSON."""
 
-Open = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+class NoGateway:
+    def route(self) -> Route:
+        return Route("/ws/s2s", lambda request: Response("here"))
+
+    async def aclose(self) -> None:
+        pass
 
 
 @asynccontextmanager
 async def browser(peer: str = "127.0.0.1", **changes: object) -> AsyncIterator[httpx.AsyncClient]:
+    gateway = changes.pop("gateway", None)
     changes.setdefault("limit", RateLimit())
-    app = create_app(dataclasses.replace(CONFIG, **changes))  # type: ignore[arg-type]
+    app = create_app(dataclasses.replace(CONFIG, **changes), gateway=gateway)  # type: ignore[arg-type]
     transport = httpx.ASGITransport(app, client=(peer, 1234))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
         yield client
@@ -190,7 +199,8 @@ async def test_the_page_runs_only_its_own_scripts() -> None:
 
 async def test_every_file_that_the_pages_name_is_served() -> None:
     web = Path(__file__).parents[1] / "web"
-    async with browser() as client:
+    async with browser(gateway=NoGateway()) as client:
+        assert (await client.get("/s2s/")).headers["content-type"].startswith("text/html")
         for folder in ("app", "s2s", "vendor"):
             for file in sorted((web / folder).rglob("*")):
                 if file.is_file():
@@ -210,3 +220,10 @@ def test_the_rate_limit_remembers_a_bounded_number_of_callers() -> None:
     assert [limit.wait_s(str(caller)) for caller in range(100)] == [0.0] * 100
     assert limit.wait_s("99") > 0.0
     assert limit.wait_s("0") == 0.0
+
+
+async def test_the_thin_clients_page_is_there_only_with_the_gateway() -> None:
+    async with browser() as without, browser(gateway=NoGateway()) as with_gateway:
+        assert (await without.get("/s2s/")).status_code == 404
+        assert (await with_gateway.get("/s2s/")).status_code == 200
+        assert (await with_gateway.get("/ws/s2s")).text == "here"

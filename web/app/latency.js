@@ -3,6 +3,7 @@
 /** Stages in their order, each ending at its time after the end of the caller's words. */
 export const STAGES = [
   ["final", "words known"],
+  ["committed", "turn taken"],
   ["first_token", "first token"],
   ["first_phrase", "first phrase"],
   ["first_audio", "voice made"],
@@ -17,16 +18,16 @@ export class Latency {
 
   /**
    * @param {string} json one record, as the agent sends it
-   * @returns {boolean} whether it was a record
+   * @returns {?{interrupted: boolean}} the turn, or null where it was no record
    */
   add(json) {
     const turn = read(json);
-    if (!turn) return false;
+    if (!turn) return null;
     const known = this.turns.findIndex((other) => other.turn === turn.turn);
     if (known >= 0) this.turns[known] = turn;
     else this.turns.push(turn);
     if (this.turns.length > this.keep) this.turns.shift();
-    return true;
+    return turn;
   }
 
   /** @param {number} part 0 to 1 */
@@ -56,5 +57,5 @@ function read(json) {
     stages.push({ name, label, from, to });
     from = to;
   }
-  return { turn: record.turn, stages, total };
+  return { turn: record.turn, stages, total, interrupted: Number.isFinite(record.interrupted_at) };
 }

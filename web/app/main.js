@@ -134,7 +134,12 @@ function wire(current) {
   on("user", ({ id, text, final }) => view.show(transcript.user(id, text, final)));
   on("agent", ({ id, text }) => view.show(transcript.agent(id, text)));
   on("agent-end", ({ id }) => view.show(transcript.agentEnd(id)));
-  on("latency", (record) => latency.add(record) && waterfall.show(latency));
+  on("latency", (json) => {
+    const turn = latency.add(json);
+    if (!turn) return;
+    waterfall.show(latency);
+    if (turn.interrupted) view.show(transcript.interrupted());
+  });
   on("sound", ({ blocked }) => {
     if (blocked) showBanner("Your browser holds the sound back until you ask for it.", "Play the sound", () => call?.unlockSound());
   });

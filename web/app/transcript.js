@@ -65,8 +65,13 @@ export class Transcript {
     return [entry];
   }
 
-  // The protocol does not say why a segment ended. It was cut off if it stops within a sentence
-  // while the caller speaks.
+  /** The agent's record says that its last answer was cut off. */
+  interrupted() {
+    return this.lastAgent ? this.#cut(this.lastAgent) : [];
+  }
+
+  // A greeting has no record, and the transcript does not say why it ended. It was cut off if it
+  // stops within a sentence while the caller speaks.
   #cut(entry) {
     if (entry.cut || SENTENCE_END.test(entry.text)) return [];
     entry.cut = true;
