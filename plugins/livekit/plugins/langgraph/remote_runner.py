@@ -1,0 +1,313 @@
+"""Runs turns on a flow server, over server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError, llm
+
+from .log import logger
+from .stream import Run
+
+_EVENT_LIMIT = 4 * 1024 * 1024
+"""Characters that one event may have; a server that never ends a line is not a flow server."""
+
+
+class RemoteRunner:
+    """Runs turns of one session on a flow server.
+
+    Args:
+        url: The server, such as `http://127.0.0.1:8123`.
+        flow_id: Which of its flows.
+        session_id: The session on the server.
+        token: The bearer token that guards the server.
+        context: What the flow may know of the call, such as `{"caller_id": ...}`.
+        client: Used as it is and left open; if None, one is made on the first call.
+
+    Raises:
+        ValueError: `url` is not an http or https URL, or `flow_id` is empty.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        flow_id: str,
+        *,
+        session_id: str,
+        token: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        client: httpx.AsyncClient | None = None,
+    ) -> None:
+        if httpx.URL(url).scheme not in ("http", "https"):
+            raise ValueError(f"url must begin with http:// or https://, not {url!r}")
+        if not flow_id:
+            raise ValueError("flow_id must not be empty")
+        self._base = url.rstrip("/")
+        flow, session = quote(flow_id, safe=""), quote(session_id, safe="")
+        self._path = f"{self._base}/api/flows/{flow}/stream/{session}"
+        self._flow_id = flow_id
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._context = dict(context or {})
+        self._client = client
+        self._owns_client = client is None
+        self._model = ""
+
+    @property
+    def model(self) -> str:
+        """The name that the server tells with the usage, before that the flow's id."""
+        return self._model or self._flow_id
+
+    @property
+    def can_continue(self) -> bool:
+        """Never: the server starts each turn anew."""
+        return False
+
+    def _http(self) -> httpx.AsyncClient:
+        if self._client is None:
+            # The time limits are the stream's: they know tools and speech, a socket does not.
+            # Streams that wait for their end must not starve the commit of another.
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(None, connect=5.0),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
+            )
+        return self._client
+
+    async def prewarm(self) -> None:
+        """Opens a connection to the server."""
+        await self._http().get(f"{self._base}/healthz", headers=self._headers)
+
+    async def aclose(self) -> None:
+        """Closes the connections, unless the client was given."""
+        if self._owns_client and self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+    async def run(self, run: Run) -> None:
+        """Runs the turn; see `stream.Runner`. Closing the connection cancels it on the server."""
+        turn = run.turn
+        context = {**self._context, **_jsonable(turn.configurable)}
+        body: dict[str, Any] = {
+            "messages": [message.to_wire() for message in turn.history],
+            # Each attempt is a turn of its own to the server.
+            "turn_id": f"{turn.id}.{turn.attempt}",
+            "context": context,
+            "committed": turn.committed is None or turn.committed.is_set(),
+            "filler": False,
+        }
+        if turn.tools:
+            body["tools"] = turn.tools
+        if turn.tool_choice is not None:
+            body["tool_choice"] = turn.tool_choice
+        if turn.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = turn.parallel_tool_calls
+        commit: asyncio.Task[None] | None = None
+        try:
+            async with self._http().stream(
+                "POST", self._path, json=body, headers=self._headers
+            ) as response:
+                if response.status_code != 200:
+                    raise await _refusal(response)
+                if not body["committed"]:
+                    commit = asyncio.get_running_loop().create_task(
+                        self._commit(run, body["turn_id"])
+                    )
+                await self._take_events(run, response)
+        finally:
+            if commit is not None:
+                commit.cancel()
+                await asyncio.wait((commit,))
+
+    async def _commit(self, run: Run, turn_id: str) -> None:
+        """Tells the server when the speculative turn has become final."""
+        assert run.turn.committed is not None
+        await run.turn.committed.wait()
+        try:
+            response = await self._http().post(
+                f"{self._path}/commit", json={"turn_id": turn_id}, headers=self._headers
+            )
+            response.raise_for_status()
+        except httpx.HTTPError as error:
+            # The gated tools stay shut, and the tool time limit ends the turn.
+            logger.warning("a turn was not committed on the flow server", exc_info=error)
+
+    async def _take_events(self, run: Run, response: httpx.Response) -> None:
+        events = _Events(run)
+        async for data in _server_sent_events(response):
+            run.alive()
+            if data is None:
+                continue
+            try:
+                event = json.loads(data)
+            except ValueError as error:
+                raise APIError(
+                    "the flow server sent an event that is not JSON", retryable=True
+                ) from error
+            if not isinstance(event, dict):
+                raise APIError("the flow server sent an event that is no object", retryable=True)
+            if event.get("type") == "usage":
+                self._model = event.get("model") or self._model
+            if events.take(event):
+                return
+        raise APIConnectionError("the flow server closed the stream before its end")
+
+
+async def _server_sent_events(response: httpx.Response) -> AsyncIterator[str | None]:
+    """The data of each event; None for a ping, which is a sign of life.
+
+    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+    content_type = response.headers.get("content-type", "").partition(";")[0].strip()
+    if content_type != "text/event-stream":
+        raise APIError(
+            f"the flow server answered with {content_type or 'no content type'}, "
+            "not with text/event-stream",
+            retryable=False,
+        )
+    data: list[str] = []
+    size = 0
+    async for line in _lines(response):
+        if not line:
+            if data:
+                yield "\n".join(data)
+            data.clear()
+            size = 0
+        elif line[0] == ":":
+            yield None
+        else:
+            field, _, value = line.partition(":")
+            if field == "data":
+                size += len(value)
+                if size > _EVENT_LIMIT:
+                    raise APIError("an event of the flow server is too large", retryable=False)
+                data.append(value.removeprefix(" "))
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[str]:
+    """Lines as server-sent events define them: only CR, LF and CRLF end one.
+
+    httpx's own `aiter_lines` also splits at other characters (U+2028), which may stand in JSON.
+    """
+    buffer = ""
+    async for text in response.aiter_text():
+        buffer += text
+        if len(buffer) > _EVENT_LIMIT:
+            raise APIError("an event of the flow server is too large", retryable=False)
+        # a CR at the end may be the first half of a CRLF
+        whole = buffer[:-1] if buffer.endswith("\r") else buffer
+        rest = buffer[len(whole) :]
+        lines = (whole.replace("\r\n", "\n").replace("\r", "\n") if "\r" in whole else whole).split(
+            "\n"
+        )
+        buffer = lines.pop() + rest
+        for line in lines:
+            yield line
+
+
+class _Events:
+    """Tells one run's answer what the server's events mean."""
+
+    _SOURCE = "remote"
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._calls: list[tuple[str, str, str]] = []
+
+    def take(self, event: Mapping[str, Any]) -> bool:
+        """Takes one event; true when it was the last.
+
+        Raises:
+            APIError: The server reports a failure.
+        """
+        answer = self._run.answer
+        match event.get("type"):
+            case "token":
+                answer.token(self._SOURCE, str(event.get("content") or ""))
+            case "filler":
+                answer.aside(str(event.get("content") or ""))
+            case "tool_start":
+                answer.end_of(self._SOURCE)
+                answer.tool_began(str(event.get("id")))
+            case "tool_end":
+                answer.tool_ended(str(event.get("id")))
+            case "tool_call":
+                arguments = event.get("arguments") or {}
+                if not isinstance(arguments, str):
+                    arguments = json.dumps(arguments, ensure_ascii=False)
+                self._calls.append((str(event.get("id")), str(event.get("name")), arguments))
+            case "interrupt":
+                answer.end_of(self._SOURCE)
+                answer.ask(str(event.get("content") or ""))
+            case "usage":
+                self._run.usage = _usage(event)
+            case "error":
+                raise _failure(event)
+            case "done":
+                return self._done(str(event.get("reason") or "completed"))
+        return False
+
+    def _done(self, reason: str) -> bool:
+        if reason == "cancelled":
+            # Another turn of this session has taken over: nothing is wrong, nothing more comes.
+            raise APIStatusError("the flow server cancelled the turn", status_code=499)
+        self._run.answer.end_all()
+        for call_id, name, arguments in self._calls:
+            self._run.answer.function_call(call_id, name, arguments)
+        return True
+
+
+def _usage(event: Mapping[str, Any]) -> llm.CompletionUsage:
+    def count(name: str) -> int:
+        value = event.get(name)
+        return value if isinstance(value, int) else 0
+
+    cached = count("cached_tokens")
+    return llm.CompletionUsage(
+        completion_tokens=count("output_tokens"),
+        prompt_tokens=count("input_tokens"),
+        prompt_cached_tokens=cached,
+        cache_read_tokens=cached,
+        total_tokens=count("total_tokens") or count("input_tokens") + count("output_tokens"),
+    )
+
+
+def _failure(event: Mapping[str, Any]) -> APIError:
+    message = str(event.get("message") or "the flow failed")
+    retryable = bool(event.get("retryable"))
+    status = event.get("status")
+    if isinstance(status, int):
+        return APIStatusError(message, status_code=status, retryable=retryable)
+    match event.get("code"):
+        case "model_timeout":
+            return APITimeoutError(message, retryable=retryable)
+        case "model_unreachable":
+            return APIConnectionError(message, retryable=retryable)
+    return APIError(message, body=dict(event), retryable=retryable)
+
+
+async def _refusal(response: httpx.Response) -> APIStatusError:
+    body: object = (await response.aread()).decode("utf-8", "replace")
+    message = f"the flow server answered with status {response.status_code}"
+    try:
+        body = json.loads(str(body))
+        message = f"{message}: {body['error']['message']}"  # type: ignore[index]
+    except (ValueError, KeyError, TypeError):
+        pass  # not one of its own error objects, such as a proxy's page
+    status = response.status_code
+    return APIStatusError(
+        message,
+        # a redirect or an empty success has no status that says "error"
+        status_code=status if status >= 400 else 400,
+        body=body,
+        retryable=status in (408, 429) or status >= 500,
+    )
+
+
+def _jsonable(configurable: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the run's configuration can go over the wire."""
+    plain = (str, int, float, bool, list, dict, type(None))
+    return {key: value for key, value in configurable.items() if isinstance(value, plain)}
