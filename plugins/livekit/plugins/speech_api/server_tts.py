@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -104,7 +105,14 @@ class ServerTTS(tts.TTS[Never]):
         if self._client is None:
             # Proxies and certificates from the environment are not for a server on one's own
             # machine; whoever needs them passes a client.
-            self._client = httpx.AsyncClient(trust_env=False, follow_redirects=True)
+            # Reading all certificate authorities holds the loop up for 0.1 s, and is of no use
+            # without TLS. A redirect to TLS then fails, rather than being trusted.
+            tls = self._base_url.startswith("https:")
+            self._client = httpx.AsyncClient(
+                verify=True if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                trust_env=False,
+                follow_redirects=True,
+            )
         return self._client
 
     def prewarm(self) -> None:

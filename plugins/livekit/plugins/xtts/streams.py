@@ -1,0 +1,180 @@
+"""LiveKit's two kinds of stream: a sentence after the other through the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from livekit.agents import APIConnectOptions, APIError, tokenize, tts
+from livekit.agents.utils import aio, shortuuid
+
+from .log import logger
+from .text import cut_long, is_speakable
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .tts import TTS, VoiceOptions
+
+SAMPLE_RATE = 24000
+"""Hertz."""
+
+FRAME_SIZE_MS = 85
+"""The longest that is within 4 KB."""
+
+SILENCE = bytes(2 * SAMPLE_RATE // 50)
+"""What is played for text that has no sound, so that the turn ends like any other."""
+
+
+class ChunkedStream(tts.ChunkedStream):
+    """Speaks a text that is there as a whole."""
+
+    def __init__(
+        self,
+        *,
+        tts: TTS,
+        input_text: str,
+        conn_options: APIConnectOptions,
+        engine: Engine,
+        opts: VoiceOptions,
+    ) -> None:
+        super().__init__(tts=tts, input_text=input_text, conn_options=conn_options)
+        self._engine = engine
+        self._opts = opts
+
+    async def _run(self, output_emitter: tts.AudioEmitter) -> None:
+        _initialize(output_emitter, shortuuid(), stream=False)
+        if self._input_text.strip():
+            speaker = _Speaker(self._engine, self._opts, self._conn_options, output_emitter.push)
+            await speaker.speak(self._input_text)
+            speaker.finish()
+
+
+class SynthesizeStream(tts.SynthesizeStream):
+    """Speaks text while it is still being written, a piece at a time."""
+
+    def __init__(
+        self,
+        *,
+        tts: TTS,
+        conn_options: APIConnectOptions,
+        engine: Engine,
+        opts: VoiceOptions,
+        tokenizer: tokenize.SentenceTokenizer | tokenize.WordTokenizer,
+    ) -> None:
+        super().__init__(tts=tts, conn_options=conn_options)
+        self._engine = engine
+        self._opts = opts
+        self._tokenizer = tokenizer
+
+    async def _run(self, output_emitter: tts.AudioEmitter) -> None:
+        request_id = shortuuid()
+        _initialize(output_emitter, request_id, stream=True)
+        output_emitter.start_segment(segment_id=request_id)
+        speaker = _Speaker(
+            self._engine,
+            self._opts,
+            self._conn_options,
+            output_emitter.push,
+            on_request=self._mark_started,
+        )
+        tokens = self._tokenizer.stream()
+        reading = asyncio.create_task(self._read_input(tokens), name="xtts.read_input")
+        try:
+            # The engine does one sentence at a time, much faster than it is played: the next
+            # one is in it before the last one was heard, without being asked for ahead.
+            async with aclosing(_texts(tokens)) as texts:
+                async for text in texts:
+                    await speaker.speak(text)
+            await reading
+        finally:
+            await aio.cancel_and_wait(reading)
+            await tokens.aclose()
+        speaker.finish()
+
+    async def _read_input(self, tokens: tokenize.SentenceStream | tokenize.WordStream) -> None:
+        try:
+            async for data in self._input_ch:
+                if isinstance(data, str):
+                    tokens.push_text(data)
+                else:
+                    tokens.flush()
+        finally:
+            tokens.end_input()
+
+
+class _Speaker:
+    """One attempt to speak the text of a stream."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        opts: VoiceOptions,
+        conn_options: APIConnectOptions,
+        emit: Callable[[bytes], None],
+        *,
+        on_request: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._engine = engine
+        self._opts = opts
+        self._conn_options = conn_options
+        self._emit_samples = emit
+        self._on_request = on_request
+        self._emitted = 0
+
+    async def speak(self, text: str) -> None:
+        """Speaks a piece of any length; what has no sound is passed over."""
+        for part in cut_long(text, self._opts.max_characters):
+            if is_speakable(part):
+                await self._speak_part(part.strip())
+
+    def finish(self) -> None:
+        """After the last piece."""
+        if not self._emitted:
+            self._emit(SILENCE)
+
+    async def _speak_part(self, text: str) -> None:
+        for attempt in range(self._conn_options.max_retry + 1):
+            before = self._emitted
+            self._on_request()
+            try:
+                await self._engine.speak(
+                    self._opts.message(text),
+                    timeout=self._conn_options.timeout,
+                    on_audio=self._emit,
+                )
+                if self._emitted == before:
+                    raise APIError("XTTS made no sound of the text")
+                return
+            except APIError as error:
+                # LiveKit tries again by itself as long as nothing was heard of the stream.
+                again = (
+                    error.retryable
+                    and 0 < before == self._emitted
+                    and attempt < self._conn_options.max_retry
+                )
+                if not again:
+                    raise
+                logger.warning("a later piece of the speech failed, trying again: %s", error)
+            await asyncio.sleep(self._conn_options._interval_for_retry(attempt))
+
+    def _emit(self, samples: bytes) -> None:
+        self._emitted += len(samples)
+        self._emit_samples(samples)
+
+
+def _initialize(emitter: tts.AudioEmitter, request_id: str, *, stream: bool) -> None:
+    emitter.initialize(
+        request_id=request_id,
+        sample_rate=SAMPLE_RATE,
+        num_channels=1,
+        mime_type="audio/pcm",
+        frame_size_ms=FRAME_SIZE_MS,
+        stream=stream,
+    )
+
+
+async def _texts(tokens: AsyncIterable[tokenize.TokenData]) -> AsyncGenerator[str, None]:
+    async for token in tokens:
+        yield token.token
