@@ -23,6 +23,7 @@ from livekit.agents import (
     tts,
 )
 from livekit.agents.voice import io
+from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from livekit import rtc
 from livekit.plugins import speech_api, xtts
@@ -263,7 +264,9 @@ class Speaker(io.AudioOutput):
 async def test_no_turn_is_stuck_on_emoji_or_empty_audio(server: FakeSpeechServer) -> None:
     speaker = Speaker()
     async with make(server.url) as voice:
-        session: AgentSession[None] = AgentSession(tts=voice, conn_options=_quick_session_options())
+        session: AgentSession[None] = AgentSession(
+            tts=voice, conn_options=SessionConnectOptions(tts_conn_options=OPTIONS)
+        )
         session.output.audio = speaker
         await session.start(Agent(instructions=""), record=False)
         try:
