@@ -38,9 +38,10 @@ def _brown(count: int, rng: np.random.Generator) -> Samples:
 def _hum(count: int, rng: np.random.Generator) -> Samples:
     t = np.arange(count) / SAMPLE_RATE
     harmonics = ((1, 1.0), (2, 0.5), (3, 0.3), (5, 0.15))
-    return np.sum([a * np.sin(2 * np.pi * 50 * k * t) for k, a in harmonics], axis=0).astype(
-        np.float32
-    )
+    out = np.zeros(count, np.float32)
+    for k, amplitude in harmonics:
+        out += (amplitude * np.sin(2 * np.pi * 50 * k * t)).astype(np.float32)
+    return out
 
 
 def _clicks(count: int, rng: np.random.Generator) -> Samples:
@@ -73,7 +74,8 @@ def _breath(count: int, rng: np.random.Generator) -> Samples:
     spectrum *= np.exp(-(((hertz - 1200) / 900) ** 2))
     shaped = np.fft.irfft(spectrum, count)
     t = np.arange(count) / SAMPLE_RATE
-    return (shaped * np.clip(np.sin(2 * np.pi * t / 1.6), 0, None) ** 2).astype(np.float32)
+    swell = np.clip(np.sin(2 * np.pi * t / 1.6), 0, None) ** 2
+    return np.asarray(shaped * swell, np.float32)
 
 
 _KINDS: dict[str, Callable[[int, np.random.Generator], Samples]] = {

@@ -103,7 +103,7 @@ def test_a_long_window_without_a_sentence_end_is_cut_at_a_confirmed_word() -> No
     seen = partials.observe(run(text), 3.6)
     assert seen.cut_at_s is not None
     assert [w.text for w in partials.cut(seen.cut_at_s)] == [
-        " " + w for w in "one two three four five six seven eight".split()
+        " " + w for w in ["one", "two", "three", "four", "five", "six", "seven", "eight"]
     ]
 
 

@@ -114,6 +114,7 @@ class Listener:
         utterance = self._begin(start, starts_speech=True)
         utterance.extend(bytes(self._recent))
         utterance.voiced_windows = self._tracker.run
+        utterance.onset_s = (self._heard_samples - WINDOW * self._tracker.run) / SAMPLE_RATE
         self._recent.clear()
         self._open = utterance
         self.utterances.append(utterance)

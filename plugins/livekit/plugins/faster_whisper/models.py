@@ -65,7 +65,7 @@ class ModelSpec:
 
         The bundled one learnt from clips of a sentence or two and drops words in longer ones.
         """
-        return 5.0 if self.is_bundled else 12.0
+        return 4.0 if self.is_bundled else 12.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
-from livekit.agents import APIConnectOptions, APIError, LanguageCode, stt, utils
-from livekit.agents.types import TimedString
+from livekit.agents import APIConnectOptions, APIError, stt, utils
 
 from livekit import rtc
 
 from .audio import mono
 from .decode import SAMPLE_RATE, Decoded, Job
 from .engine import Engine, PartialDropped
-from .gates import Evidence, reason_to_reject
 from .language import LanguageLock, parse_language
 from .listener import Listener
 from .log import logger
 from .options import Options
+from .transcript import speech_data, stands, words_in_stream
 from .utterance import Speculation, Utterance
 from .voice import WINDOW_S
 from .words import Word, text_of
@@ -67,6 +65,7 @@ class RecognizeStream(stt.RecognizeStream):
         self._lock = LanguageLock(*parse_language(options.language))
         self._changed = asyncio.Event()
         self._input_over = False
+        self._waiting = False
         self._previous_text = ""
         self._language = self._lock.code or ""
         self._usage_reported_s = 0.0
@@ -77,12 +76,23 @@ class RecognizeStream(stt.RecognizeStream):
         """The language it was told to use, as in `STT`."""
         return self._options.language
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether all audio pushed so far was heard, and nothing is left to decode or send."""
+        if self._task.done():
+            return True
+        return self._waiting and self._input_ch.empty() and not self._changed.is_set()
+
     def update_options(self, options: Options) -> None:
         """Takes new settings; they hold from the next request on."""
         if options.language != self._options.language:
             self._lock = LanguageLock(*parse_language(options.language))
         self._options = options
         self._listener.update_options(options)
+
+    async def __aenter__(self) -> Self:
+        """Returns itself, to be closed at the end of the block."""
+        return self
 
     def push_frame(self, frame: rtc.AudioFrame) -> None:
         """Takes audio of any rate, which must stay the same, and any number of channels.
@@ -135,7 +145,7 @@ class RecognizeStream(stt.RecognizeStream):
             self._changed.clear()
             if not utterances:
                 self._report_usage("", at_least_s=_USAGE_EVERY_S)
-                await self._changed.wait()
+                await self._wait_for_audio()
                 continue
             utterance = utterances[0]
             self._announce(utterance)
@@ -147,8 +157,15 @@ class RecognizeStream(stt.RecognizeStream):
             elif self._partial_due(utterance):
                 await self._show_partial(engine, utterance)
             else:
-                await self._changed.wait()
+                await self._wait_for_audio()
         self._report_usage("", at_least_s=0.0)
+
+    async def _wait_for_audio(self) -> None:
+        self._waiting = True
+        try:
+            await self._changed.wait()
+        finally:
+            self._waiting = False
 
     def _announce(self, utterance: Utterance) -> None:
         if utterance.announced:
@@ -198,9 +215,9 @@ class RecognizeStream(stt.RecognizeStream):
             # The next request asks again, and a final that fails is retried.
             logger.warning("a partial failed", exc_info=error)
             return
-        if decoded is None or not self._stands(decoded, utterance):
+        if decoded is None or not stands(decoded, utterance, self._options.gates):
             return
-        words = self._words_in_stream(decoded, utterance)
+        words = words_in_stream(decoded, utterance)
         seen = utterance.partials.observe(words, end_sample / SAMPLE_RATE)
         if seen.text:
             utterance.interim_shown = True
@@ -227,6 +244,9 @@ class RecognizeStream(stt.RecognizeStream):
     async def _speculate(self, engine: Engine, utterance: Utterance) -> None:
         windows = utterance.voiced_windows
         utterance.speculated_windows = windows
+        # A partial of the same speech afterwards would make the preflight look outdated.
+        utterance.decoded_voiced_windows = windows
+        utterance.decoded_at_sample = utterance.end_sample
         decoded = await self._unless(
             self._decode(engine, utterance, is_final=True),
             lambda: utterance.voiced_windows > windows,
@@ -311,28 +331,9 @@ class RecognizeStream(stt.RecognizeStream):
 
     def _final_words(self, decoded: Decoded, utterance: Utterance) -> tuple[Word, ...]:
         confirmed = utterance.partials.confirmed
-        if not self._stands(decoded, utterance):
+        if not stands(decoded, utterance, self._options.gates):
             return confirmed
-        return utterance.partials.finalize(self._words_in_stream(decoded, utterance))
-
-    def _stands(self, decoded: Decoded, utterance: Utterance) -> bool:
-        evidence = Evidence(
-            text=decoded.text,
-            word_count=len(decoded.words),
-            voiced_s=utterance.voiced_windows * WINDOW_S,
-            no_speech_probability=decoded.no_speech_probability,
-            mean_log_probability=decoded.mean_log_probability,
-        )
-        reason = reason_to_reject(evidence, self._options.gates)
-        if reason is None and decoded.repeated:
-            reason = "repetition"
-        if reason is not None:
-            logger.debug("a transcript was rejected", extra={"reason": reason})
-        return reason is None
-
-    def _words_in_stream(self, decoded: Decoded, utterance: Utterance) -> list[Word]:
-        start = utterance.start_s
-        return [Word(w.text, w.start + start, w.end + start, w.probability) for w in decoded.words]
+        return utterance.partials.finalize(words_in_stream(decoded, utterance))
 
     def _remember(self, words: Sequence[Word]) -> None:
         self._previous_text = (self._previous_text + text_of(words))[-_PROMPT_CHARACTERS:]
@@ -345,26 +346,12 @@ class RecognizeStream(stt.RecognizeStream):
         *,
         confirmed: Sequence[Word],
     ) -> None:
-        offset = self.start_time_offset
-        timed = [
-            TimedString(
-                word.text.strip(),
-                start_time=word.start + offset,
-                end_time=word.end + offset,
-                confidence=word.probability,
-                start_time_offset=offset,
-            )
-            for word in words
-        ]
-        end_s = words[-1].end if words else utterance.end_sample / SAMPLE_RATE
-        data = stt.SpeechData(
-            language=LanguageCode(self._language or "en"),
-            text=text_of(words),
-            start_time=(words[0].start if words else utterance.start_s) + offset,
-            end_time=end_s + offset,
-            confidence=float(np.mean([w.probability for w in words])) if words else 0.0,
-            words=timed,
-            metadata={"confirmed_words": len(confirmed), "confirmed_text": text_of(confirmed)},
+        data = speech_data(
+            words,
+            language=self._language or "en",
+            span_s=(utterance.start_s, utterance.end_sample / SAMPLE_RATE),
+            offset_s=self.start_time_offset,
+            confirmed=confirmed,
         )
         is_final = kind is stt.SpeechEventType.FINAL_TRANSCRIPT
         self._event_ch.send_nowait(

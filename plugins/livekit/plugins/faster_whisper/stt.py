@@ -8,28 +8,27 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
-import numpy as np
 from livekit.agents import (
     DEFAULT_API_CONNECT_OPTIONS,
     APIConnectOptions,
-    LanguageCode,
     stt,
     utils,
 )
-from livekit.agents.types import NOT_GIVEN, NotGivenOr, TimedString
+from livekit.agents.types import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import AudioBuffer, is_given
 
 from .audio import pcm_of
-from .decode import SAMPLE_RATE, AudioContext, Decoded, Job
+from .decode import SAMPLE_RATE, AudioContext, Job
 from .engine import Engine, EngineStatistics, engine_for
-from .gates import Evidence, Gates, reason_to_reject
+from .gates import Gates
 from .language import LanguageLock, parse_language
 from .listener import Listener
 from .models import BUNDLED, ModelSpec, check_model_name
 from .options import Options
 from .stream import RecognizeStream
+from .transcript import speech_data, stands, words_in_stream
 from .utterance import Utterance
 from .voice import WINDOW_S, VoiceOptions
 from .words import Word, text_of
@@ -86,7 +85,7 @@ class STT(stt.STT[str]):
             speculative_silence: Seconds of silence after which a final is made ahead of time, and
                 sent as preflight.
             max_segment: Seconds of unbroken speech after which it is cut at a confirmed word; a
-                pause after half of that is taken for the cut. 12 by default, 5 for "bundled".
+                pause after half of that is taken for the cut. 12 by default, 4 for "bundled".
             vad_threshold: Probability from which a sound counts as voice.
             min_speech: Seconds of voice with which speech begins.
             min_silence: Seconds of silence with which speech ends; a flush ends it at once.
@@ -250,6 +249,10 @@ class STT(stt.STT[str]):
         self._streams.add(stream)
         return stream
 
+    async def __aenter__(self) -> Self:
+        """Returns itself, to be closed at the end of the block."""
+        return self
+
     async def aclose(self) -> None:
         """Closes its streams. The engine stays for whoever uses the same model next."""
         for stream in list(self._streams):
@@ -285,22 +288,17 @@ class STT(stt.STT[str]):
             decoded = await engine.decode(job, timeout_s=max(0.0, deadline - time.monotonic()))
             # The deadline is for an answer, not for the length of a recording.
             deadline = time.monotonic() + conn_options.timeout
-            if _stands(decoded, utterance, options.gates):
+            if stands(decoded, utterance, options.gates):
                 spoken = decoded.language
-                lock.observe(
-                    decoded.language,
-                    decoded.language_probability,
-                    utterance.voiced_windows * WINDOW_S,
-                )
-                start = utterance.start_s
-                words += [
-                    Word(w.text, w.start + start, w.end + start, w.probability)
-                    for w in decoded.words
-                ]
+                voiced_s = utterance.voiced_windows * WINDOW_S
+                lock.observe(decoded.language, decoded.language_probability, voiced_s)
+                words += words_in_stream(decoded, utterance)
         return stt.SpeechEvent(
             stt.SpeechEventType.FINAL_TRANSCRIPT,
             request_id=utils.shortuuid("stt_"),
-            alternatives=[_speech_data(words, spoken, len(pcm) / 2 / SAMPLE_RATE)],
+            alternatives=[
+                speech_data(words, language=spoken, span_s=(0.0, len(pcm) / 2 / SAMPLE_RATE))
+            ],
         )
 
     def _update_session_keyterms(self, keyterms: list[str]) -> None:
@@ -319,36 +317,6 @@ def _utterances(pcm: bytes, options: Options) -> list[Utterance]:
     listener.hear(pcm)
     listener.flush(answer_always=False)
     return [utterance for utterance in listener.utterances if utterance.voiced_windows]
-
-
-def _stands(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
-    evidence = Evidence(
-        text=decoded.text,
-        word_count=len(decoded.words),
-        voiced_s=utterance.voiced_windows * WINDOW_S,
-        no_speech_probability=decoded.no_speech_probability,
-        mean_log_probability=decoded.mean_log_probability,
-    )
-    return not decoded.repeated and reason_to_reject(evidence, gates) is None
-
-
-def _speech_data(words: list[Word], language: str, duration_s: float) -> stt.SpeechData:
-    return stt.SpeechData(
-        language=LanguageCode(language),
-        text=text_of(words),
-        start_time=words[0].start if words else 0.0,
-        end_time=words[-1].end if words else duration_s,
-        confidence=float(np.mean([word.probability for word in words])) if words else 0.0,
-        words=[
-            TimedString(
-                word.text.strip(),
-                start_time=word.start,
-                end_time=word.end,
-                confidence=word.probability,
-            )
-            for word in words
-        ],
-    )
 
 
 def _in_range(name: str, value: float, lowest: float, highest: float) -> float:

@@ -51,6 +51,7 @@ class Utterance:
         self.partials = partials
         self.heard_at = heard_at
         self.last_heard_at = heard_at
+        self.onset_s = start_sample / SAMPLE_RATE
         self.announced = False
         self.interim_shown = False
         self.closed = False

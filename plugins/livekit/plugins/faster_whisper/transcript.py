@@ -1,0 +1,87 @@
+"""From what the model wrote to what LiveKit is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from livekit.agents import LanguageCode, stt
+from livekit.agents.types import TimedString
+
+from .decode import Decoded
+from .gates import Evidence, Gates, reason_to_reject
+from .log import logger
+from .utterance import Utterance
+from .voice import WINDOW_S
+from .words import Word, text_of
+
+_ONSET_SLACK_S = 0.1
+
+
+def stands(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
+    """Tells whether somebody said what the model wrote."""
+    evidence = Evidence(
+        text=decoded.text,
+        word_count=len(decoded.words),
+        voiced_s=utterance.voiced_windows * WINDOW_S,
+        no_speech_probability=decoded.no_speech_probability,
+        mean_log_probability=decoded.mean_log_probability,
+    )
+    reason = reason_to_reject(evidence, gates)
+    if reason is None and decoded.repeated:
+        reason = "repetition"
+    if reason is not None:
+        logger.debug("a transcript was rejected", extra={"reason": reason})
+    return reason is None
+
+
+def words_in_stream(decoded: Decoded, utterance: Utterance) -> list[Word]:
+    """Returns the words with times in seconds from the start of the stream."""
+    start_s = utterance.start_s
+    words = [Word(w.text, w.start + start_s, w.end + start_s, w.probability) for w in decoded.words]
+    # The alignment lets the first word begin with the window, long before its sound.
+    onset_s = utterance.onset_s - _ONSET_SLACK_S
+    if words and words[0].start < onset_s < words[0].end:
+        words[0] = replace(words[0], start=onset_s)
+    return words
+
+
+def speech_data(
+    words: Sequence[Word],
+    *,
+    language: str,
+    span_s: tuple[float, float],
+    offset_s: float = 0.0,
+    confirmed: Sequence[Word] | None = None,
+) -> stt.SpeechData:
+    """Returns LiveKit's form of a transcript.
+
+    Args:
+        words: Its words.
+        language: Whisper's code.
+        span_s: Start and end to tell where there are no words, in seconds.
+        offset_s: Added to all times.
+        confirmed: The words at its front that will not change, to be told as metadata
+            ("confirmed_words", how many, and "confirmed_text").
+    """
+    metadata = None
+    if confirmed is not None:
+        metadata = {"confirmed_words": len(confirmed), "confirmed_text": text_of(confirmed)}
+    return stt.SpeechData(
+        language=LanguageCode(language),
+        text=text_of(words),
+        start_time=(words[0].start if words else span_s[0]) + offset_s,
+        end_time=(words[-1].end if words else span_s[1]) + offset_s,
+        confidence=sum(word.probability for word in words) / len(words) if words else 0.0,
+        words=[
+            TimedString(
+                word.text.strip(),
+                start_time=word.start + offset_s,
+                end_time=word.end + offset_s,
+                confidence=word.probability,
+                start_time_offset=offset_s,
+            )
+            for word in words
+        ],
+        metadata=metadata,
+    )
