@@ -19,7 +19,7 @@ from livekit.agents import llm
 from .interrupts import question
 from .log import logger
 from .speakable import Speakable
-from .stream import Run
+from .stream import Run, Turn
 from .thread import Start, Thread
 from .turn import COMMITTED_KEY
 
@@ -54,6 +54,8 @@ class GraphRunner:
         self._thread_id = thread_id
         self._thread = Thread(graph, thread_id)
         self._model = ""
+        self._resumed: tuple[str, Start] | None = None
+        """The turn that answered an interrupt, and how: a retry answers the same again."""
         self._repairs: set[asyncio.Task[None]] = set()
 
     @property
@@ -78,12 +80,8 @@ class GraphRunner:
         """Runs the turn; see `stream.Runner`."""
         turn = run.turn
         async with self._thread.lock if self._thread.keeps_state else nullcontext():
-            if turn.tools_ran and self._thread.keeps_state:
-                start = Start(None)
-            else:
-                history = [message.to_langchain() for message in turn.history]
-                start = await self._thread.start(history, turn.committed)
-            usage = _UsageCallback()
+            start = await self._start(turn)
+            usage = _UsageCallback(run)
             parts = _Parts(self, run, usage)
             try:
                 async with aclosing(
@@ -109,6 +107,16 @@ class GraphRunner:
                 run.usage = usage.total
                 self._model = usage.model or self._model
         parts.finish()
+
+    async def _start(self, turn: Turn) -> Start:
+        if turn.tools_ran and self._thread.keeps_state:
+            return Start(None)
+        if turn.attempt and self._resumed is not None and self._resumed[0] == turn.id:
+            return self._resumed[1]
+        history = [message.to_langchain() for message in turn.history]
+        start = await self._thread.start(history, turn.committed)
+        self._resumed = (turn.id, start) if start.resumes else None
+        return start
 
     def _config_of(self, run: Run, start: Start, usage: BaseCallbackHandler) -> RunnableConfig:
         turn = run.turn
@@ -275,9 +283,16 @@ class _UsageCallback(BaseCallbackHandler):
 
     run_inline = True
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self.total: llm.CompletionUsage | None = None
         self.model = ""
+
+    def on_llm_new_token(self, *_: Any, **__: Any) -> None:
+        # Within the node's own task: where a client swallowed the cancellation, the model's
+        # stream is closed at its next token after all.
+        if self._run.stopping:
+            raise asyncio.CancelledError
 
     def on_llm_end(self, response: LLMResult, **_: Any) -> None:
         for generations in response.generations:

@@ -66,14 +66,16 @@ class Thread:
         if self._maybe_interrupted or committed is not None:
             state = await self._graph.aget_state(_at(self._config, base))
         interrupts = state.interrupts if state is not None else ()
-        self._maybe_interrupted = False
         if interrupts and history and isinstance(history[-1], HumanMessage):
             if committed is not None:
                 # An answer to a pending question can't be taken back: wait until it is final.
                 await committed.wait()
+            # It is answered once: if this run is broken off, what the caller says next is new.
+            self._maybe_interrupted = False
             # Several may be pending: they were asked one at a time.
             answer = {interrupts[0].id: history[-1].text}
             return Start(Command(resume=answer), base, resumes=True)
+        self._maybe_interrupted = False
         if committed is not None and state is not None:
             head = state.config.get("configurable", {}).get("checkpoint_id")
             self._speculation = (committed, head)
