@@ -138,6 +138,8 @@ class FlowServer:
             messages=to_messages(body.messages),
             context=body.context,
             client_tools=body.tools,
+            tool_choice=body.tool_choice,
+            parallel_tool_calls=body.parallel_tool_calls,
             committed=body.committed,
             filler=body.filler,
         )
@@ -182,6 +184,8 @@ class FlowServer:
                 messages=to_messages(body.messages),
                 context={"caller_id": body.user} if body.user else {},
                 client_tools=body.tools or [],
+                tool_choice=body.tool_choice,
+                parallel_tool_calls=body.parallel_tool_calls,
                 filler=False,
                 one_off=True,
             ),

@@ -309,7 +309,17 @@ async def test_the_clients_own_tools_come_back_as_calls() -> None:
     schema = {"type": "function", "function": {"name": "transfer", "parameters": {}}}
     call = ToolCall("transfer", {"to": "sales"}, id="call_1")
     async with assistant_on(Reply(tool_calls=[call]), Reply("Done.")) as (upstream, client):
-        events = await ask(client, "assistant", "s1", "put me through", tools=[schema])
+        events = await ask(
+            client,
+            "assistant",
+            "s1",
+            "put me through",
+            tools=[schema],
+            tool_choice="required",
+            parallel_tool_calls=False,
+        )
+        sent = upstream.requests[0].body
+        assert (sent["tool_choice"], sent["parallel_tool_calls"]) == ("required", False)
         assert events[0] == {
             "type": "tool_call",
             "id": "call_1",

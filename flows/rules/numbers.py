@@ -142,15 +142,16 @@ def _say_han(value: int) -> str:
     if value >= 10_000:
         high, rest = divmod(value, 10_000)
         gap = "零" if 0 < rest < 1000 else ""
-        return f"{_say_han(high)}万" + (f"{gap}{_say_han(rest)}" if rest else "")
+        return f"{_say_han(high)}万{gap}{_han_rest(rest)}"
     for size, name in ((1000, "千"), (100, "百"), (10, "十")):
         if value >= size:
             count, rest = divmod(value, size)
             lead = "" if size == 10 and count == 1 else digits[count]
             gap = "零" if 0 < rest < size // 10 else ""
-            tail = _say_han(rest) if rest else ""
-            # Inside a number ten is 一十: a hundred and fifteen is 一百一十五.
-            if size > 10 and 10 <= rest < 20:
-                tail = "一" + tail
-            return f"{lead}{name}{gap}{tail}"
+            return f"{lead}{name}{gap}{_han_rest(rest)}"
     raise AssertionError("unreachable: every whole number has a size")
+
+
+def _han_rest(rest: int) -> str:
+    # Inside a number ten is 一十: a hundred and fifteen is 一百一十五.
+    return ("一" if 10 <= rest < 20 else "") + _say_han(rest) if rest else ""

@@ -11,6 +11,10 @@ Event = dict[str, Any]
 """One server-sent event; `type` tells which."""
 
 
+_QUESTION_KEYS = ("text", "question", "prompt", "message", "content")
+"""Where the question stands in an interrupt's value, if that is not the question itself."""
+
+
 class EventTranslator:
     """Translates one run's stream: `messages`, `custom` and `updates` parts, in order.
 
@@ -112,7 +116,7 @@ class EventTranslator:
             self.question = self.question or interrupt.id
             text = value if isinstance(value, str) else ""
             if isinstance(value, dict):
-                text = str(value.get("text") or value.get("question") or "")
+                text = next((str(value[key]) for key in _QUESTION_KEYS if value.get(key)), "")
             yield {"type": "interrupt", "id": interrupt.id, "content": text, "value": value}
 
     def _calls(self, message: AIMessage) -> Iterator[Event]:

@@ -16,12 +16,15 @@ def failure_event(fault: Exception, *, spoke: bool) -> dict[str, Any]:
         spoke: Whether something of the answer went out; then a retry would say it twice.
     """
     code, message, retryable = _describe(fault)
-    return {
+    event: dict[str, Any] = {
         "type": "error",
         "code": code,
         "message": message,
         "retryable": retryable and not spoke,
     }
+    if isinstance(fault, openai.APIStatusError):
+        event["status"] = fault.status_code
+    return event
 
 
 def _describe(fault: Exception) -> tuple[str, str, bool]:

@@ -30,6 +30,8 @@ class TurnInput:
     """Whether `messages` are the whole conversation, or only what is new."""
     context: dict[str, Any] = field(default_factory=dict)
     client_tools: list[dict[str, Any]] = field(default_factory=list)
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     committed: bool = True
     filler: bool = True
     one_off: bool = False
@@ -142,8 +144,9 @@ class Sessions:
 
     async def _end_turn(self, session: _Session) -> None:
         turn = session.turn
-        if turn is None or not turn.cancel():
+        if turn is None or not turn.running:
             return
+        turn.cancel()
         # A tool in a thread can't be stopped; the caller does not wait for it.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CANCEL_PATIENCE_S):
@@ -203,6 +206,10 @@ def _config(thread_id: str, request: TurnInput, turn: Turn) -> RunnableConfig:
         "tools": request.client_tools,
         "context": request.context,
     }
+    if request.tool_choice is not None:
+        configurable["tool_choice"] = request.tool_choice
+    if request.parallel_tool_calls is not None:
+        configurable["parallel_tool_calls"] = request.parallel_tool_calls
     caller_id = request.context.get("caller_id")
     if isinstance(caller_id, str) and caller_id:
         configurable["caller_id"] = caller_id

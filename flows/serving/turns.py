@@ -80,6 +80,7 @@ class Turn:
     committed: asyncio.Event = field(default_factory=asyncio.Event)
     _queue: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(_QUEUE_SIZE))
     _task: asyncio.Task[None] | None = None
+    _cancelled: bool = False
     _spoke: bool = False
     _open_calls: set[str] = field(default_factory=set)
     _filler_timer: asyncio.TimerHandle | None = None
@@ -99,8 +100,15 @@ class Turn:
         return self._task is not None and not self._task.done()
 
     def cancel(self) -> bool:
-        """Stop the run; returns whether there was one to stop."""
-        return self._task is not None and self._task.cancel()
+        """Stop the run; returns whether there was one to stop.
+
+        The task is cancelled once only: a second cancellation would hit LangGraph's clean-up,
+        and the model would go on generating.
+        """
+        if self._task is None or self._cancelled:
+            return False
+        self._cancelled = self._task.cancel()
+        return self._cancelled
 
     async def wait(self) -> None:
         """Wait until the run has ended, one way or another."""

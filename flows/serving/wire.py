@@ -77,6 +77,8 @@ class TurnRequest(BaseModel):
     turn_id: str = Field(default_factory=lambda: uuid4().hex, min_length=1, max_length=128)
     context: dict[str, Any] = {}
     tools: list[dict[str, Any]] = []
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     committed: bool = True
     filler: bool = True
     """Whether a slow tool is bridged by a `filler` event."""
@@ -104,6 +106,8 @@ class ChatRequest(BaseModel):
     stream: bool = False
     stream_options: StreamOptions | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     user: str | None = None
 
 
