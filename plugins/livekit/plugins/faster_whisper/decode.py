@@ -137,8 +137,6 @@ class WhisperDecoder:
         self._languages = self._known_languages()
         self._buckets = _BUNDLED_BUCKETS if spec.is_bundled else _BUCKETS
         self._slack = _BUNDLED_SLACK_FRAMES if spec.is_bundled else _SLACK_FRAMES
-        # The bundled model never saw a prompt in training.
-        self._takes_prompts = not spec.is_bundled
         # With an encoder output as long as the mel is high, CTranslate2 takes it for a mel and
         # encodes it again.
         self._forbidden_frames = {2 * self._whisper.n_mels, 2 * self._whisper.n_mels - 1}
@@ -182,9 +180,7 @@ class WhisperDecoder:
         prompts = [self._prompt(job, language) for job in jobs]
         longest = max(len(prompt.tokens) for prompt in prompts)
         longest_s = max(lengths) / 100
-        new_tokens = min(
-            _MIN_NEW_TOKENS + int(_TOKENS_PER_S * longest_s), _MAX_TEXT_TOKENS // 2, 224
-        )
+        new_tokens = min(self._token_limit(longest_s), _MAX_TEXT_TOKENS // 2)
         generated = self._whisper.generate(
             encoded,
             [prompt.tokens for prompt in prompts],
@@ -213,6 +209,10 @@ class WhisperDecoder:
                 )
             )
         return results
+
+    def _token_limit(self, duration_s: float) -> int:
+        """Returns how many tokens speech of a length can be worth at most."""
+        return _MIN_NEW_TOKENS + int(_TOKENS_PER_S * duration_s)
 
     def _features(self, jobs: Sequence[Job], frames: int) -> tuple[Samples, list[int]]:
         batch: Samples = np.zeros((len(jobs), self._whisper.n_mels, frames), np.float32)
@@ -261,12 +261,11 @@ class WhisperDecoder:
     def _prompt(self, job: Job, language: str) -> _Prompt:
         tokenizer = self._tokenizer(language)
         before: list[int] = []
-        if self._takes_prompts:
-            if job.keyterms:
-                hint = tokenizer.encode(" " + ", ".join(job.keyterms))
-                before += hint[:_MAX_PROMPT_TOKENS]
-            if job.prompt.strip():
-                before += tokenizer.encode(" " + job.prompt.strip())[-_MAX_PROMPT_TOKENS:]
+        if job.keyterms:
+            hint = tokenizer.encode(" " + ", ".join(job.keyterms))
+            before += hint[:_MAX_PROMPT_TOKENS]
+        if job.prompt.strip():
+            before += tokenizer.encode(" " + job.prompt.strip())[-_MAX_PROMPT_TOKENS:]
         if before:
             # Text here is read in one go; a prefix after the start would be decoded step by step.
             before.insert(0, tokenizer.sot_prev)
