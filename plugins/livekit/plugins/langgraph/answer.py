@@ -147,15 +147,21 @@ class Answer:
         self._paused_at = self._length
         self._send(SpeechBreak(self.id))  # type: ignore[arg-type]
 
-    def aside(self, text: str) -> None:
-        """Says something that is spoken but is no part of the answer; see `history`."""
+    def aside(self, text: str, *, last: bool = False) -> None:
+        """Says something that is spoken but is no part of the answer; see `history`.
+
+        Args:
+            text: What to say.
+            last: Whether the answer ends with it.
+        """
         if not text.strip():
             return
         self.end_all()
         self.pause()
         self._asides.append(Aside(self._length, text))
         self._say(text, asides=True)
-        self.pause()
+        if not last:
+            self.pause()
 
     def _say(self, text: str, *, asides: bool = False) -> None:
         if self._new_paragraph:

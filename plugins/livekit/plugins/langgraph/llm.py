@@ -148,7 +148,7 @@ class LLM(llm.LLM[Any]):
             fillers: As for `LLM`.
             filler_delay_s: As for `LLM`.
             apology: As for `LLM`.
-            idle_timeout_s: As for `LLM`; the server's pings are signs of life.
+            idle_timeout_s: As for `LLM`; the server's pings are no signs of the graph's life.
             tool_timeout_s: As for `LLM`.
 
         Raises:

@@ -139,8 +139,6 @@ class RemoteRunner:
         events = _Events(run)
         async for data in _server_sent_events(response):
             run.alive()
-            if data is None:
-                continue
             try:
                 event = json.loads(data)
             except ValueError as error:
@@ -156,8 +154,8 @@ class RemoteRunner:
         raise APIConnectionError("the flow server closed the stream before its end")
 
 
-async def _server_sent_events(response: httpx.Response) -> AsyncIterator[str | None]:
-    """The data of each event; None for a ping, which is a sign of life.
+async def _server_sent_events(response: httpx.Response) -> AsyncIterator[str]:
+    """The data of each event. A ping is none: the server lives, but the model may hang.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
@@ -176,9 +174,7 @@ async def _server_sent_events(response: httpx.Response) -> AsyncIterator[str | N
                 yield "\n".join(data)
             data.clear()
             size = 0
-        elif line[0] == ":":
-            yield None
-        else:
+        else:  # a comment is a field without a name
             field, _, value = line.partition(":")
             if field == "data":
                 size += len(value)

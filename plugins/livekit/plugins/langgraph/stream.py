@@ -135,10 +135,15 @@ class ChatStream(llm.LLMStream):
                 raise
             logger.warning(
                 "the model failed, an apology is spoken",
-                extra={"error_type": type(error).__name__, "llm": self._llm.label},
+                extra={
+                    "llm": self._llm.label,
+                    "error_type": type(error).__name__,
+                    "cause_type": type(error.__cause__).__name__,
+                },
             )
+            logger.debug("why the model failed", exc_info=error)
             assert self._answer is not None and self._options.apology
-            self._answer.aside(self._options.apology)
+            self._answer.aside(self._options.apology, last=True)
 
     def _emit_error(self, api_error: Exception, recoverable: bool) -> None:
         # A session counts unrecoverable errors and closes at the fourth; one that the caller is
