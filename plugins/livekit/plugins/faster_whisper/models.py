@@ -67,6 +67,14 @@ class ModelSpec:
         """
         return 4.0 if self.is_bundled else 12.0
 
+    @property
+    def profits_from_context(self) -> bool:
+        """Whether the text before a cut helps the model with what follows.
+
+        The bundled one writes nonsense, or nothing, behind a prompt of more than two sentences.
+        """
+        return not self.is_bundled
+
 
 @dataclass(frozen=True, slots=True)
 class Hardware:

@@ -15,6 +15,8 @@ class Options:
 
     language: str | None = "en"
     prompt: str = ""
+    use_context: bool = True
+    """Put the text before a cut in front of what follows."""
     keyterms: tuple[str, ...] = ()
     beam_size: int | None = None
     audio_ctx: AudioContext | None = None

@@ -336,7 +336,9 @@ class RecognizeStream(stt.RecognizeStream):
         return utterance.partials.finalize(words_in_stream(decoded, utterance))
 
     def _remember(self, words: Sequence[Word]) -> None:
-        self._previous_text = (self._previous_text + text_of(words))[-_PROMPT_CHARACTERS:]
+        if self._options.use_context:
+            text = f"{self._previous_text} {text_of(words)}"
+            self._previous_text = text[-_PROMPT_CHARACTERS:]
 
     def _send(
         self,

@@ -123,6 +123,7 @@ class STT(stt.STT[str]):
         self._streams: weakref.WeakSet[RecognizeStream] = weakref.WeakSet()
         self._options = Options(
             interim_results=interim_results,
+            use_context=self._spec.profits_from_context,
             voice=VoiceOptions(
                 threshold=_in_range("vad_threshold", vad_threshold, 0.01, 0.99),
                 release=max(0.01, vad_threshold - 0.15),
@@ -274,13 +275,15 @@ class STT(stt.STT[str]):
         engine = self._engine()
         await engine.wait_until_loaded(conn_options.timeout)
         words: list[Word] = []
-        spoken = lock.code or "en"
+        spoken, previous = lock.code or "en", ""
         for utterance in await asyncio.to_thread(_utterances, pcm, options):
-            lock.next_utterance()
+            if utterance.starts_speech:
+                lock.next_utterance()
+                previous = ""
             job = Job(
                 samples=utterance.samples(),
                 language=lock.code,
-                prompt=f"{options.prompt} {text_of(words)[-200:]}".strip(),
+                prompt=f"{options.prompt} {previous[-200:]}".strip(),
                 keyterms=options.keyterms,
                 beam_size=options.beam_size,
                 audio_ctx=options.audio_ctx,
@@ -292,7 +295,10 @@ class STT(stt.STT[str]):
                 spoken = decoded.language
                 voiced_s = utterance.voiced_windows * WINDOW_S
                 lock.observe(decoded.language, decoded.language_probability, voiced_s)
-                words += words_in_stream(decoded, utterance)
+                new = words_in_stream(decoded, utterance)
+                words += new
+                if options.use_context:
+                    previous = f"{previous} {text_of(new)}"
         return stt.SpeechEvent(
             stt.SpeechEventType.FINAL_TRANSCRIPT,
             request_id=utils.shortuuid("stt_"),
