@@ -193,7 +193,7 @@ async def test_finals_survive_overload_while_partials_thin_out(
         await asyncio.sleep(0)
     for stream in streams:
         stream.end_input()
-    while engine.statistics().depth < 12:
+    while len(engine._schedule._finals) < 12:
         await asyncio.sleep(0.001)
     decoder.gate.set()
     assert [(await reader).finals for reader in readers] == [["what time is it"]] * 12
