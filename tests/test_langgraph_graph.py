@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from langchain.agents import create_agent
@@ -63,7 +63,7 @@ async def test_a_call_tagged_nostream_is_not_spoken_without_a_list() -> None:
 
 
 async def test_a_path_allows_one_node_of_one_subgraph() -> None:
-    async def answer(_: MessagesState) -> dict[str, Any]:
+    async def answer(state: MessagesState) -> dict[str, Any]:
         return {"messages": [AIMessage(get_config()["metadata"]["langgraph_checkpoint_ns"])]}
 
     graph = StateGraph(MessagesState)
@@ -104,10 +104,10 @@ async def test_parallel_branches_are_spoken_one_after_the_other() -> None:
         )
     ) as (_, model):
 
-        async def left(_: MessagesState) -> dict[str, Any]:
+        async def left(state: MessagesState) -> dict[str, Any]:
             return {"messages": [await model.ainvoke("a")]}
 
-        async def right(_: MessagesState) -> dict[str, Any]:
+        async def right(state: MessagesState) -> dict[str, Any]:
             return {"messages": [await model.ainvoke("b")]}
 
         graph = StateGraph(MessagesState).add_node(left).add_node(right)
@@ -117,7 +117,7 @@ async def test_parallel_branches_are_spoken_one_after_the_other() -> None:
 
 
 async def test_strings_on_the_custom_stream_are_spoken_and_fillers_are_asides() -> None:
-    async def answer(_: MessagesState) -> dict[str, Any]:
+    async def answer(state: MessagesState) -> dict[str, Any]:
         writer = get_stream_writer()
         writer({"type": "filler", "text": "Hm."})
         writer("Plain.")
@@ -128,24 +128,28 @@ async def test_strings_on_the_custom_stream_are_spoken_and_fillers_are_asides() 
     assert completion.chunks[0].delta.extra
 
 
+class Tenant(TypedDict):
+    name: str
+
+
 async def test_config_context_and_extra_kwargs_reach_the_nodes() -> None:
     seen: dict[str, Any] = {}
 
-    async def answer(_: MessagesState) -> dict[str, Any]:
+    async def answer(state: MessagesState) -> dict[str, Any]:
         seen.update(get_config()["configurable"], context=get_runtime().context)
         return {}
 
-    graph = StateGraph(MessagesState, context_schema=dict).add_node(answer)
+    graph = StateGraph(MessagesState, context_schema=Tenant).add_node(answer)
     ours = LLM(
         graph.add_edge(START, "answer").compile(),
         session_id="room-7",
         config={"configurable": {"caller_id": "ann"}},
-        context={"tenant": "acme"},
+        context=Tenant(name="acme"),
     )
     await complete(ours, "Hi.", extra_kwargs={"mood": "calm"}, tool_choice="auto")
     assert seen["thread_id"] == ours.session_id == "room-7"
     assert (seen["caller_id"], seen["mood"], seen["tool_choice"]) == ("ann", "calm", "auto")
-    assert seen["context"] == {"tenant": "acme"}
+    assert seen["context"] == {"name": "acme"}
     assert "turn_committed" not in {k for k, v in seen.items() if v is not None}
 
 
@@ -201,7 +205,7 @@ async def test_a_committed_speculation_is_kept() -> None:
 
 
 async def test_a_speculative_answer_to_an_interrupt_waits_for_the_commit() -> None:
-    async def ask(_: MessagesState) -> dict[str, Any]:
+    async def ask(state: MessagesState) -> dict[str, Any]:
         return {"messages": [AIMessage(f"Booked for {interrupt('Which day?')}.")]}
 
     ours = LLM(chain(ask, checkpointer=InMemorySaver()))
@@ -294,7 +298,7 @@ class StubbornModel(BaseChatModel):
             while True:
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.sleep(0.01)
-                yield ChatGenerationChunk(message=AIMessageChunk("word "))
+                yield ChatGenerationChunk(message=AIMessageChunk(content="word "))
         finally:
             self.closed.set()
 
@@ -325,7 +329,7 @@ async def test_a_status_error_keeps_its_code_and_cause() -> None:
 
 async def test_a_list_state_without_reducer_gets_the_history_too() -> None:
     class Plain(MessagesState):
-        messages: list[Any]  # type: ignore[misc]
+        messages: list[Any]
 
     async def answer(state: Plain) -> dict[str, Any]:
         texts = [message.text for message in state["messages"]]
@@ -344,10 +348,10 @@ async def test_a_graph_that_is_no_graph_is_refused_with_advice() -> None:
 
 
 async def test_options_can_be_changed_for_later_turns() -> None:
-    async def left(_: MessagesState) -> dict[str, Any]:
+    async def left(state: MessagesState) -> dict[str, Any]:
         return {"messages": [AIMessage("Left.")]}
 
-    async def right(_: MessagesState) -> dict[str, Any]:
+    async def right(state: MessagesState) -> dict[str, Any]:
         return {"messages": [AIMessage("Right.")]}
 
     ours = LLM(chain(left, right), speakable_nodes=["left"], model="mine", provider="me")

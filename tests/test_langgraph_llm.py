@@ -144,7 +144,7 @@ async def test_usage_counts_calls_that_are_not_streamed(mode: Mode) -> None:
 
 
 async def test_a_message_that_a_node_returns_whole_is_spoken_once(mode: Mode) -> None:
-    async def answer(_: MessagesState) -> dict[str, Any]:
+    async def answer(state: MessagesState) -> dict[str, Any]:
         return {"messages": [AIMessage("It is all ready.")]}
 
     async with graph_llm(mode, one_node(answer), ["answer"]) as ours:
@@ -160,7 +160,7 @@ async def test_subgraphs_are_spoken(mode: Mode) -> None:
 
 
 async def test_the_custom_stream_is_spoken_and_other_data_on_it_is_not(mode: Mode) -> None:
-    async def answer(_: MessagesState) -> dict[str, Any]:
+    async def answer(state: MessagesState) -> dict[str, Any]:
         writer = get_stream_writer()
         writer({"progress": 0.5})
         writer({"type": "speak", "text": "Half "})
@@ -232,7 +232,7 @@ async def test_state_other_than_messages_is_kept_between_turns(mode: Mode) -> No
 
 
 async def test_an_interrupt_is_asked_and_the_next_turn_answers_it(mode: Mode) -> None:
-    async def book(_: MessagesState) -> dict[str, Any]:
+    async def book(state: MessagesState) -> dict[str, Any]:
         day = interrupt({"question": "Which day?"})
         time = interrupt("What time?")
         return {"messages": [AIMessage(f"Booked for {day} at {time}.")]}
@@ -364,7 +364,7 @@ async def test_failures_are_livekits_and_tell_truthfully_whether_to_retry(
 async def test_a_defect_in_a_node_is_an_api_error_that_is_not_retried(mode: Mode) -> None:
     runs = []
 
-    async def answer(_: MessagesState) -> dict[str, Any]:
+    async def answer(state: MessagesState) -> dict[str, Any]:
         runs.append(1)
         raise KeyError("slot")
 
@@ -412,7 +412,7 @@ async def test_nothing_is_retried_after_something_was_spoken(mode: Mode) -> None
         with pytest.raises(APIError) as caught:
             async with stream:
                 async for chunk in stream:
-                    said.append(chunk.delta.content)
+                    said.append((chunk.delta and chunk.delta.content) or "")
     assert "".join(said).strip() == "One two"
     assert not caught.value.retryable
     assert len(server.requests) == 1

@@ -35,7 +35,8 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 def official(graph: Any, **options: Any) -> llm.LLM[Any]:
-    return LLMAdapter(graph, **options)
+    adapter: llm.LLM[Any] = LLMAdapter(graph, **options)
+    return adapter
 
 
 def chatting(model: Any, checkpointer: Any = None) -> Any:
@@ -153,7 +154,7 @@ async def test_an_interrupted_answer_is_stored_twice_by_the_official_adapter_onl
 
 
 async def test_an_interrupt_is_swallowed_by_the_official_adapter_only() -> None:
-    async def ask(_: MessagesState) -> dict[str, Any]:
+    async def ask(state: MessagesState) -> dict[str, Any]:
         return {"messages": [AIMessage(interrupt("Which day?"))]}
 
     graph = StateGraph(MessagesState).add_node(ask).add_edge(START, "ask")
@@ -197,7 +198,7 @@ async def test_ids_change_in_the_middle_of_a_completion_in_the_official_adapter_
 async def test_sessions_share_one_thread_in_the_official_adapter_only() -> None:
     threads: list[str] = []
 
-    async def answer(_: MessagesState) -> dict[str, Any]:
+    async def answer(state: MessagesState) -> dict[str, Any]:
         threads.append(get_config()["configurable"]["thread_id"])
         return {"messages": [AIMessage("Ok.")]}
 

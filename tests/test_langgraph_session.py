@@ -178,7 +178,7 @@ async def test_interrupting_the_speech_closes_the_request() -> None:
 async def test_a_node_that_defects_does_not_end_the_call() -> None:
     fail = True
 
-    async def answer(_: MessagesState) -> dict[str, Any]:
+    async def answer(state: MessagesState) -> dict[str, Any]:
         if fail:
             raise RuntimeError("a defect")
         return {"messages": [AIMessage("Better.")]}
