@@ -116,6 +116,26 @@ def test_a_window_of_the_sound_and_a_little_slack_is_enough(
     assert units(text, grammar.ENGLISH) == units(sentence, grammar.ENGLISH)
 
 
+@pytest.mark.parametrize("part", [0.5, 0.65, 0.8])
+def test_a_recording_that_breaks_off_gives_the_beginning_of_the_sentence(
+    listener: Listener, recordings: Recordings, part: float
+) -> None:
+    sentence = "remember that my name is alice."
+    audio = recordings[sentence, 175]
+    heard = heard_words(listener, audio[: int(len(audio) * part)])
+    expected = units(sentence, grammar.ENGLISH)
+    assert heard == expected[: len(heard)]
+    assert 2 <= len(heard) < len(expected)
+
+
+@pytest.mark.parametrize("options", [{"initial_prompt": "Hello."}, {"hotwords": "LiveKit Bob"}])
+def test_a_prompt_adds_no_words(
+    listener: Listener, recordings: Recordings, options: dict[str, str]
+) -> None:
+    text = listener.text(recordings["what time is it?", 175], beam_size=1, **options)
+    assert text == "What time is it?"
+
+
 @pytest.mark.parametrize("sentence", TURN_TAKING)
 def test_words_that_steer_turns_are_heard(
     listener: Listener, recordings: Recordings, sentence: str

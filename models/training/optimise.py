@@ -27,7 +27,7 @@ ALIGNMENT_HEADS = 2
 class Plan:
     """How long and how fast to learn. Lengths are steps, so a busy machine is only slower."""
 
-    steps: int = 5500
+    steps: int = 6700
     batch_size: int = 12
     """Examples a step and process."""
     processes: int = 2
