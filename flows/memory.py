@@ -5,6 +5,7 @@ is dropped when its session ends, unless the settings keep conversations; what a
 to be remembered is kept until it is deleted.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ async def _open_sqlite(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         store = await stack.enter_async_context(AsyncSqliteStore.from_conn_string(str(path)))
+        stack.push_async_callback(_stop_batching, store)
         await store.setup()
     except (OSError, aiosqlite.Error) as fault:
         raise DatabaseError(f"The database {path} can't be opened: {fault}") from fault
@@ -121,18 +123,42 @@ async def _open_postgres(
         savers = import_module("langgraph.checkpoint.postgres.aio")
         stores = import_module("langgraph.store.postgres.aio")
         psycopg = import_module("psycopg")
+        pools = import_module("psycopg_pool")
     except ImportError as fault:
         raise DatabaseError(
             'Postgres needs an extra: pip install "livekit-agent-worker[postgres]"'
         ) from fault
+    # A pool: it replaces a connection that broke, and calls don't queue behind each other.
+    options = {"autocommit": True, "prepare_threshold": 0, "row_factory": psycopg.rows.dict_row}
+    pool = pools.AsyncConnectionPool(
+        url,
+        kwargs=options,
+        min_size=1,
+        max_size=8,
+        open=False,
+        check=pools.AsyncConnectionPool.check_connection,
+    )
     try:
-        store = await stack.enter_async_context(stores.AsyncPostgresStore.from_conn_string(url))
+        # The pool itself would try for long, and not say why it can't.
+        await (await psycopg.AsyncConnection.connect(url, connect_timeout=5)).close()
+        await stack.enter_async_context(pool)
+        store = stores.AsyncPostgresStore(pool)
+        stack.push_async_callback(_stop_batching, store)
         await store.setup()
         saver: BaseCheckpointSaver[Any] = InMemorySaver()
         if keep_conversations:
-            kept = await stack.enter_async_context(savers.AsyncPostgresSaver.from_conn_string(url))
+            kept = savers.AsyncPostgresSaver(pool)
             await kept.setup()
             saver = kept
     except psycopg.Error as fault:
-        raise DatabaseError(f"The Postgres database can't be used: {fault}") from fault
+        reason = " ".join(str(fault).split())
+        raise DatabaseError(f"The Postgres database can't be used: {reason}") from fault
     return Memory(store, saver, keep_conversations)
+
+
+async def _stop_batching(store: BaseStore) -> None:
+    """End the task in which LangGraph's stores batch their work; they have no way to close it."""
+    task: asyncio.Task[None] | None = getattr(store, "_task", None)
+    if task is not None:
+        task.cancel()
+        await asyncio.wait([task])

@@ -78,7 +78,10 @@ class Turn:
     translator: EventTranslator
     filler: FillerOptions | None
     committed: asyncio.Event = field(default_factory=asyncio.Event)
-    _queue: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(_QUEUE_SIZE))
+    _queue: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
+    """Bounded by `_put`, but for the last event, which must always find room."""
+    _drained: asyncio.Event = field(default_factory=asyncio.Event)
+    _reason: str = "cancelled"
     _task: asyncio.Task[None] | None = None
     _cancelled: bool = False
     _spoke: bool = False
@@ -88,6 +91,8 @@ class Turn:
     def start(self, graph_input: Any, config: RunnableConfig) -> None:
         """Run the graph in a task of its own."""
         self._task = asyncio.create_task(self._run(graph_input, config), name=f"turn {self.id}")
+        # Not in the task itself: one that is cancelled before its first step never runs.
+        self._task.add_done_callback(self._end)
 
     @property
     def question(self) -> str | None:
@@ -126,33 +131,33 @@ class Turn:
                 continue
             while not self._queue.empty():
                 batch.append(self._queue.get_nowait())
+            self._drained.set()
             yield batch
             if batch[-1]["type"] == "done":
                 return
 
     async def _run(self, graph_input: Any, config: RunnableConfig) -> None:
         usage = _Usage()
-        reason = "cancelled"
         try:
             await self._stream(graph_input, {**config, "callbacks": [usage]})
-            await self._queue.put(usage.event())
-            reason = "interrupted" if self.question else "completed"
-        except asyncio.CancelledError:
-            # Who cancels does not want the rest, and the end must find room in the queue.
-            self._clear_queue()
-            raise
+            await self._put(usage.event())
+            self._reason = "interrupted" if self.question else "completed"
         except Exception as fault:
-            reason = "failed"
+            self._reason = "failed"
             logger.warning(
                 "flow failed", extra={"flow": self.flow.id, "fault": type(fault).__name__}
             )
             logger.debug("flow failed", exc_info=fault)
-            await self._queue.put(failure_event(fault, spoke=self._spoke))
-        finally:
-            self._stop_filler()
-            if self._queue.full():
-                self._clear_queue()
-            self._queue.put_nowait({"type": "done", "turn_id": self.id, "reason": reason})
+            await self._put(failure_event(fault, spoke=self._spoke))
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._stop_filler()
+        if task.cancelled():
+            # Who cancels does not want the rest.
+            self._reason = "cancelled"
+            while not self._queue.empty():
+                self._queue.get_nowait()
+        self._queue.put_nowait({"type": "done", "turn_id": self.id, "reason": self._reason})
 
     async def _stream(self, graph_input: Any, config: RunnableConfig) -> None:
         assert self.flow.graph is not None
@@ -174,6 +179,12 @@ class Turn:
         for event in self.translator.finish():
             await self._emit(event)
 
+    async def _put(self, event: Event) -> None:
+        while self._queue.qsize() >= _QUEUE_SIZE:
+            self._drained.clear()
+            await self._drained.wait()
+        self._queue.put_nowait(event)
+
     async def _emit(self, event: Event) -> None:
         match event["type"]:
             case "token" | "filler":
@@ -187,7 +198,7 @@ class Turn:
                 self._open_calls.discard(event["id"])
                 if not self._open_calls:
                     self._stop_filler()
-        await self._queue.put(event)
+        await self._put(event)
 
     def _start_filler(self) -> None:
         if self.filler is not None and self._filler_timer is None:
@@ -199,7 +210,7 @@ class Turn:
         if not self.committed.is_set():
             # The tool waits for the commit, not the caller for the tool.
             self._start_filler()
-        elif self.filler is not None and self._open_calls and not self._queue.full():
+        elif self.filler is not None and self._open_calls:
             self._spoke = True
             self._queue.put_nowait({"type": "filler", "content": self.filler.text})
 
@@ -207,10 +218,6 @@ class Turn:
         if self._filler_timer is not None:
             self._filler_timer.cancel()
             self._filler_timer = None
-
-    def _clear_queue(self) -> None:
-        while not self._queue.empty():
-            self._queue.get_nowait()
 
 
 class EarlyCommits:
