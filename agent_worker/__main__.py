@@ -54,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("output", type=Path, metavar="OUT.wav", nargs="?")
     talk.set_defaults(run=_talk)
 
+    web = commands.add_parser("web", help="the page to talk from, beside a LiveKit server")
+    web.add_argument("--websocket", action="store_true", help="serve /ws/s2s too")
+    web.set_defaults(run=_web)
+
     files = commands.add_parser("download-files", help="fetch the configured models")
     files.set_defaults(run=_download)
 
@@ -72,6 +76,7 @@ def _demo(options: argparse.Namespace) -> int:
     from .caller import CallerError
     from .demo import DemoError, default_folder, run_demo, until_signalled
     from .livekit_server import LiveKitServerError
+    from .web_server import WebServerError
 
     settings = load_settings()
     _quiet_logs()
@@ -87,7 +92,7 @@ def _demo(options: argparse.Namespace) -> int:
     stay = not (options.once or options.json)
     try:
         result = asyncio.run(until_signalled(run_demo(settings, folder=folder, say=say, stay=stay)))
-    except (DemoError, CallerError, LiveKitServerError) as e:
+    except (DemoError, CallerError, LiveKitServerError, WebServerError) as e:
         print(f"agent-worker demo: {e}", file=sys.stderr)
         if (folder / "worker.log").is_file():
             print(f"logs: {folder}", file=sys.stderr)
@@ -112,6 +117,24 @@ def _talk(options: argparse.Namespace) -> int:
         asyncio.run(until_signalled(talk(settings, options.input, output, say=say)))
     except TalkError as e:
         print(f"agent-worker talk: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _web(options: argparse.Namespace) -> int:
+    from .demo import until_signalled
+    from .web_server import WebServerError, serve_web
+
+    settings = load_settings()
+    _quiet_logs()
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    try:
+        asyncio.run(until_signalled(serve_web(settings, websocket=options.websocket, say=say)))
+    except WebServerError as e:
+        print(f"agent-worker web: {e}", file=sys.stderr)
         return 1
     return 0
 

@@ -26,9 +26,16 @@ from .choice import Choices
 from .engines import caller_voice
 from .found import choose_engines
 from .latency import summary
-from .livekit_server import RunningServer, find_or_install_server, run_server, stop_process
+from .livekit_server import (
+    RunningServer,
+    find_or_install_server,
+    is_free,
+    run_server,
+    stop_process,
+)
 from .settings import Settings, export_environment
 from .waterfall import STAGES, waterfall_svg, waterfall_text
+from .web_server import page, serve_app
 
 Say = Callable[[str], None]
 
@@ -166,14 +173,16 @@ async def run_demo(settings: Settings, *, folder: Path, say: Say, stay: bool) ->
                 "livekit_api_key": server.api_key,
                 "livekit_api_secret": type(settings.livekit_api_secret)(server.api_secret),
                 "health_port": 0,
+                # development keys: the page is for this machine alone
+                "web_host": "127.0.0.1",
+                "web_livekit_url": None,
             }
         )
         say("Starting the worker …")
         async with run_worker(local, log_file=folder / "worker.log"):
             result = await _converse(local, server, choices, folder, say)
             if stay:
-                _say_how_to_join(local, server, say)
-                await asyncio.Event().wait()
+                await _stay(local, server, say)
             return result
 
 
@@ -321,11 +330,20 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
+async def _stay(settings: Settings, server: RunningServer, say: Say) -> None:
+    port = settings.web_port if is_free(settings.web_port) else 0
+    app = page(settings)
+    async with serve_app(app, host="127.0.0.1", port=port) as address:
+        say(f"\nThe agent stays up. Talk with it in a browser: {address}")
+        _say_how_to_join(settings, server, say)
+        await asyncio.Event().wait()
+
+
 def _say_how_to_join(settings: Settings, server: RunningServer, say: Say) -> None:
     room = f"room-{uuid.uuid4().hex[:6]}"
     token = room_token(server, room=room, identity="guest", agent_name=settings.agent_name)
     say(
-        "\nThe agent stays up. Join it with any LiveKit client:\n"
+        "\nOr with any LiveKit client:\n"
         f"  URL    {server.url}\n"
         f"  room   {room}\n"
         f"  token  {token}\n"

@@ -75,7 +75,7 @@ def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], bool]:
         token = settings.flow_token.get_secret_value()
         return (
             langgraph.LLM.remote(
-                settings.flow_url or "", settings.flow_id, token=token or NOT_GIVEN
+                settings.flow_url or "", settings.flow_id, token=token or None
             ),
             True,
         )

@@ -298,18 +298,28 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
+def is_free(port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
+    """Whether a port on 127.0.0.1 can be listened on."""
+    return _bindable(port, kind) is not None
+
+
 def _free_or(port: int, kind: socket.SocketKind) -> int:
     for candidate in (port, 0):
-        with socket.socket(socket.AF_INET, kind) as s:
-            if kind == socket.SOCK_STREAM:
-                # else a port in TIME_WAIT after the last run looks taken
-                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                s.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-            return int(s.getsockname()[1])
+        if (free := _bindable(candidate, kind)) is not None:
+            return free
     raise LiveKitServerError("no free port on 127.0.0.1")
+
+
+def _bindable(port: int, kind: socket.SocketKind) -> int | None:
+    with socket.socket(socket.AF_INET, kind) as s:
+        if kind == socket.SOCK_STREAM:
+            # else a port in TIME_WAIT after the last run looks taken
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return None
+        return int(s.getsockname()[1])
 
 
 def _environment() -> dict[str, str]:

@@ -193,6 +193,16 @@ class Settings(BaseSettings):
         0.0, ge=0, le=10.0, description="Seconds at a call's start in which nothing interrupts."
     )
 
+    # -- the page ------------------------------------------------------------------------------
+    web_host: str = Field("127.0.0.1", description="Address that the page is served on.")
+    web_port: int = Field(8088, ge=0, le=65535, description="Port of the page; 0 = any free one.")
+    web_token: SecretStr = Field(
+        SecretStr(""), description="Bearer token that the page's callers must show; empty = none."
+    )
+    web_livekit_url: str | None = Field(
+        None, description="The LiveKit server as browsers reach it; unset = livekit_url."
+    )
+
     # -- files ---------------------------------------------------------------------------------
     cache_dir: Path = Field(
         default_factory=_cache_dir, description="Where the LiveKit server and voices are kept."
@@ -200,6 +210,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "metrics_port",
+        "web_livekit_url",
         "stt_model",
         "llm_url",
         "llm_model",
@@ -216,10 +227,10 @@ class Settings(BaseSettings):
         # compose files hand over unset variables as empty strings
         return None if value == "" else value
 
-    @field_validator("livekit_url")
+    @field_validator("livekit_url", "web_livekit_url")
     @classmethod
-    def _websocket_url(cls, value: str) -> str:
-        if not value.startswith(("ws://", "wss://", "http://", "https://")):
+    def _websocket_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("ws://", "wss://", "http://", "https://")):
             raise ValueError("must start with ws:// or wss://")
         return value
 

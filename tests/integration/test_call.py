@@ -18,8 +18,7 @@ from agent_worker.caller import CallerError, SimulatedCaller
 from agent_worker.demo import render, run_worker
 from agent_worker.livekit_server import RunningServer, ServerBinary, run_server
 from agent_worker.settings import Settings, export_environment
-
-from .. import real
+from tests import real
 
 pytestmark = pytest.mark.timeout(180)
 

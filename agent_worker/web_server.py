@@ -1,0 +1,131 @@
+"""Serves the page beside a LiveKit server, and the WebSocket gateway when asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import uvicorn
+from pydantic import ValidationError
+from starlette.applications import Starlette
+
+from .engines import build_engines, import_plugins
+from .found import choose_engines
+from .gateway import Gateway, GatewayConfig
+from .session import Call, build_call
+from .settings import Settings
+from .tokens import InsecureConfigurationError
+from .web import WebConfig, create_app
+from .web_access import Access
+
+
+class WebServerError(Exception):
+    """The page can't be served. The message says why and what to do."""
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        # the command line handles them for the server, the worker and the page together
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serve_app(app: Starlette, *, host: str, port: int) -> AsyncIterator[str]:
+    """Serves until the context ends. Gives the address.
+
+    Args:
+        port: taken if it is free; 0 = any.
+
+    Raises:
+        WebServerError: the port is taken.
+    """
+    try:
+        listener = socket.create_server((host, port), backlog=512)
+    except OSError as e:
+        raise WebServerError(
+            f"can't listen on {host}:{port} ({e.strerror}); set web_port to another one, or to 0"
+        ) from e
+    server = _Server(
+        uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not server.started and not task.done():
+            await asyncio.sleep(0.01)
+        yield f"http://{host}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+def page(settings: Settings, *, gateway: Gateway | None = None) -> Starlette:
+    """The page for these settings.
+
+    Raises:
+        WebServerError: it would serve the network with development keys.
+    """
+    config = WebConfig(
+        livekit_url=settings.web_livekit_url or settings.livekit_url,
+        api_key=settings.livekit_api_key,
+        api_secret=settings.livekit_api_secret.get_secret_value(),
+        agent_name=settings.agent_name,
+        host=settings.web_host,
+        access=_access(settings),
+    )
+    try:
+        return create_app(config, gateway=gateway)
+    except (InsecureConfigurationError, FileNotFoundError) as e:
+        raise WebServerError(str(e)) from e
+
+
+async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str], None]) -> None:
+    """Serves the page until cancelled.
+
+    Args:
+        websocket: serve ``/ws/s2s`` too, with the pipeline in this process.
+
+    Raises:
+        WebServerError: as above, or no key, or an engine is missing.
+    """
+    if not settings.livekit_api_key or not settings.livekit_api_secret.get_secret_value():
+        raise WebServerError("LIVEKIT_API_KEY and LIVEKIT_API_SECRET are not set")
+    gateway = await _gateway(settings) if websocket else None
+    app = page(settings, gateway=gateway)
+    async with serve_app(app, host=settings.web_host, port=settings.web_port) as address:
+        say(f"The page: {address}")
+        if gateway is not None:
+            say(f"The WebSocket: {address.replace('http', 'ws', 1)}/ws/s2s, and {address}/s2s/")
+        await asyncio.Event().wait()
+
+
+async def _gateway(settings: Settings) -> Gateway:
+    choices = await choose_engines(settings)
+    if choices.problems:
+        raise WebServerError("\n".join(choices.problems))
+    import_plugins(choices)
+
+    async def call_in(language: str | None) -> Call:
+        own = settings
+        if language is not None:
+            try:
+                # model_copy would skip the check of the pattern
+                own = Settings.model_validate({**settings.model_dump(), "language": language})
+            except ValidationError as e:
+                raise ValueError(f"{language!r} is no language code") from e
+        return build_call(own, build_engines(own, choices))
+
+    config = GatewayConfig(
+        access=_access(settings),
+        host=settings.web_host,
+        max_sessions=settings.max_sessions,
+        idle_timeout_s=settings.session_timeout_s,
+    )
+    return Gateway(call_in, config)
+
+
+def _access(settings: Settings) -> Access:
+    return Access(bearer_token=settings.web_token.get_secret_value() or None)
