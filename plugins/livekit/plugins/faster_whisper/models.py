@@ -176,8 +176,10 @@ def choose_hardware(spec: ModelSpec) -> Hardware:
         compute_type = next((name for name in wanted if name in supported), "default")
     threads = spec.cpu_threads
     if not threads:
-        # The bundled model is so small that a second thread costs more than it gives.
-        threads = 1 if spec.is_bundled else min(8, _cores())
+        # Decoding waits for memory, not for arithmetic: a second thread made base hardly faster
+        # (14 tokens, 2 cores: 90 and 140 ms of processor time), and the voice and the loop want
+        # processor time as well. The bundled model is too small for more than one.
+        threads = 1 if spec.is_bundled else min(8, max(1, _cores() // 2))
     return Hardware(device, compute_type, threads)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _SLICE_BYTES = 2 * SAMPLE_RATE
 _PROMPT_CHARACTERS = 200
 _USAGE_EVERY_S = 5.0
+_PAUSE_BEGINS_S = 0.07
 _CUT_SEARCH = int(0.06 * SAMPLE_RATE)
 
 
@@ -193,6 +194,9 @@ class RecognizeStream(stt.RecognizeStream):
             return False
         new = (utterance.end_sample - utterance.decoded_at_sample) / SAMPLE_RATE
         new_voice = utterance.voiced_windows > utterance.decoded_voiced_windows
+        if utterance.silence_s > _PAUSE_BEGINS_S:
+            # A run can't be stopped; one that starts now would hold the speculative final up.
+            return False
         # The pre-roll is not news, but saves no time either.
         if utterance.decoded_voiced_windows == 0:
             new = utterance.voiced_windows * WINDOW_S

@@ -73,7 +73,7 @@ class STT(stt.STT[str]):
                 English by default.
             device: "cpu", "cuda" (ROCm too, with CTranslate2 built for it) or "auto".
             compute_type: CTranslate2's name for it. By default int8 on a CPU, float16 on CUDA.
-            cpu_threads: Threads for one run on a CPU; all cores, up to 8, by default.
+            cpu_threads: Threads for one run on a CPU; half of the cores, up to 8, by default.
             beam_size: For finals; partials are greedy. 1 by default on a CPU, 5 on CUDA.
             audio_ctx: "auto" encodes what was said and some slack, "full" always 30 s, as Whisper
                 was trained. By default "auto" on a CPU, where it is some ten times faster, and
