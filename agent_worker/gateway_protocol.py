@@ -27,6 +27,7 @@ MAX_OPUS_BYTES = 1275
 """The longest frame that Opus knows (RFC 6716, section 3.2.1)."""
 
 MAX_BUFFERED_S = 30.0
+_ROUNDING_S = 1e-6
 MAX_ERRORS = 100
 """Refused messages after which the connection is closed: such a client won't come right."""
 
@@ -227,7 +228,7 @@ class Connection:
         # An Opus packet is counted as 20 ms. What runs ahead of the clock waits in the buffer.
         frame_s = 0.02 if self._opus else len(data) / 2 / SAMPLE_RATE
         ahead_s = self._heard_s - (self._clock() - self._started_at)
-        if ahead_s + frame_s > MAX_BUFFERED_S:
+        if ahead_s + frame_s > MAX_BUFFERED_S + _ROUNDING_S:
             return self._refuse("audio_overflow", f"over {MAX_BUFFERED_S:.0f} s ahead; dropped")
         # Time that passed in silence is no credit for a burst.
         self._heard_s += frame_s + max(0.0, -ahead_s)

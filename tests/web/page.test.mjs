@@ -1,0 +1,84 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Latency } from "../../web/app/latency.js";
+import { loudness } from "../../web/app/level.js";
+import { Transcript, agreement } from "../../web/app/transcript.js";
+
+test("what two partials agree on is firm, up to a word's end", () => {
+  assert.equal(agreement("what ti", "what time is"), "what ".length);
+  assert.equal(agreement("what time", "what time is it"), "what time".length);
+  assert.equal(agreement("", "hello"), 0);
+  assert.equal(agreement("hello", "hello"), 5);
+  assert.equal(agreement("wad", "what"), 0);
+});
+
+test("a final is firm to its end", () => {
+  const transcript = new Transcript(() => 0);
+  assert.equal(transcript.user("a", "what time", false)[0].firm, 0);
+  const [entry] = transcript.user("a", "What time is it?", true);
+  assert.deepEqual([entry.firm, entry.done], [16, true]);
+});
+
+test("an answer that stops within a sentence while the caller speaks was cut off", () => {
+  let now = 0;
+  const transcript = new Transcript(() => now);
+  transcript.agent("1", "Let me tell you ");
+  now = 2000;
+  transcript.agentEnd("1");
+  now = 2600;
+  const changed = transcript.user("2", "stop", false);
+  assert.deepEqual(changed.map((entry) => [entry.id, entry.cut]), [["2", false], ["1", true]]);
+});
+
+test("an answer that was finished is not cut off by the words after it", () => {
+  let now = 0;
+  const transcript = new Transcript(() => now);
+  transcript.agent("1", "It is five.");
+  transcript.agentEnd("1");
+  now = 300;
+  assert.equal(transcript.user("2", "thanks", true).length, 1);
+  assert.deepEqual(transcript.interrupted(), []);
+});
+
+test("the agent's record of an interruption marks its answer", () => {
+  const transcript = new Transcript(() => 0);
+  transcript.agent("1", "Once upon a ");
+  assert.deepEqual(transcript.interrupted().map((entry) => entry.cut), [true]);
+});
+
+const record = (turn, stages, total, more = {}) =>
+  JSON.stringify({ turn, stages_ms: stages, end_to_end_ms: total, interrupted_at: null, ...more });
+
+test("stages follow each other, and one that was done ahead costs nothing", () => {
+  const latency = new Latency();
+  latency.add(record(1, { final: 200, committed: 300, first_token: 150, first_audio_out: 520 }, 520));
+  assert.deepEqual(
+    latency.turns[0].stages.map(({ name, from, to }) => [name, from, to]),
+    [["final", 0, 200], ["committed", 200, 300], ["first_token", 300, 300], ["first_audio_out", 300, 520]],
+  );
+});
+
+test("percentiles are nearest rank, over the turns and not over the updates", () => {
+  const latency = new Latency();
+  for (let turn = 1; turn <= 20; turn += 1) latency.add(record(turn, {}, turn * 10));
+  assert.equal(latency.add(record(20, {}, 200, { interrupted_at: 1.5 })).interrupted, true);
+  assert.equal(latency.turns.length, 20);
+  assert.equal(latency.percentile(0.5), 100);
+  assert.equal(latency.percentile(0.95), 190);
+  assert.equal(new Latency().percentile(0.5), null);
+});
+
+test("what is no record is left out", () => {
+  const latency = new Latency();
+  for (const text of ["", "{", "null", "[]", "{}", record(1, {}, null), record(1, {}, "5")]) {
+    assert.equal(latency.add(text), null);
+  }
+});
+
+test("loudness runs from silence to full scale", () => {
+  assert.equal(loudness(new Float32Array(8)), 0);
+  assert.equal(loudness(new Float32Array(8).fill(1)), 1);
+  const quiet = loudness(new Float32Array(8).fill(0.01));
+  assert.ok(quiet > 0.3 && quiet < 0.4);
+});
