@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ class BusinessData:
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False)
+        # For whoever takes the default and never closes it.
+        weakref.finalize(self, self._connection.close)
         self._connection.row_factory = sqlite3.Row
         with self._connection:
             self._connection.executescript(_SCHEMA)

@@ -14,6 +14,7 @@ from langgraph.types import Checkpointer
 from flows.client_tools import ClientTools
 from flows.gate import SideEffectGate
 from flows.instructions import voice_instructions
+from flows.one_system_prompt import OneSystemPrompt
 from flows.tools.clock import Clock, local_clock
 from flows.tools.lookups import LookupEndpoints
 from flows.tools.toolbox import everyday_tools
@@ -50,7 +51,7 @@ def build(
         model,
         [*everyday_tools(clock=clock, endpoints=endpoints), *tools],
         system_prompt=voice_instructions(instructions, economy=economy),
-        middleware=[ClientTools(), SideEffectGate()],
+        middleware=[OneSystemPrompt(), ClientTools(), SideEffectGate()],
         store=store if store is not None else InMemoryStore(),
         checkpointer=checkpointer,
         name="assistant",

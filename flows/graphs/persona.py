@@ -18,6 +18,7 @@ from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
 
 from flows.instructions import voice_instructions
+from flows.one_system_prompt import split_instructions
 from flows.persona_profiles import Character, default_profiles
 from flows.who_speaks import lines_in, next_speakers
 
@@ -93,7 +94,8 @@ def build(
             }
         )
         prompt = _prompt(character, tuple(cast.values()), instructions, economy=economy)
-        answer = await model.ainvoke([SystemMessage(prompt), *_as_seen_by(name, state)])
+        prompt, conversation = split_instructions(_as_seen_by(name, state), prompt)
+        answer = await model.ainvoke([SystemMessage(prompt), *conversation])
         said = [*state.get("said", ()), (name, answer.text)][-_REMEMBERED_LINES:]
         return {
             "messages": [answer.model_copy(update={"name": _safe_name(character.tag)})],
@@ -147,8 +149,8 @@ def _as_seen_by(name: str, state: PersonaState) -> list[BaseMessage]:
                 else:
                     seen.append(HumanMessage(f"{speaker}: {text}"))
         elif isinstance(message, SystemMessage):
-            seen.append(HumanMessage(message.text))
-    if not isinstance(seen[-1], HumanMessage):
+            seen.append(message)
+    if seen and isinstance(seen[-1], AIMessage):
         seen.append(HumanMessage("Go on."))
     return seen
 

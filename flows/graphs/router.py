@@ -25,6 +25,7 @@ from flows.business.tools import crm_tools, erp_tools, it_tools, oa_tools
 from flows.client_tools import ClientTools
 from flows.gate import SideEffectGate
 from flows.instructions import voice_instructions
+from flows.one_system_prompt import OneSystemPrompt
 from flows.tools.clock import Clock, clock_tools, local_clock
 
 DESCRIPTION = "Orders and stock, customers, IT help and office matters, behind a router"
@@ -128,7 +129,7 @@ def build(
             system_prompt=voice_instructions(
                 f"{prompt} {instructions or ''}".strip(), economy=economy
             ),
-            middleware=[ClientTools(), SideEffectGate()],
+            middleware=[OneSystemPrompt(), ClientTools(), SideEffectGate()],
             name=name,
         )
         builder.add_node(name, agent)
