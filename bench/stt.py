@@ -42,7 +42,11 @@ def machine() -> dict[str, Any]:
 
 
 def _ratio(ours: dict[str, Any], stock: dict[str, Any], key: str) -> float | None:
-    if ours[key] is None or not stock[key]:
+    if ours[key] is None or stock[key] is None:
+        return None
+    if ours[key] == stock[key]:
+        return 1.0
+    if not stock[key]:
         return None
     return float(ours[key] / stock[key])
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from livekit.agents import APIConnectionError, APITimeoutError
 
-from livekit.plugins.faster_whisper import engine as engine_module
+from livekit.plugins.faster_whisper import engines
 from livekit.plugins.faster_whisper.decode import Decoded, Job
-from livekit.plugins.faster_whisper.engine import Engine, PartialDropped, engine_for
+from livekit.plugins.faster_whisper.engine import Engine, PartialDropped
+from livekit.plugins.faster_whisper.engines import engine_for
 from livekit.plugins.faster_whisper.models import ModelSpec
 from livekit.plugins.faster_whisper.schedule import Schedule, Waiting
 
@@ -288,7 +289,7 @@ async def test_an_engine_that_failed_is_replaced_at_the_next_use() -> None:
     with pytest.raises(APIConnectionError, match=r"download\('no/such-model'\)"):
         await failed.wait_until_loaded()
     assert engine_for(spec) is not failed
-    assert engine_module._engines[spec] is not failed
+    assert engines._engines[spec] is not failed
 
 
 def test_a_batch_never_mixes_plans_or_finals_with_partials() -> None:

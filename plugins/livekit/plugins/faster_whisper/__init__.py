@@ -7,7 +7,8 @@ session = AgentSession(stt=faster_whisper.STT(model="base", language="en"), ...)
 
 from livekit.agents import Plugin
 
-from .engine import EngineStatistics, close_engines
+from .engine import EngineStatistics
+from .engines import close_engines
 from .log import logger
 from .models import MODEL_NAMES, ModelNotFoundError, download, is_available
 from .partials import Observation, PartialTranscript

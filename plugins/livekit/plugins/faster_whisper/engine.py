@@ -1,4 +1,4 @@
-"""The only owner of a Whisper model: one per model and device in a process, for all its streams.
+"""The only owner of a Whisper model.
 
 One thread loads the model and runs it, batch by batch; callers get futures. Nothing of a stream
 is kept here between two requests.
@@ -7,9 +7,7 @@ is kept here between two requests.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -18,9 +16,9 @@ from dataclasses import dataclass, field
 
 from livekit.agents import APIConnectionError, APIError, APITimeoutError
 
-from .decode import Decoded, Decoder, Job, WhisperDecoder
+from .decode import Decoded, Decoder, Job
 from .log import logger
-from .models import ModelNotFoundError, ModelSpec
+from .models import ModelNotFoundError
 from .schedule import Schedule, Waiting
 
 GATHER_S = 0.015
@@ -418,41 +416,3 @@ def _decode_error(name: str, cause: Exception) -> APIError:
     error = APIConnectionError(f"Whisper model {name} failed: {cause}", retryable=retryable)
     error.__cause__ = cause
     return error
-
-
-_engines: dict[ModelSpec, Engine] = {}
-_engines_lock = threading.Lock()
-
-
-def engine_for(spec: ModelSpec) -> Engine:
-    """Returns the process's engine for a model, which starts to load where it is new.
-
-    An engine that failed, hangs or was closed is replaced by a fresh one.
-    """
-    with _engines_lock:
-        engine = _engines.get(spec)
-        if engine is None or not engine.usable:
-            engine = Engine(lambda: WhisperDecoder(spec), name=repr(spec.model))
-            _engines[spec] = engine
-        return engine
-
-
-def close_engines() -> None:
-    """Closes every engine of this process and frees the models."""
-    with _engines_lock:
-        engines = list(_engines.values())
-        _engines.clear()
-    for engine in engines:
-        engine.close()
-
-
-def _forget_after_fork() -> None:
-    # Threads don't survive a fork, so neither does an engine.
-    global _engines_lock
-    _engines_lock = threading.Lock()
-    _engines.clear()
-
-
-atexit.register(close_engines)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)

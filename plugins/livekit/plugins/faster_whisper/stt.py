@@ -21,7 +21,8 @@ from livekit.agents.utils import AudioBuffer, is_given
 
 from .audio import pcm_of
 from .decode import SAMPLE_RATE, AudioContext, Job
-from .engine import Engine, EngineStatistics, engine_for
+from .engine import Engine, EngineStatistics
+from .engines import engine_for
 from .gates import Gates
 from .language import LanguageLock, parse_language
 from .listener import Listener

@@ -16,6 +16,7 @@ from .voice import WINDOW_S
 from .words import Word, text_of
 
 _ONSET_SLACK_S = 0.1
+_MIN_VOICED_AFTER_CUT_S = 0.06
 
 
 def stands(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
@@ -27,6 +28,9 @@ def stands(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
         no_speech_probability=decoded.no_speech_probability,
         mean_log_probability=decoded.mean_log_probability,
     )
+    if not utterance.starts_speech:
+        # What follows a cut in running speech may be as short as "please".
+        gates = replace(gates, min_voiced_s=min(gates.min_voiced_s, _MIN_VOICED_AFTER_CUT_S))
     reason = reason_to_reject(evidence, gates)
     if reason is None and decoded.repeated:
         reason = "repetition"

@@ -1,0 +1,48 @@
+"""The engines of this process: one per model, device and compute type, for all its streams."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+
+from .decode import WhisperDecoder
+from .engine import Engine
+from .models import ModelSpec
+
+_engines: dict[ModelSpec, Engine] = {}
+_engines_lock = threading.Lock()
+
+
+def engine_for(spec: ModelSpec) -> Engine:
+    """Returns the process's engine for a model, which starts to load where it is new.
+
+    An engine that failed, hangs or was closed is replaced by a fresh one.
+    """
+    with _engines_lock:
+        engine = _engines.get(spec)
+        if engine is None or not engine.usable:
+            engine = Engine(lambda: WhisperDecoder(spec), name=repr(spec.model))
+            _engines[spec] = engine
+        return engine
+
+
+def close_engines() -> None:
+    """Closes every engine of this process and frees the models."""
+    with _engines_lock:
+        engines = list(_engines.values())
+        _engines.clear()
+    for engine in engines:
+        engine.close()
+
+
+def _forget_after_fork() -> None:
+    # Threads don't survive a fork, so neither does an engine.
+    global _engines_lock
+    _engines_lock = threading.Lock()
+    _engines.clear()
+
+
+atexit.register(close_engines)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
