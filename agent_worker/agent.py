@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 
-from livekit.agents import Agent, ModelSettings, llm
+from livekit.agents import Agent, ModelSettings, llm, stt
 from livekit.agents.types import NOT_GIVEN, FlushSentinel
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.io import PlaybackStartedEvent
@@ -17,6 +17,7 @@ from livekit import rtc
 from .latency import Generation, TurnLatency
 from .speaking import Voice, synthesize_phrases
 from .streaming_buffer import SentenceStreamBuffer
+from .turn_taking import TurnTaking
 
 
 class VoicePipelineAgent(Agent):
@@ -34,6 +35,7 @@ class VoicePipelineAgent(Agent):
         tells_commit: the LLM takes ``extra_kwargs={"turn_committed": asyncio.Event}`` and holds
             tools with side effects back until it is set.
         latency: where the stages of each turn are noted.
+        turns: owns the turns of this call; None = the session decides by itself.
         voice: is told when the TTS fails and when it is back; meanwhile answers go out in writing.
     """
 
@@ -48,6 +50,7 @@ class VoicePipelineAgent(Agent):
         tells_commit: bool = False,
         latency: TurnLatency | None = None,
         voice: Voice | None = None,
+        turns: TurnTaking | None = None,
     ) -> None:
         super().__init__(instructions=instructions)
         self._greeting = greeting
@@ -57,6 +60,7 @@ class VoicePipelineAgent(Agent):
         self._tells_commit = tells_commit
         self._latency = latency or TurnLatency()
         self._voice = voice or Voice()
+        self._turns = turns
         self._generation: Generation | None = None
         self._turn_open = False
         self._turn_committed = asyncio.Event()
@@ -104,6 +108,21 @@ class VoicePipelineAgent(Agent):
         self._latency.heard("committed")
         self.commit_turn()
 
+    async def stt_node(
+        self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
+    ) -> AsyncGenerator[stt.SpeechEvent, None]:
+        """Hears the caller; what was said over the agent and is no turn is left out."""
+        engine = self.session.stt
+        if self._turns is None or engine is None:
+            events = Agent.default.stt_node(self, audio, model_settings)
+        else:
+            events = self._turns.recognize(
+                audio, engine, conn_options=self.session.conn_options.stt_conn_options
+            )
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
     async def llm_node(
         self,
         chat_ctx: llm.ChatContext,
@@ -139,7 +158,10 @@ class VoicePipelineAgent(Agent):
             raise RuntimeError("VoicePipelineAgent needs a session with a TTS")
         # a greeting or another say() has no generation: its stages belong to no turn
         generation, self._generation = self._generation, None
-        playhead = _Playhead(self.session.output.audio)
+        playhead = _Playhead(
+            self.session.output.audio,
+            lambda at: self._latency.mark(generation, "first_audio_out", at=at),
+        )
         buffer = SentenceStreamBuffer(min_sentence_length=self._min_sentence_length)
         phrases = self._phrases(buffer.stream_with_sentences(text), generation)
         frames = synthesize_phrases(
@@ -164,13 +186,16 @@ class VoicePipelineAgent(Agent):
     ) -> AsyncGenerator[str, None]:
         async for sentence in sentences:
             self._latency.mark(generation, "first_phrase")
+            if self._turns is not None:
+                self._turns.agent_says(sentence)
             yield self._speakable(sentence)
 
 
 class _Playhead:
     """How much of a reply has been played: the wall since its first frame went out."""
 
-    def __init__(self, output: object) -> None:
+    def __init__(self, output: object, on_started: Callable[[float], None]) -> None:
+        self._tell_started = on_started
         self._output = output if isinstance(output, rtc.EventEmitter) else None
         self._started_at: float | None = None
         self.has_audio = False
@@ -181,6 +206,7 @@ class _Playhead:
         # without audio of its own, this is the reply before it that plays
         if self.has_audio and self._started_at is None:
             self._started_at = event.created_at
+            self._tell_started(event.created_at)
 
     def played_s(self) -> float:
         return 0.0 if self._started_at is None else time.time() - self._started_at

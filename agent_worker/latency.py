@@ -26,6 +26,7 @@ class Generation:
     """One attempt at an answer. A speculative one may be dropped for the next."""
 
     at: dict[str, float] = dataclasses.field(default_factory=dict)
+    reported: bool = False
 
     def mark(self, stage: str, now: float) -> None:
         """Notes a stage the first time that it is passed."""
@@ -103,16 +104,17 @@ class TurnLatency:
         self._generation = Generation()
         return self._generation
 
-    def mark(self, generation: Generation | None, stage: str) -> None:
-        """A stage of answering: ``first_token``, ``first_phrase`` or ``first_audio``."""
+    def mark(self, generation: Generation | None, stage: str, *, at: float | None = None) -> None:
+        """A stage of answering, passed now or at a time that is known."""
         if generation is not None:
-            generation.mark(stage, self._clock())
+            generation.mark(stage, self._clock() if at is None else at)
 
     def speaking(self) -> TurnRecord | None:
         """The agent's audio goes out. Returns the turn's record, once; None for a greeting."""
         generation, ended_at = self._generation, self._speech_ended_at
-        if generation is None or ended_at is None or "first_audio_out" in generation.at:
+        if generation is None or ended_at is None or generation.reported:
             return None
+        generation.reported = True
         generation.mark("first_audio_out", self._clock())
         self._turn += 1
         self._last = TurnRecord(self._turn, ended_at, {**self._heard, **generation.at})

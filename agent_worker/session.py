@@ -33,6 +33,8 @@ from .engines import Engines
 from .latency import TOPIC, TurnLatency, TurnRecord
 from .settings import Settings
 from .speaking import Voice
+from .turn_taking import TurnTaking
+from .turns import EndOfTurnPolicy, Waits
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +59,11 @@ class Call:
     session: AgentSession[None]
     agent: VoicePipelineAgent
     engines: Engines
+    turns: TurnTaking
 
     async def aclose(self) -> None:
         """Ends the session and closes its engines; safe to call twice."""
+        await self.turns.aclose()
         await self.session.aclose()
         await self.engines.aclose()
 
@@ -74,6 +78,11 @@ def build_call(settings: Settings, engines: Engines, *, outlet: Outlet | None = 
     """
     latency = TurnLatency()
     observer = _Observer(latency, outlet)
+    turns = TurnTaking(
+        end_of_turn=EndOfTurnPolicy(
+            Waits(agreed_s=settings.min_endpointing_s, doubt_s=settings.max_endpointing_s)
+        )
+    )
     agent = VoicePipelineAgent(
         instructions=settings.instructions,
         greeting=settings.greeting,
@@ -82,29 +91,22 @@ def build_call(settings: Settings, engines: Engines, *, outlet: Outlet | None = 
         tells_commit=engines.tells_commit,
         latency=latency,
         voice=Voice(on_change=observer.voice_changed),
+        turns=turns,
     )
     session: AgentSession[None] = AgentSession(
         stt=engines.stt,
         llm=engines.llm,
         tts=engines.tts,
         vad=inference.VAD(model="silero", min_silence_duration=settings.vad_min_silence_s),
-        turn_handling={
-            "turn_detection": "vad",
-            "endpointing": {
-                "min_delay": settings.min_endpointing_s,
-                "max_delay": settings.max_endpointing_s,
-            },
-            # the default may ask LiveKit's cloud; this never does
-            "interruption": {"mode": "vad", "min_duration": settings.interruption_min_s},
-            "preemptive_generation": {"enabled": True, "preemptive_tts": True},
-        },
+        turn_handling=turns.options(),
         use_tts_aligned_transcript=engines.tts.capabilities.aligned_transcript,
         aec_warmup_duration=settings.aec_warmup_s or None,
         # a stage that fails again and again must not hang up on the caller
         conn_options=SessionConnectOptions(max_unrecoverable_errors=sys.maxsize),
     )
     observer.watch(session, agent)
-    return Call(session, agent, engines)
+    turns.attach(session)
+    return Call(session, agent, engines, turns)
 
 
 def room_options(agent: VoicePipelineAgent) -> RoomOptions:

@@ -71,9 +71,9 @@ def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
 
 async def _serve_call(settings: Settings, choices: Choices, ctx: JobContext) -> None:
     engines = build_engines(settings, choices)
-    ctx.add_shutdown_callback(engines.aclose)
     engines.llm.prewarm()
     call = build_call(settings, engines, outlet=RoomOutlet(ctx.room))
+    ctx.add_shutdown_callback(call.aclose)
     # else the job lives on until the server closes the empty room, and a drain waits for it
     call.session.on("close", lambda _: ctx.shutdown("the call has ended"))
     await call.session.start(
