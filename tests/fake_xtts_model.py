@@ -1,8 +1,8 @@
 """A stand-in for coqui's `Xtts`, with its methods and its habits, for the process of the plugin.
 
 It makes 10 ms of one level for each character; the level tells text and voice. Some words make it
-misbehave: SLOW (a token each 10 ms, for minutes), STUCK (it stops for nothing), CRASH, SEGFAULT,
-FAIL, MUTE, CUDA, CHATTER (it prints), WHERE (it writes down what it was called with).
+misbehave: SLOW (a token each 10 ms, for minutes), ENDLESS (so too, in one chunk), STUCK (it stops
+for nothing), CRASH, SEGFAULT, FAIL, MUTE, CUDA, CHATTER (it prints).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class FakeXtts:
     """The methods of `TTS.tts.models.xtts.Xtts` that the plugin uses, with their signatures."""
 
     def __init__(self) -> None:
-        self.gpt = Gpt()
+        self.gpt: Gpt | None = Gpt()
         self.speaker_manager = Speakers()
 
     def get_conditioning_latents(
@@ -140,15 +140,19 @@ class FakeXtts:
         if "MUTE" in text:
             return
         level = level_of(text, speaker_embedding) / 32767
-        tokens = TOKENS_OF_SLOW if "SLOW" in text else len(text)
+        slow = "SLOW" in text or "ENDLESS" in text
+        tokens = TOKENS_OF_SLOW if slow else len(text)
         ready = 0
         try:
             for token in range(tokens):
-                self.gpt.gpt_inference.forward()
-                if "SLOW" in text:
+                if self.gpt is not None:
+                    self.gpt.gpt_inference.forward()
+                if slow:
                     time.sleep(0.01)
                 ready += 1
-                if ready == stream_chunk_size or token == tokens - 1:
+                # One token is a chunk of its own, so that a test knows that it has begun.
+                whole = ready == stream_chunk_size and "ENDLESS" not in text
+                if whole or token in (0, tokens - 1):
                     size = SAMPLE_RATE // 100 * ready
                     yield Tensor(np.full(size, level, np.float32))
                     ready = 0
@@ -182,6 +186,13 @@ def build() -> FakeXtts:
     """The model of all tests that need no other."""
     _write_down(call="load", pid=os.getpid())
     return FakeXtts()
+
+
+def build_without_hooks() -> FakeXtts:
+    """A model that lets nobody in between its tokens."""
+    model = FakeXtts()
+    model.gpt = None
+    return model
 
 
 def build_never() -> FakeXtts:

@@ -24,6 +24,8 @@ from livekit.agents import (
 )
 
 from livekit.plugins import speech_api
+from livekit.plugins.speech_api.body import Usage
+from livekit.plugins.speech_api.request import speak
 from tests.fake_speech_server import FakeSpeechServer, Reply, speech_for, wav_header
 
 ONCE = APIConnectOptions(max_retry=0, timeout=10)
@@ -434,6 +436,22 @@ async def test_keeping_the_line_open_without_audio_is_not_life(server: FakeSpeec
             await say(
                 voice, "Hello there.", conn_options=APIConnectOptions(max_retry=0, timeout=0.2)
             )
+
+
+async def test_a_listener_that_is_slow_is_not_the_servers_delay(server: FakeSpeechServer) -> None:
+    heard_bytes = 0
+
+    async def listen(samples: bytes) -> None:
+        nonlocal heard_bytes
+        if not heard_bytes:
+            await asyncio.sleep(0.5)
+        heard_bytes += len(samples)
+
+    async with make(server) as voice:
+        request = voice._voice().request("Take your time.", "id")
+        client = voice.http_client()
+        await speak(client, request, timeout=0.3, usage=Usage(), on_audio=listen)
+    assert heard_bytes == len(speech_for("Take your time."))
 
 
 async def test_a_dropped_connection_is_a_connection_error(server: FakeSpeechServer) -> None:

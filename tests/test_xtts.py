@@ -95,6 +95,7 @@ async def test_a_text_is_spoken_by_the_process(voice: xtts.TTS) -> None:
     audio = await heard(voice.synthesize("Good morning.", conn_options=ONCE))
     assert audio == speech_for("Good morning.")
     assert pid_of(voice) != os.getpid()
+    assert os.getpgid(pid_of(voice)) != os.getpgid(0), "a Ctrl-C would end it before its worker"
 
 
 async def test_streamed_text_is_spoken_in_order_while_it_is_written(voice: xtts.TTS) -> None:
@@ -233,7 +234,7 @@ def test_recordings_of_six_and_thirty_seconds_are_fine(tmp_path: Path) -> None:
 )
 async def test_languages_are_sent_as_the_model_names_them(log: Path, given: str, sent: str) -> None:
     async with make(language=given) as voice:
-        await say(voice, "WHERE is it?")
+        await say(voice, "Where is it?")
     assert [call["language"] for call in calls(log) if call["call"] == "speak"] == [sent]
 
 
@@ -300,18 +301,22 @@ async def test_what_libraries_print_does_not_break_the_audio(voice: xtts.TTS) ->
     assert await say(voice, "CHATTER, chatter.") == speech_for("CHATTER, chatter.")
 
 
-async def test_an_interruption_stops_the_model_before_its_next_token(
-    voice: xtts.TTS, log: Path
-) -> None:
-    stream = voice.stream(conn_options=ONCE)
-    stream.push_text("SLOW, this would take a quarter of an hour.")
-    stream.end_input()
-    await stream.__anext__()
-    await stream.aclose()
-    pid = pid_of(voice)
-    await until(lambda: calls(log)[-1]["call"] == "left")
-    assert await say(voice, "And on we go.") == speech_for("And on we go.")
-    assert pid_of(voice) == pid, "the process was killed although it obeys"
+@pytest.mark.parametrize(
+    ("factory", "text"),
+    [("", "ENDLESS, this chunk would take minutes."), ("_without_hooks", "SLOW, in many chunks.")],
+    ids=["between tokens", "between chunks"],
+)
+async def test_an_interruption_stops_the_model(log: Path, factory: str, text: str) -> None:
+    async with make(model_factory=FACTORY + factory) as voice:
+        stream = voice.stream(conn_options=ONCE)
+        stream.push_text(text)
+        stream.end_input()
+        await stream.__anext__()
+        await stream.aclose()
+        pid = pid_of(voice)
+        await until(lambda: calls(log)[-1]["call"] == "left")
+        assert await say(voice, "And on we go.") == speech_for("And on we go.")
+        assert pid_of(voice) == pid, "the process was killed although it obeys"
 
 
 async def test_an_interruption_takes_back_what_still_waits(voice: xtts.TTS, log: Path) -> None:

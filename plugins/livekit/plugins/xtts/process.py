@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import subprocess
@@ -132,8 +133,8 @@ class ModelProcess:
             self._on_exit(self, f"{_how_it_ended(self._popen.returncode)}{why}{self._last_error()}")
 
     def _read_stderr(self) -> None:
-        stream = cast(BinaryIO, self._popen.stderr)
-        with stream:
+        # Unbuffered as the pipe is, its lines would be read a byte at a time.
+        with io.BufferedReader(cast(io.RawIOBase, self._popen.stderr)) as stream:
             for raw in stream:
                 line = raw.decode("utf-8", "replace").rstrip()
                 self._last_lines.append(line)
