@@ -75,7 +75,7 @@ class _Connection:
                 command=program, args=arguments, env=dict(self._server.env) or None
             )
         try:
-            async with Client(server, read_timeout_seconds=self._server.timeout_s) as client:
+            async with Client(server) as client:
                 if not self._ready.done():
                     self._ready.set_result(client)
                 await self._stop.wait()
@@ -86,7 +86,9 @@ class _Connection:
     def _tool(self, client: Client, tool: types.Tool) -> BaseTool:
         async def call(**arguments: Any) -> str:
             try:
-                result = await client.call_tool(tool.name, arguments)
+                result = await client.call_tool(
+                    tool.name, arguments, read_timeout_seconds=self._server.timeout_s
+                )
             except (MCPError, OSError, TimeoutError) as fault:
                 return json.dumps({"error": f"the server did not answer: {fault}"})
             return _text_of(result)
