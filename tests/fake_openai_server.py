@@ -12,7 +12,7 @@ In a test's own event loop:
 
 In a process of its own, for benchmarks (prints one JSON line with the port, then serves):
 
-    python -m tests.fake_openai_server --tokens 2000
+    python -m tests.fake_openai_server
 """
 
 from __future__ import annotations
@@ -388,18 +388,17 @@ async def _serve(server: FakeOpenAIServer) -> None:
 def main() -> None:
     """Serves benchmarks.
 
-    The request's `user` may hold JSON with `tokens` and fields of `Reply` (`first_token_s`,
-    `tokens_per_second`), so that one server serves every kind of run.
+    The last message may be JSON with `tokens` and fields of `Reply` (`first_token_s`,
+    `tokens_per_second`), so that one server serves every kind of run through any client.
     """
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--tokens", type=int, default=200)
     options = parser.parse_args()
 
     def script(body: dict[str, Any]) -> Reply:
-        settings = json.loads(body.get("user") or "{}")
+        settings = json.loads(body["messages"][-1]["content"])
         words = ["Here", " are", " some", " words", " to", " be", " spoken", ".", " And", " then"]
-        count = settings.pop("tokens", options.tokens)
+        count = settings.pop("tokens", 200)
         return Reply([words[index % len(words)] for index in range(count)], **settings)
 
     asyncio.run(_serve(FakeOpenAIServer(script=script, port=options.port)))

@@ -171,9 +171,9 @@ class Answer:
         self._length += len(text)
         self._ends_in_space = text[-1:].isspace()
         self.pieces += 1
-        delta = llm.ChoiceDelta(
-            role="assistant", content=text, extra=mark_asides(self._asides) if asides else None
-        )
+        delta = llm.ChoiceDelta(role="assistant", content=text)
+        if asides:
+            delta.extra = mark_asides(self._asides)
         self._send(llm.ChatChunk(id=self.id, delta=delta))
 
     # --- tools and usage ---

@@ -158,16 +158,18 @@ class _Parts:
     calls: dict[str, _CallBeingWritten] = field(default_factory=dict)
     """Calls of LiveKit's own tools by id, which nobody in the graph has answered."""
     writing: dict[tuple[str, int | None], _CallBeingWritten] = field(default_factory=dict)
-    streamed: dict[str, str] = field(default_factory=dict)
+    streamed: dict[str, list[str]] = field(default_factory=dict)
     """What each node has streamed in this step, to know it again when it returns it whole."""
     seen: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
     last_source: dict[str, str] = field(default_factory=dict)
+    heard: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.seen.update(message.id for message in self.run.turn.history)
 
     def take(self, part: Mapping[str, Any]) -> None:
+        """Takes the next part of the stream."""
         match part["type"]:
             case "messages":
                 message, metadata = part["data"]
@@ -192,22 +194,22 @@ class _Parts:
     def _chunk(
         self, chunk: AIMessageChunk, metadata: Mapping[str, Any], namespace: Sequence[str]
     ) -> None:
+        # Runs for every token: one look-up decides whether the place in the graph is heard.
         place: str = metadata["langgraph_checkpoint_ns"]
-        source = chunk.id or place
-        if not self.runner.speakable(namespace, metadata["langgraph_node"]):
+        heard = self.heard.get(place)
+        if heard is None:
+            heard = self.runner.speakable(namespace, metadata["langgraph_node"])
+            self.heard[place] = heard
+        if not heard:
             return
         answer = self.run.answer
+        source = chunk.id or place
         content = chunk.content
         text = content if type(content) is str else str(chunk.text)
         if text:
-            previous = self.last_source.get(place)
-            if previous != source:
-                if previous is not None:
-                    answer.end_of(previous)
-                self.last_source[place] = source
-                self.seen.add(source)
-                self.streamed[place] = ""
-            self.streamed[place] += text
+            if self.last_source.get(place) != source:
+                self._new_source(place, source)
+            self.streamed[place].append(text)
             answer.token(source, text)
         if chunk.tool_call_chunks:
             answer.end_of(source)
@@ -215,6 +217,14 @@ class _Parts:
                 self._call_piece(source, piece)
         if chunk.chunk_position == "last":
             answer.end_of(source)
+
+    def _new_source(self, place: str, source: str) -> None:
+        previous = self.last_source.get(place)
+        if previous is not None:
+            self.run.answer.end_of(previous)
+        self.last_source[place] = source
+        self.seen.add(source)
+        self.streamed[place] = []
 
     def _call_piece(self, source: str, piece: Mapping[str, Any]) -> None:
         key = (source, piece.get("index"))
@@ -242,7 +252,7 @@ class _Parts:
         self.seen.add(source)
         place: str = metadata["langgraph_checkpoint_ns"]
         text = str(message.text)
-        if text and text.strip() != self.streamed.get(place, "").strip():
+        if text and text.strip() != "".join(self.streamed.get(place, ())).strip():
             self.run.answer.token(source, text)
             self.run.answer.end_of(source)
         for call in message.tool_calls:
