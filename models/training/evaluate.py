@@ -87,6 +87,8 @@ class Score:
     units: int = 0
     perfect: int = 0
     wrong: list[str] = field(default_factory=list)
+    voices: dict[str, list[int]] = field(default_factory=dict)
+    """Errors and units by voice variant."""
 
     @property
     def rate(self) -> float:
@@ -101,6 +103,9 @@ class Score:
         self.units += len(expected)
         self.errors += errors
         self.perfect += errors == 0
+        counts = self.voices.setdefault(voice.rpartition("+")[2], [0, 0])
+        counts[0] += errors
+        counts[1] += len(expected)
         if errors:
             self.wrong.append(f"{voice}: {utterance.text!r} heard as {heard!r}")
 
@@ -220,6 +225,10 @@ def evaluate(folder: Path, count: int, seed: int) -> tuple[dict[str, Any], list[
     figures = {
         "word_error_rate": {
             name: round(score.rate, 4) for name, score in scores.items() if name != "mandarin"
+        },
+        "english_by_voice": {
+            voice: round(errors / total, 3)
+            for voice, (errors, total) in sorted(scores["english"].voices.items())
         },
         "character_error_rate": {"mandarin": round(scores["mandarin"].rate, 4)},
         "demo_sentences_right": f"{scores['demo'].perfect} of {scores['demo'].clips}",
