@@ -237,6 +237,8 @@ class BargeInPolicy:
         if not self._text:
             return None
         kind = classify(self._text, language=self._language, is_final=self._is_final)
+        if kind is Kind.OTHER and not self._is_final and self._echo.may_be_echo(self._text):
+            return None
         match kind:
             case Kind.STOP | Kind.OTHER:
                 return Overlap.STOP

@@ -55,6 +55,11 @@ class EchoGuard:
         """Whether a word is one of the agent's, or the beginning of one in a partial."""
         return any(_alike(word, said) or said.startswith(word) for said in self._said)
 
+    def may_be_echo(self, text: str) -> bool:
+        """Whether a partial is too short to tell, but may become an echo."""
+        heard = split_words(text)
+        return len(heard) == 1 and self._is_known(heard[0])
+
     def _echo_length(self, heard: list[str]) -> int:
         """How many of the first words heard follow the agent's words."""
         said = list(self._said)

@@ -138,6 +138,8 @@ def test_yes_answers_a_question_and_is_a_backchannel_otherwise() -> None:
 
 def test_the_agents_own_words_are_an_echo() -> None:
     policy, clock = overlapping("The train leaves at ten from platform four.")
+    policy.heard("the")
+    assert policy.decide() is Overlap.WAIT, "it may become an echo"
     policy.heard("the train leaves")
     assert policy.decide() is Overlap.IGNORE
     policy.heard("the rain leaves at ten from plat")
