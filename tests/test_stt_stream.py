@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import time
+import weakref
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -15,6 +17,7 @@ from livekit.agents.types import TimedString
 from bench.stt_sounds import wordless_sounds
 from livekit import rtc
 from livekit.plugins import faster_whisper
+from livekit.plugins.faster_whisper.utterance import Utterance
 
 from .speech import speak
 from .stt_probe import Heard, collect, frames, play, settled, silence, transcribe
@@ -300,6 +303,29 @@ async def test_options_can_change_while_a_stream_runs(stt: faster_whisper.STT) -
     assert [plain(text) for text in heard.finals] == ["yes please"]
     stream.end_input()
     await reading
+
+
+async def test_what_has_been_said_is_forgotten(stt: faster_whisper.STT) -> None:
+    """Memory must not grow with the length of a call, nor with the number of calls."""
+    stream = stt.stream()
+    reading = asyncio.create_task(collect(stream))
+    sizes = []
+    for _ in range(6):
+        await play(stream, said("yes please"), step_s=0.3)
+        gc.collect()
+        utterances = sum(isinstance(thing, Utterance) for thing in gc.get_objects())
+        sizes.append((utterances, len(stream._listener._recent)))
+    # The last one, and the third of a second that a next one would start with.
+    assert max(count for count, _ in sizes) <= 1
+    assert max(kept for _, kept in sizes) <= 2 * 16000 * 0.4
+    stream.end_input()
+    await reading
+    await stream.aclose()
+    gone = weakref.ref(stream)
+    del stream, reading
+    await asyncio.sleep(0)
+    gc.collect()
+    assert gone() is None
 
 
 async def test_without_interims_only_the_ends_are_sent() -> None:
