@@ -5,11 +5,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langgraph.store.memory import InMemoryStore
 
 from flows.graphs import offline
+from flows.rules.model import decide
+from flows.rules.plan import Say
 from flows.rules.texts import STORY
+from flows.tools.toolbox import everyday_tools
 
 
 class FixedClock:
@@ -202,3 +207,30 @@ async def test_an_abandoned_turn_leaves_nothing_behind(clock: FixedClock) -> Non
         await turn
     assert store.search(("sessions",)) == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+WORDS = (
+    "what is my name the time two plus three twenty minus times divided by zero set a timer for "
+    "minutes seconds hours count to remember that and point stop wait how much weather in london "
+    "order book 现在 几点 加 乘以 一 十 百 零 点 我叫 数到 定时 < > * # - . , ? 1 2 3.5 1e9 ( ) ^ %"
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.one_of(st.sampled_from(WORDS.split()), st.text(max_size=6)), max_size=12))
+def test_no_utterance_breaks_the_rules(words: list[str]) -> None:
+    decided = decide([HumanMessage(" ".join(words))])
+    if isinstance(decided, Say):
+        assert decided.text.strip()
+    else:
+        assert decided.tool in {tool.name for tool in everyday_tools()}
+
+
+@pytest.mark.parametrize("piece", ["two plus ", "twenty ", "- ", "一加", "set a timer for ", "( "])
+async def test_a_very_long_utterance_is_answered(caller: Caller, piece: str) -> None:
+    assert await caller.say(piece * 2000)
+
+
+async def test_the_graph_answers_before_the_caller_spoke(clock: FixedClock) -> None:
+    result = await offline.build(clock=clock).ainvoke({"messages": []})
+    assert result["messages"][-1].text == "Hello. What can I do for you?"
