@@ -15,6 +15,7 @@ from livekit.agents.voice.io import PlaybackStartedEvent
 from livekit import rtc
 
 from .latency import Generation, TurnLatency
+from .speakable import speakable_stream
 from .speaking import Voice, synthesize_phrases
 from .streaming_buffer import SentenceStreamBuffer
 from .turn_taking import TurnTaking
@@ -31,6 +32,7 @@ class VoicePipelineAgent(Agent):
         greeting: said when the call begins; empty = the agent waits to be spoken to.
         min_sentence_length: characters under which a sentence joins the next one.
         sentences_ahead: phrases synthesised ahead of the playout at most.
+        language: of the answers, for what stands in for code and links.
         speakable: makes a phrase pronounceable (numbers, units) for engines that need it.
         tells_commit: the LLM takes ``extra_kwargs={"turn_committed": asyncio.Event}`` and holds
             tools with side effects back until it is set.
@@ -46,6 +48,7 @@ class VoicePipelineAgent(Agent):
         greeting: str = "",
         min_sentence_length: int = 20,
         sentences_ahead: int = 3,
+        language: str = "en",
         speakable: Callable[[str], str] | None = None,
         tells_commit: bool = False,
         latency: TurnLatency | None = None,
@@ -56,6 +59,7 @@ class VoicePipelineAgent(Agent):
         self._greeting = greeting
         self._min_sentence_length = min_sentence_length
         self._sentences_ahead = sentences_ahead
+        self._language = language
         self._speakable = speakable or str
         self._tells_commit = tells_commit
         self._latency = latency or TurnLatency()
@@ -163,7 +167,10 @@ class VoicePipelineAgent(Agent):
             lambda at: self._latency.mark(generation, "first_audio_out", at=at),
         )
         buffer = SentenceStreamBuffer(min_sentence_length=self._min_sentence_length)
-        phrases = self._phrases(buffer.stream_with_sentences(text), generation)
+        phrases = self._phrases(
+            buffer.stream_with_sentences(speakable_stream(text, language=self._language)),
+            generation,
+        )
         frames = synthesize_phrases(
             phrases,
             engine,

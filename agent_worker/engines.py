@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
-from livekit.agents import NOT_GIVEN, llm, stt, tts
+from livekit.agents import NOT_GIVEN, NotGivenOr, llm, stt, tts
 
 from .choice import Choice, Choices
 from .settings import Settings
@@ -27,6 +28,9 @@ class Engines:
         for engine in (self.stt, self.llm, self.tts):
             await engine.aclose()
 
+
+_BUNDLED = "bundled"
+_ESPEAK_WORDS_PER_MINUTE = 165
 
 _PLUGIN_OF = {
     "faster-whisper": "faster_whisper",
@@ -56,10 +60,17 @@ def build_engines(settings: Settings, choices: Choices) -> Engines:
 
 
 def _build_stt(settings: Settings, choice: Choice) -> stt.STT[Any]:
+    chosen = _whisper(settings, choice.detail)
+    if choice.detail == _BUNDLED or not settings.stt_fallback:
+        return chosen
+    return stt.FallbackAdapter([chosen, _whisper(settings, _BUNDLED)])
+
+
+def _whisper(settings: Settings, model: str) -> stt.STT[Any]:
     from livekit.plugins import faster_whisper
 
     return faster_whisper.STT(
-        model=choice.detail,
+        model=model,
         language=settings.language,
         device=settings.stt_device,
         compute_type=settings.stt_compute_type or NOT_GIVEN,
@@ -74,9 +85,7 @@ def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], bool]:
     if choice.engine == "remote":
         token = settings.flow_token.get_secret_value()
         return (
-            langgraph.LLM.remote(
-                settings.flow_url or "", settings.flow_id, token=token or None
-            ),
+            langgraph.LLM.remote(settings.flow_url or "", settings.flow_id, token=token or None),
             True,
         )
     graph, speakable_nodes = _build_graph(settings, choice)
@@ -84,26 +93,64 @@ def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], bool]:
 
 
 def _build_graph(settings: Settings, choice: Choice) -> tuple[Any, tuple[str, ...]]:
-    from flows.graphs import assistant, offline
-    from flows.model import ModelOptions, ServerKind, chat_model
+    from langgraph.checkpoint.memory import InMemorySaver
 
+    from flows.graphs import assistant, offline, persona, router
+    from flows.model import ModelOptions, ServerKind, chat_model
+    from flows.persona_profiles import load_profiles
+
+    # of one call: the route, who spoke last, a question that waits for its answer
+    thread = InMemorySaver()
     if choice.engine == "offline":
-        return offline.build(), offline.SPEAKABLE_NODES
-    model, _, endpoint = choice.detail.partition(" at ")
-    options = ModelOptions(
-        base_url=endpoint,
-        model=model,
-        kind=ServerKind(choice.server_kind) if choice.server_kind else ServerKind.OTHER,
-        api_key=settings.llm_api_key.get_secret_value(),
-        temperature=settings.llm_temperature,
-        max_tokens=settings.llm_max_tokens,
+        return offline.build(checkpointer=thread), offline.SPEAKABLE_NODES
+    name, _, endpoint = choice.detail.partition(" at ")
+    model = chat_model(
+        ModelOptions(
+            base_url=endpoint,
+            model=name,
+            kind=ServerKind(choice.server_kind) if choice.server_kind else ServerKind.OTHER,
+            api_key=settings.llm_api_key.get_secret_value(),
+            temperature=settings.llm_temperature,
+            max_tokens=settings.llm_max_tokens,
+        )
     )
-    graph = assistant.build(model=chat_model(options), instructions=settings.instructions)
-    return graph, assistant.SPEAKABLE_NODES
+    common: dict[str, Any] = {
+        "model": model,
+        "instructions": settings.instructions,
+        "checkpointer": thread,
+    }
+    if choice.engine == "router":
+        return router.build(**common), router.SPEAKABLE_NODES
+    if choice.engine == "persona":
+        profiles = settings.persona_profiles
+        cast = load_profiles(profiles) if profiles is not None else None
+        return persona.build(**common, characters=cast), persona.SPEAKABLE_NODES
+    return assistant.build(**common), assistant.SPEAKABLE_NODES
 
 
 def _build_tts(settings: Settings, choice: Choice) -> tts.TTS[Any]:
-    voice = settings.tts_voice or NOT_GIVEN
+    chosen = _voice(settings, choice)
+    if choice.engine == "espeak" or not settings.tts_fallback or not _has_espeak():
+        return chosen
+    return tts.FallbackAdapter([chosen, _espeak(settings, NOT_GIVEN)])
+
+
+def _has_espeak() -> bool:
+    return find_spec("espeakng_loader") is not None
+
+
+def _espeak(settings: Settings, voice: NotGivenOr[str]) -> tts.TTS[Any]:
+    from livekit.plugins import espeak
+
+    return espeak.TTS(
+        voice=voice,
+        language=settings.spoken_language,
+        rate_wpm=round(_ESPEAK_WORDS_PER_MINUTE * settings.tts_speed),
+    )
+
+
+def _voice(settings: Settings, choice: Choice) -> tts.TTS[Any]:
+    voice: NotGivenOr[str] = settings.tts_voice or NOT_GIVEN
     key = settings.tts_api_key.get_secret_value() or NOT_GIVEN
     match choice.engine:
         case "piper":
@@ -113,13 +160,7 @@ def _build_tts(settings: Settings, choice: Choice) -> tts.TTS[Any]:
                 model=choice.detail, models_dir=settings.voices_dir(), speed=settings.tts_speed
             )
         case "espeak":
-            from livekit.plugins import espeak
-
-            return espeak.TTS(
-                voice=voice,
-                language="en" if settings.language == "auto" else settings.language,
-                rate_wpm=round(_ESPEAK_WORDS_PER_MINUTE * settings.tts_speed),
-            )
+            return _espeak(settings, voice)
         case "xtts":
             from livekit.plugins import xtts
 
@@ -127,7 +168,7 @@ def _build_tts(settings: Settings, choice: Choice) -> tts.TTS[Any]:
                 accept_license=settings.xtts_accept_license,
                 model_dir=settings.tts_model or NOT_GIVEN,
                 reference_wav=settings.tts_reference,
-                language="en" if settings.language == "auto" else settings.language,
+                language=settings.spoken_language,
                 speed=settings.tts_speed,
             )
         case "higgs":
@@ -151,9 +192,6 @@ def _build_tts(settings: Settings, choice: Choice) -> tts.TTS[Any]:
                 speed=settings.tts_speed,
                 ref_audio=settings.tts_reference or NOT_GIVEN,
             )
-
-
-_ESPEAK_WORDS_PER_MINUTE = 165
 
 
 def caller_voice() -> tts.TTS[Any]:

@@ -30,9 +30,12 @@ from livekit import rtc
 
 from .agent import VoicePipelineAgent
 from .engines import Engines
+from .inactivity import InactivityPolicy
 from .latency import TOPIC, TurnLatency, TurnRecord
+from .lifetime import Lifetime
 from .settings import Settings
 from .speaking import Voice
+from .spoken_numbers import SpokenNumbers
 from .turn_taking import TurnTaking
 from .turns import EndOfTurnPolicy, Waits
 
@@ -60,9 +63,11 @@ class Call:
     agent: VoicePipelineAgent
     engines: Engines
     turns: TurnTaking
+    lifetime: Lifetime
 
     async def aclose(self) -> None:
         """Ends the session and closes its engines; safe to call twice."""
+        await self.lifetime.aclose()
         await self.turns.aclose()
         await self.session.aclose()
         await self.engines.aclose()
@@ -88,6 +93,8 @@ def build_call(settings: Settings, engines: Engines, *, outlet: Outlet | None = 
         greeting=settings.greeting,
         min_sentence_length=settings.min_sentence_length,
         sentences_ahead=settings.sentences_ahead,
+        language=settings.spoken_language,
+        speakable=SpokenNumbers(settings.spoken_language) if settings.spell_numbers else None,
         tells_commit=engines.tells_commit,
         latency=latency,
         voice=Voice(on_change=observer.voice_changed),
@@ -99,6 +106,10 @@ def build_call(settings: Settings, engines: Engines, *, outlet: Outlet | None = 
         tts=engines.tts,
         vad=inference.VAD(model="silero", min_silence_duration=settings.vad_min_silence_s),
         turn_handling=turns.options(),
+        # markdown, pictures and code are taken out phrase by phrase, by the agent
+        tts_text_transforms=None,
+        # how long a caller may be silent is the lifetime's business
+        user_away_timeout=None,
         use_tts_aligned_transcript=engines.tts.capabilities.aligned_transcript,
         aec_warmup_duration=settings.aec_warmup_s or None,
         # a stage that fails again and again must not hang up on the caller
@@ -106,7 +117,14 @@ def build_call(settings: Settings, engines: Engines, *, outlet: Outlet | None = 
     )
     observer.watch(session, agent)
     turns.attach(session)
-    return Call(session, agent, engines, turns)
+    lifetime = Lifetime(
+        InactivityPolicy(
+            silence_s=settings.session_timeout_s, clock=asyncio.get_running_loop().time
+        ),
+        goodbye=settings.goodbye,
+    )
+    lifetime.attach(session)
+    return Call(session, agent, engines, turns, lifetime)
 
 
 def room_options(agent: VoicePipelineAgent) -> RoomOptions:

@@ -99,6 +99,9 @@ class Settings(BaseSettings):
         pattern=r"^(auto|[a-z]{2,3}(-[A-Za-z0-9]+)*)$",
         description="Language of the call, such as en or zh; auto = detected, then locked.",
     )
+    goodbye: str = Field(
+        "I will hang up now. Goodbye.", description="Said before the agent leaves a silent call."
+    )
     session_timeout_s: float = Field(
         300.0, gt=0, description="Seconds of silence on both sides after which the agent leaves."
     )
@@ -118,6 +121,10 @@ class Settings(BaseSettings):
         0, ge=0, description="Threads for Whisper on a CPU; 0 = its default."
     )
     keyterms: tuple[str, ...] = Field((), description="Names and words that Whisper should expect.")
+
+    stt_fallback: bool = Field(
+        True, description="Hear with the bundled model while the chosen one fails."
+    )
 
     # -- thinking ------------------------------------------------------------------------------
     llm: LlmEngine = Field(
@@ -165,6 +172,12 @@ class Settings(BaseSettings):
     xtts_accept_license: bool = Field(
         False,
         description="You have read and accept the Coqui Public Model License (non-commercial).",
+    )
+    tts_fallback: bool = Field(
+        True, description="Speak with espeak-ng while the chosen voice fails."
+    )
+    spell_numbers: bool = Field(
+        False, description="Write numbers out for a voice that can't read them."
     )
     min_sentence_length: int = Field(
         20, ge=1, le=200, description="Characters under which a sentence joins the next one."
@@ -251,6 +264,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _TomlSource(settings_cls)
+
+    @property
+    def spoken_language(self) -> str:
+        """The language that the agent speaks: English where the caller's is detected."""
+        return "en" if self.language == "auto" else self.language
 
     def voices_dir(self) -> Path:
         """Folder of downloaded Piper voices."""

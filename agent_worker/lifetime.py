@@ -1,0 +1,94 @@
+"""Ends a call in which nobody speaks any more: a goodbye, then the agent leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from livekit.agents import (
+    AgentSession,
+    AgentStateChangedEvent,
+    CloseEvent,
+    UserInputTranscribedEvent,
+    UserStateChangedEvent,
+)
+
+from .inactivity import InactivityPolicy, Next
+
+logger = logging.getLogger(__name__)
+
+
+class Lifetime:
+    """Carries out what an `InactivityPolicy` decides for one session.
+
+    Args:
+        policy: when the call is over.
+        goodbye: said before the agent leaves; empty = it leaves without a word.
+    """
+
+    def __init__(self, policy: InactivityPolicy, *, goodbye: str) -> None:
+        self._policy = policy
+        self._goodbye = goodbye
+        self._says_goodbye = False
+        self._changed = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+
+    def attach(self, session: AgentSession[Any]) -> None:
+        """Follows a session; call once, in a running event loop."""
+        session.on("user_state_changed", self._on_user)
+        session.on("user_input_transcribed", self._on_transcribed)
+        session.on("agent_state_changed", self._on_agent)
+        session.on("close", self._on_close)
+        self._watcher = asyncio.create_task(self._watch(session), name="lifetime.watch")
+
+    async def aclose(self) -> None:
+        """Stops watching; safe to call twice."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+
+    def _on_user(self, event: UserStateChangedEvent) -> None:
+        if "speaking" in (event.new_state, event.old_state):
+            self._active()
+
+    def _on_transcribed(self, event: UserInputTranscribedEvent) -> None:
+        self._active()
+
+    def _on_agent(self, event: AgentStateChangedEvent) -> None:
+        # its own goodbye is no sign of life
+        if not self._says_goodbye and event.new_state in ("listening", "thinking", "speaking"):
+            self._active()
+
+    def _on_close(self, event: CloseEvent) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _active(self) -> None:
+        self._says_goodbye = False
+        self._policy.activity()
+        self._changed.set()
+
+    async def _watch(self, session: AgentSession[Any]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._changed.clear()
+            match self._policy.decide():
+                case Next.SAY_GOODBYE:
+                    logger.info("nobody has spoken for long; the agent says goodbye")
+                    self._says_goodbye = True
+                    if self._goodbye:
+                        await session.say(self._goodbye)
+                    if self._says_goodbye:
+                        self._policy.goodbye_said()
+                    continue
+                case Next.LEAVE:
+                    session.shutdown()
+                    return
+                case Next.GO_ON:
+                    pass
+            try:
+                async with asyncio.timeout(max(self._policy.deadline - loop.time(), 0.01)):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
