@@ -263,6 +263,30 @@ async def test_requests_that_come_while_the_model_loads_are_answered_after() -> 
         engine.close(5)
 
 
+async def test_a_model_that_hangs_while_it_loads_is_given_up() -> None:
+    loaded = threading.Event()
+    decoder = FakeDecoder()
+
+    def load() -> FakeDecoder:
+        loaded.wait(30)
+        return decoder
+
+    engine = Engine(load, name="'slow'", load_limit_s=0.05)
+    try:
+        request = asyncio.wrap_future(engine.submit(job("early")))
+        with pytest.raises(APIConnectionError, match="loading"):
+            await engine.wait_until_loaded(0.1)
+        assert not engine.usable
+        with pytest.raises(APIConnectionError, match="hangs"):
+            await request
+        with pytest.raises(APIConnectionError, match="hangs"):
+            await engine.wait_until_loaded()
+    finally:
+        loaded.set()
+        engine.close(5)
+    assert decoder.batches == []
+
+
 async def test_a_closed_engine_fails_what_waits_and_its_thread_ends(
     engine: Engine, decoder: FakeDecoder
 ) -> None:

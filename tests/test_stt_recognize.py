@@ -199,6 +199,7 @@ def test_a_wrong_value_is_refused_by_its_name(arguments: dict[str, object], name
         ({"model": 3}, "model"),
         ({"language": 3}, "language"),
         ({"keyterms": "alice"}, "keyterms"),
+        ({"prompt": ["alice"]}, "prompt"),
         ({"min_voiced": "long"}, "min_voiced"),
     ],
 )

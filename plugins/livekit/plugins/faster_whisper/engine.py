@@ -137,8 +137,11 @@ class Engine:
             APITimeoutError: It took longer than `timeout_s`.
         """
         try:
-            ready = asyncio.shield(asyncio.wrap_future(self._ready))
-            await asyncio.wait_for(ready, timeout_s or self._load_limit_s)
+            ready = asyncio.wrap_future(self._ready)
+            # Somebody has to look at a failure that comes after this caller has gone.
+            ready.add_done_callback(lambda done: done.cancelled() or done.exception())
+            limit_s = self._load_limit_s if timeout_s is None else timeout_s
+            await asyncio.wait_for(asyncio.shield(ready), limit_s)
         except TimeoutError:
             _ = self.usable
             raise APITimeoutError(f"Whisper model {self._name} is still loading") from None
@@ -276,6 +279,8 @@ class Engine:
         _fail(self._schedule.clear(), error)
         for ticket in self._running:
             _settle(ticket, error)
+        with contextlib.suppress(InvalidStateError):
+            self._ready.set_exception(error)
         self._changed.notify_all()
 
     def _work(self) -> None:
@@ -287,7 +292,6 @@ class Engine:
             with self._changed:
                 self._running_since = None
                 self._break(failure)
-            self._ready.set_exception(failure)
             return
         with self._changed:
             self._decoder = decoder
@@ -296,7 +300,8 @@ class Engine:
             for ticket in self._schedule.clear():
                 plan = _plan_or_none(decoder, ticket.job)
                 self._schedule.put(Waiting(ticket, plan, ticket.job.is_final, ticket.stream))
-        self._ready.set_result(None)
+        with contextlib.suppress(InvalidStateError):
+            self._ready.set_result(None)
         while batch := self._next_batch():
             self._run(decoder, batch)
 

@@ -193,6 +193,8 @@ class STT(stt.STT[str]):
                 raise ValueError(f"audio_ctx must be 'auto' or 'full', not {audio_ctx!r}")
             options = replace(options, audio_ctx=audio_ctx)
         if is_given(prompt):
+            if not isinstance(prompt, str):
+                raise TypeError(f"prompt must be a string, not {type(prompt).__name__}")
             options = replace(options, prompt=prompt)
         if is_given(interim_interval):
             seconds = _in_range("interim_interval", interim_interval, 0.03, 10.0)
