@@ -27,9 +27,9 @@ import httpx
 
 from .llm_contenders import Tokens, contenders
 
-_BURST = 2000
+_BURST = 1000
 _STREAMS = 20
-_PACED = 100
+_PACED = 60
 _TOKENS_PER_SECOND = 50
 
 
@@ -65,7 +65,7 @@ async def drain(tokens: Tokens, question: str) -> int:
 async def first_token_ms(tokens: Tokens) -> float:
     """Milliseconds from the call to the first token."""
     began = time.perf_counter()
-    stream: AsyncIterator[str] = tokens(prompt(tokens=3))
+    stream: AsyncIterator[str] = tokens(prompt(tokens=3, tokens_per_second=_TOKENS_PER_SECOND))
     async with aclosing(stream):  # type: ignore[type-var]  # it is a generator
         await anext(stream)
         taken = time.perf_counter() - began
@@ -127,8 +127,8 @@ async def measure(rounds: int) -> dict[str, Any]:
         for _ in range(rounds):
             for name, tokens in ways.items():
                 first[name] += [await first_token_ms(tokens) for _ in range(10)]
-                cpu_1[name].append(await cpu_us(tokens, 1, flows_pid))
-                cpu_20[name].append(await cpu_us(tokens, _STREAMS, flows_pid))
+                cpu_1[name] += [await cpu_us(tokens, 1, flows_pid) for _ in range(4)]
+                cpu_20[name] += [await cpu_us(tokens, _STREAMS, flows_pid) for _ in range(2)]
                 cancel[name] += [await cancel_ms(tokens, stats) for _ in range(4)]
     result: dict[str, Any] = {}
     for name in ways:
