@@ -75,6 +75,7 @@ def caller(clock: FixedClock) -> Caller:
         ("what time is it", "It is three oh seven in the afternoon."),
         ("What's the time?", "It is three oh seven in the afternoon."),
         ("what day is it today", "Today is Wednesday, March the fourth."),
+        ("what is minus two times three", "Minus two times three is minus six."),
         ("count to five", "One, two, three, four, five."),
         ("stop", "Okay."),
         ("no wait", "Okay."),
@@ -160,6 +161,26 @@ async def test_a_timer_runs_on_the_clock(caller: Caller, clock: FixedClock) -> N
     assert await caller.say("how long is left on my timer") == "Your timer has run out."
     assert await caller.say("cancel the timer") == "I cancelled your timers."
     assert await caller.say("how much is left on the timer") == "No timer is running."
+
+
+@pytest.mark.parametrize(
+    ("said", "length"),
+    [
+        ("set a timer for thirty seconds", "thirty seconds"),
+        ("set a timer for an hour and a half", "one hour and thirty minutes"),
+        ("set a timer for two hours and five minutes", "two hours and five minutes"),
+        ("set a 10 minute timer", "ten minutes"),
+        ("set a timer for half an hour", "thirty minutes"),
+        ("设一个半小时的定时器", "一小时三十分钟"),
+        ("定时半个小时", "三十分钟"),
+        ("定时两小时五分钟", "两小时五分钟"),
+    ],
+)
+async def test_a_timer_is_set_for_the_time_that_was_said(
+    caller: Caller, said: str, length: str
+) -> None:
+    answer = await caller.say(said)
+    assert answer.startswith((f"I set a timer for {length}.", f"好的，定时{length}。"))
 
 
 async def test_the_last_answer_is_repeated_on_request(caller: Caller) -> None:

@@ -67,6 +67,8 @@ def expression_in(text: str) -> str | None:
     """The sum that `text` asks for, in digits and signs, else None."""
     plain = re.sub(r"^.*?\b(?:what is|how much is|calculate|compute|work out)\b ?", "", text)
     plain = re.sub(r"^the sum of ", "", plain)
+    negative = plain.startswith("minus ")
+    plain = plain.removeprefix("minus ")
     parts = re.split(
         r"\s*(?<!\w)(plus|minus|less|times|multiplied by|divided by|over|to the power of|"
         r"modulo|mod|x)(?!\w)\s*|\s*([+*/^]|(?<=[\d\s])-(?=[\d\s]))\s*",
@@ -84,18 +86,20 @@ def expression_in(text: str) -> str | None:
         if value is None:
             return None
         terms.append(decimal_text(value, places=9))
-    return " ".join(terms)
+    return ("-" if negative else "") + " ".join(terms)
 
 
 def _duration_s(text: str) -> int | None:
-    total = 0.0
-    for amount, unit in re.findall(rf"\b{_NUMBERS} ?-?(second|minute|hour)s?\b", text):
-        value = parse_english(amount)
+    halves = re.findall(r"\bhalf an? (hour|minute)\b", text)
+    text = re.sub(r"\bhalf an? (?:hour|minute)\b", "", text)
+    total = sum(_SECONDS[unit] / 2 for unit in halves)
+    parts = re.findall(rf"\b{_NUMBERS} ?-?(second|minute|hour)s?\b( and a half)?", text)
+    for amount, unit, half in parts:
+        # "and five minutes", "a ten minute timer"
+        value = parse_english(re.sub(r"^(?:(?:and|an?) )+", "", amount))
         if value is None:
             return None
-        total += float(value) * _SECONDS[unit]
-    if re.search(r"\bhalf an hour\b", text):
-        total = 1800
+        total += (float(value) + (0.5 if half else 0)) * _SECONDS[unit]
     return round(total) or None
 
 

@@ -56,7 +56,9 @@ def _timer(text: str) -> Plan | None:
         return None
     if re.search(r"取消|停止|删除", text):
         return Use("cancel_timers")
-    total = 0.0
+    total = 1800.0 * len(re.findall(r"半个?(?:小时|钟头)", text))
+    for amount in re.findall(rf"({HAN_NUMBER})个半(?:小时|钟头)", text):
+        total += float(parse_mandarin(amount) or 0) * 3600
     for amount, unit in re.findall(rf"({HAN_NUMBER})个?(秒|分|小时|钟头)", text):
         total += float(parse_mandarin(amount) or 0) * _SECONDS[unit]
     if total:
