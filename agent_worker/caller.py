@@ -202,9 +202,13 @@ class SimulatedCaller:
 
     def agent_state(self) -> str:
         """What the agent says that it does: listening, thinking, speaking; empty without one."""
+        return self.agent_attribute("lk.agent.state")
+
+    def agent_attribute(self, name: str) -> str:
+        """An attribute of the agent's participant; empty where there is none."""
         for participant in self._room.remote_participants.values():
-            if "lk.agent.state" in participant.attributes:
-                return str(participant.attributes["lk.agent.state"])
+            if name in participant.attributes:
+                return str(participant.attributes[name])
         return ""
 
     async def wait_for_agent_state(self, state: str, *, timeout_s: float) -> None:

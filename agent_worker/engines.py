@@ -43,9 +43,12 @@ _PLUGIN_OF = {
 
 
 def import_plugins(choices: Choices) -> None:
-    """Imports the plugins of the chosen engines; LiveKit wants that on the main thread."""
-    for choice in (choices.stt, choices.llm, choices.tts):
-        import_module(f"livekit.plugins.{_PLUGIN_OF.get(choice.engine, 'langgraph')}")
+    """Imports the plugins that calls may need; LiveKit wants that on the main thread."""
+    names = {_PLUGIN_OF.get(choice.engine, "langgraph") for choice in choices}
+    if _has_espeak():
+        names.add("espeak")
+    for name in sorted(names):
+        import_module(f"livekit.plugins.{name}")
 
 
 def build_engines(settings: Settings, choices: Choices) -> Engines:

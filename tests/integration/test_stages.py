@@ -1,0 +1,94 @@
+"""Each stage can fail alone: the call goes on, and the caller is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from agent_worker.caller import CallerError, SimulatedCaller
+from agent_worker.demo import run_worker
+from agent_worker.livekit_server import RunningServer
+from tests import real
+from tests.fake_openai_server import FakeOpenAIServer, Reply
+from tests.integration.test_call import TIMEOUT_S, ask, greeted
+
+pytestmark = pytest.mark.timeout(180)
+
+NOBODY = "http://127.0.0.1:9/v1"
+"""The discard port: nothing answers."""
+
+
+@asynccontextmanager
+async def call(
+    server: RunningServer, folder: Path, **overrides: object
+) -> AsyncIterator[SimulatedCaller]:
+    """A call with a worker of its own, with these settings."""
+    name = f"agent-{folder.name}"
+    settings = real.worker_settings(server, agent_name=name, **overrides)
+    async with (
+        run_worker(settings, log_file=folder / "worker.log"),
+        SimulatedCaller(server.url, real.token(server, agent=name)) as caller,
+    ):
+        yield caller
+
+
+async def test_without_any_voice_the_answer_comes_in_writing(
+    livekit_server: RunningServer, tmp_path: Path
+) -> None:
+    async with call(
+        livekit_server, tmp_path, tts="speech-api", tts_url=NOBODY, tts_fallback=False
+    ) as caller:
+        await caller.wait_for_agent_state("listening", timeout_s=TIMEOUT_S)
+        assert await caller.wait_for_answer(0.0, timeout_s=TIMEOUT_S) == (
+            "Hello. How can I help you?"
+        )
+        assert caller.agent_attribute("agent.voice") == "text-only"
+        with pytest.raises(CallerError, match="no voice"):
+            await caller.audible_after(0.0, timeout_s=0.1)
+
+
+async def test_another_voice_takes_over(livekit_server: RunningServer, tmp_path: Path) -> None:
+    async with call(livekit_server, tmp_path, tts="speech-api", tts_url=NOBODY) as caller:
+        assert await greeted(caller) == "Hello. How can I help you?"
+
+
+async def test_the_bundled_model_takes_over_from_a_model_that_is_not_there(
+    livekit_server: RunningServer, tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "no-such-model")
+    async with call(livekit_server, tmp_path, stt="auto", stt_model=missing) as caller:
+        await greeted(caller)
+        assert "five" in (await ask(caller, "what is two plus three")).lower()
+
+
+async def test_a_model_answers_and_when_it_fails_the_agent_says_so_and_the_call_goes_on(
+    livekit_server: RunningServer, tmp_path: Path
+) -> None:
+    async with FakeOpenAIServer(default=Reply(status=400)) as model:
+        model.enqueue(Reply("The weather is fine today, thank you for asking."))
+        async with call(
+            livekit_server, tmp_path, llm="assistant", llm_url=model.base_url, llm_model=model.model
+        ) as caller:
+            await greeted(caller)
+            assert "fine today" in await ask(caller, "what is the weather like today")
+            apology = await ask(caller, "tell me a joke")
+            assert apology
+            assert "fine today" not in apology
+            model.enqueue(Reply("Here I am again, and well."))
+            assert "again" in await ask(caller, "hello")
+
+
+async def test_a_silent_call_ends_with_a_goodbye(
+    livekit_server: RunningServer, tmp_path: Path
+) -> None:
+    async with call(
+        livekit_server, tmp_path, session_timeout_s=3, goodbye="Goodbye then."
+    ) as caller:
+        await greeted(caller)
+        since = time.time()
+        await caller.wait_for_agent_to_leave(timeout_s=TIMEOUT_S)
+        assert caller.answered(since) == "Goodbye then."
