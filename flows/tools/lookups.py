@@ -13,6 +13,8 @@ from urllib.parse import quote
 import httpx
 from langchain_core.tools import BaseTool, tool
 
+from flows.discovery import is_loopback
+
 _LONGEST_BODY = 4000
 _SPOKEN_FIELDS = ("summary", "answer", "text")
 
@@ -32,11 +34,13 @@ async def _look_up(service: str, url: str | None, query: str, timeout_s: float) 
     if url is None:
         return json.dumps({"error": "not configured", "service": service})
     try:
+        # Loading certificates takes tens of milliseconds, so only where they are needed; and a
+        # proxy that the environment names can't know this machine's own endpoints.
+        tls = url.startswith("https:")
+        client = httpx.AsyncClient(verify=tls, follow_redirects=tls, trust_env=not is_loopback(url))
         # httpx's own timeout counts each read; a caller who waits counts the whole.
-        async with asyncio.timeout(timeout_s), httpx.AsyncClient() as client:
-            response = await client.get(
-                url.replace("{query}", quote(query, safe="")), follow_redirects=True
-            )
+        async with asyncio.timeout(timeout_s), client:
+            response = await client.get(url.replace("{query}", quote(query, safe="")))
             response.raise_for_status()
     except (httpx.HTTPError, TimeoutError, httpx.InvalidURL):
         return json.dumps({"error": "not reachable", "service": service})
