@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from livekit.agents import (
     DEFAULT_API_CONNECT_OPTIONS,
@@ -40,6 +40,8 @@ from .backchannel import BargeInPolicy, Overlap
 from .turns import EndOfTurnPolicy
 
 logger = logging.getLogger(__name__)
+
+Mode = Literal["auto", "half_duplex", "push_to_talk"]
 
 _NEVER_S = 3600.0
 _WORDLESS_FLUSH_S = 0.25
@@ -99,14 +101,21 @@ class TurnTaking:
         """What to pass as the session's `turn_detection`."""
         return self._detector
 
-    def options(self) -> TurnHandlingOptions:
-        """The session's `turn_handling` under which this object owns the turns."""
+    def options(self, mode: Mode = "auto") -> TurnHandlingOptions:
+        """The session's `turn_handling` under which this object owns the turns.
+
+        Args:
+            mode: "auto": the policies decide. "half_duplex": they do, and the agent does not listen
+                while it speaks. "push_to_talk": a turn is what lies between `begin_turn` and
+                `end_turn`.
+        """
         return {
-            "turn_detection": self._detector,
+            "turn_detection": "manual" if mode == "push_to_talk" else self._detector,
             # The detector answers when it is time; the session adds nothing.
             "endpointing": {"mode": "fixed", "min_delay": 0.0, "max_delay": 0.0},
             # A voice alone never interrupts; `BargeInPolicy` decides, with the words.
             "interruption": {
+                "enabled": mode != "half_duplex",
                 "mode": "vad",
                 "min_duration": _NEVER_S,
                 "resume_false_interruption": True,
@@ -134,6 +143,38 @@ class TurnTaking:
             self._session = None
         tasks = [task for task in (self._watcher, self._stopping) if task is not None]
         await utils.aio.cancel_and_wait(*tasks)
+
+    async def begin_turn(self) -> None:
+        """Push-to-talk: the key is down. The agent falls silent and listens."""
+        session = self._running()
+        if self._may_interrupt():
+            await session.interrupt()
+        session.clear_user_turn()
+        session.input.set_audio_enabled(True)
+
+    async def end_turn(self) -> str:
+        """Push-to-talk: the key is up. The turn is answered; returns what was heard."""
+        session = self._running()
+        session.input.set_audio_enabled(False)
+        if self._flush is not None:
+            self._flush()
+        heard = await session.commit_user_turn(
+            transcript_timeout=self._final_timeout_s, stt_flush_duration=0.0
+        )
+        self._end_of_turn.committed()
+        return heard
+
+    def cancel_turn(self) -> None:
+        """Push-to-talk: what was said since the key went down is forgotten."""
+        session = self._running()
+        session.input.set_audio_enabled(False)
+        session.clear_user_turn()
+        self._end_of_turn.dropped()
+
+    def _running(self) -> AgentSession[Any]:
+        if self._session is None:
+            raise RuntimeError("TurnTaking is not attached to a session")
+        return self._session
 
     def agent_says(self, text: str) -> None:
         """Tells the words that the agent speaks now or soon, phrase by phrase."""

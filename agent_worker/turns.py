@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .completeness import Completeness, asks_for_dictation, judge, split_words
 
 _REMEMBERED_PAUSES = 12
-_MIN_PAUSE_S = 0.1
+_MIN_PAUSE_S = 0.2
 """Seconds; a shorter gap between two words is no pause."""
 _CUT_OFF_WITHIN_S = 1.0
 """Seconds after a commit in which new speech means that the caller had not finished."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 from livekit.agents import Agent, AgentSession, ModelSettings, llm, stt
 
-from agent_worker.turn_taking import TurnTaking
+from agent_worker.turn_taking import Mode, TurnTaking
 from livekit import rtc
 from tests.fake_conversation import FrameVAD, Loudspeaker, Microphone, ScriptSTT, Utterance
 from tests.fake_voice_stack import ScriptLLM, ToneTTS
@@ -68,7 +68,9 @@ class Conversation:
 
 
 @asynccontextmanager
-async def conversation(*, speech_s: float = 1.5) -> AsyncIterator[Conversation]:
+async def conversation(
+    *, speech_s: float = 1.5, mode: Mode = "auto"
+) -> AsyncIterator[Conversation]:
     turns = TurnTaking()
     requests: list[str] = []
 
@@ -84,7 +86,7 @@ async def conversation(*, speech_s: float = 1.5) -> AsyncIterator[Conversation]:
         llm=model,
         tts=ToneTTS(speech_s),
         vad=FrameVAD(),
-        turn_handling=turns.options(),
+        turn_handling=turns.options(mode),
         aec_warmup_duration=None,
     )
     turns.attach(session)
@@ -184,6 +186,41 @@ async def test_the_agents_own_voice_is_not_answered() -> None:
         assert call.loudspeaker.heard == call.loudspeaker.captured
         assert call.requests == ["what time is it"]
         assert len(call.history()) == 2
+
+
+async def test_an_agent_that_does_not_listen_while_it_speaks_is_not_stopped() -> None:
+    async with conversation(speech_s=1.2, mode="half_duplex") as call:
+        call.says("what time is it")
+        await call.microphone.speak(0.4)
+        await call.until_agent("speaking")
+        call.says("stop it now", (0.2, "stop"))
+        await call.microphone.speak(0.5)
+        await call.until_agent("listening")
+        assert call.loudspeaker.heard == call.loudspeaker.captured
+        assert len(call.history()) == 2
+
+
+async def test_push_to_talk_answers_when_the_key_is_released() -> None:
+    async with conversation(speech_s=1.0, mode="push_to_talk") as call:
+        call.says("and then what")
+        await call.turns.begin_turn()
+        await call.microphone.speak(0.3)
+        await asyncio.sleep(0.8)
+        assert call.history() == [], "no silence ends the turn"
+        assert await call.turns.end_turn() == "and then what"
+        await call.until_agent("speaking")
+        await call.turns.begin_turn()
+        assert call.session.agent_state == "listening"
+        call.says("forget it")
+        await call.microphone.speak(0.3)
+        call.turns.cancel_turn()
+        await asyncio.sleep(0.3)
+        assert [text for role, text in call.history() if role == "user"] == ["and then what"]
+
+
+async def test_turns_by_hand_need_a_session() -> None:
+    with pytest.raises(RuntimeError, match="not attached"):
+        await TurnTaking().begin_turn()
 
 
 async def test_closing_midway_leaves_no_task() -> None:
