@@ -67,11 +67,10 @@ async def test_a_final_is_sent_after_a_crash_of_the_model(decoder: FakeDecoder) 
 
 @pytest.mark.usefixtures("engine")
 async def test_times_stay_right_over_a_retry(decoder: FakeDecoder) -> None:
-    decoder.answer = fails(1, decoder.answer)
+    decoder.answer = fails(2, decoder.answer)
     stt = faster_whisper.STT()
-    heard = await transcribe(
-        stt.stream(conn_options=APIConnectOptions(max_retry=1, retry_interval=1.0)), SPEECH
-    )
+    conn_options = APIConnectOptions(max_retry=2, retry_interval=0.6)
+    heard = await transcribe(stt.stream(conn_options=conn_options), SPEECH)
     assert heard.of(Kind.FINAL_TRANSCRIPT)[0].alternatives[0].start_time < 0.5
 
 

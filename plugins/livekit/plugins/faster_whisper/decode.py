@@ -135,7 +135,7 @@ class WhisperDecoder:
         self._whisper: Any = self._model.model
         self._tokenizers: dict[str, Any] = {}
         self._languages = self._known_languages()
-        self._buckets = _BUNDLED_BUCKETS if spec.is_bundled else _BUCKETS
+        self._buckets: tuple[int, ...] = _BUNDLED_BUCKETS if spec.is_bundled else _BUCKETS
         self._slack = _BUNDLED_SLACK_FRAMES if spec.is_bundled else _SLACK_FRAMES
         # With an encoder output as long as the mel is high, CTranslate2 takes it for a mel and
         # encodes it again.
