@@ -180,7 +180,8 @@ class TurnTaking:
         """Tells the words that the agent speaks now or soon, phrase by phrase."""
         self._reply = f"{self._reply} {text}"[-400:]
         self._barge_in.agent_says(text)
-        self._end_of_turn.agent_said(self._reply)
+        if self._agent_speaks():
+            self._end_of_turn.agent_said(self._reply)
 
     async def recognize(
         self,
@@ -219,7 +220,6 @@ class TurnTaking:
         while not self._closed and (wait_s := self._commit_in_s(finals)) > 0:
             self._turn_changed.clear()
             await _wait(self._turn_changed, wait_s)
-        self._reply = ""
         self._end_of_turn.committed()
 
     def _commit_in_s(self, finals: int) -> float:
@@ -283,6 +283,8 @@ class TurnTaking:
             if self._agent_speaks():
                 self._barge_in.speech_started(at)
             else:
+                # Whatever was prepared for this turn answers another text.
+                self._reply = ""
                 self._settle()
         elif event.old_state == "speaking":
             self._ended_at = at
@@ -291,8 +293,11 @@ class TurnTaking:
         self._notify()
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
-        if event.new_state == "speaking" and self._speaking():
-            self._barge_in.speech_started(self._clock())
+        if event.new_state == "speaking":
+            # Only now: a speculative answer may never be heard.
+            self._end_of_turn.agent_said(self._reply)
+            if self._speaking():
+                self._barge_in.speech_started(self._clock())
         self._notify()
 
     def _agent_speaks(self) -> bool:
@@ -368,6 +373,7 @@ class TurnTaking:
         if self._session is None or not self._may_interrupt():
             self._resume()
             return
+        self._reply = ""
         interrupted = self._session.interrupt()
         self._stopping = asyncio.create_task(self._after_stop(interrupted), name="turn_taking.stop")
 

@@ -130,6 +130,24 @@ async def test_a_turn_with_a_pause_inside_is_one_turn() -> None:
         assert sum(role == "assistant" for role, _ in call.history()) == 1
 
 
+async def test_digits_that_were_asked_for_are_waited_for_although_an_answer_is_prepared() -> None:
+    async with conversation(speech_s=0.2) as call:
+        call.model.answer = "What is your phone number?"
+        call.says("book a table please.")
+        await call.microphone.speak(0.3)
+        await call.until_agent("speaking")
+        await call.until_agent("listening")
+        call.model.answer = "Thank you."
+        call.says("five")
+        call.says("five six")
+        await call.microphone.speak(0.3)
+        await asyncio.sleep(1.2)
+        assert call.requests[-1] == "five", "an answer was prepared"
+        await call.microphone.speak(0.3)
+        await call.until(lambda: len(call.history()) > 3)
+        assert call.history()[2] == ("user", "five five six")
+
+
 async def test_a_backchannel_neither_stops_the_agent_nor_enters_the_history() -> None:
     async with conversation(speech_s=1.5) as call:
         call.says("what time is it")
