@@ -15,7 +15,9 @@ from flows.graphs import assistant
 from flows.model import ModelOptions, chat_model
 from flows.settings import McpServer
 from flows.tools.mcp_source import McpError, open_mcp_tools
+from tests.fake_mcp_server import server as desk_server
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
+from tests.flow_server import served
 
 
 def desk(*arguments: str, timeout_s: float = 20.0) -> McpServer:
@@ -102,3 +104,12 @@ def test_a_server_needs_exactly_one_transport() -> None:
     for fields in ({"name": "x"}, both):
         with pytest.raises(ValidationError, match="either a command or a url"):
             McpServer.model_validate(fields)
+
+
+async def test_a_server_behind_a_url_can_be_called() -> None:
+    async with (
+        served(desk_server.streamable_http_app()) as url,
+        open_mcp_tools([McpServer(name="desk", url=f"{url}/mcp")]) as tools,
+    ):
+        hours = next(tool for tool in tools if tool.name == "desk_opening_hours")
+        assert await hours.ainvoke({"day": "Monday"}) == "nine to five"
