@@ -106,50 +106,85 @@ class Loudspeaker(io.AudioOutput):
     def __init__(self) -> None:
         super().__init__(
             label="wav",
-            capabilities=io.AudioOutputCapabilities(pause=False),
+            capabilities=io.AudioOutputCapabilities(pause=True),
             sample_rate=SAMPLE_RATE,
         )
         self._opened_at = time.monotonic()
         self._played: list[tuple[float, Pcm]] = []
         self._segment: list[Pcm] = []
-        self._segment_started_at = 0.0
+        self._played_s = 0.0
+        self._running_since: float | None = None
+        self._paused = False
+        self._complete = False
         self._ending: asyncio.Task[None] | None = None
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         """Takes audio faster than it plays."""
         await super().capture_frame(frame)
         if not self._segment:
-            self._segment_started_at = time.monotonic()
+            self._played_s = 0.0
+            self._complete = False
+            self._running_since = None if self._paused else time.monotonic()
             self.on_playback_started(created_at=time.time())
         self._segment.append(np.frombuffer(frame.data, np.int16).copy())
 
     def flush(self) -> None:
         """The segment is complete; it ends when it has been played."""
         super().flush()
-        if self._segment and self._ending is None:
-            self._ending = asyncio.get_running_loop().create_task(self._end_when_played())
+        if self._segment:
+            self._complete = True
+            self._end_when_played()
 
     def clear_buffer(self) -> None:
         """Stops at once: what has not been played is dropped."""
         if self._segment:
-            self._end(time.monotonic() - self._segment_started_at, interrupted=True)
+            self._keep_played()
+            self._end(interrupted=True)
 
-    async def _end_when_played(self) -> None:
-        length_s = sum(map(len, self._segment)) / SAMPLE_RATE
-        await asyncio.sleep(self._segment_started_at + length_s - time.monotonic())
-        self._ending = None
-        self._end(length_s, interrupted=False)
+    def pause(self) -> None:
+        """Holds the voice where it is."""
+        super().pause()
+        self._paused = True
+        self._keep_played()
 
-    def _end(self, played_s: float, *, interrupted: bool) -> None:
+    def resume(self) -> None:
+        """Goes on where it was held."""
+        super().resume()
+        self._paused = False
+        if self._segment and self._running_since is None:
+            self._running_since = time.monotonic()
+            self._end_when_played()
+
+    def _keep_played(self) -> None:
+        """Moves what was played since the last start or resume to the recording."""
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None
-        segment = np.concatenate(self._segment)[: int(played_s * SAMPLE_RATE)]
+        if self._running_since is None:
+            return
+        audio = np.concatenate(self._segment)
+        begin = int(self._played_s * SAMPLE_RATE)
+        self._played_s += time.monotonic() - self._running_since
+        run = audio[begin : int(self._played_s * SAMPLE_RATE)]
+        self._played_s = (begin + len(run)) / SAMPLE_RATE
+        self._played.append((self._running_since - self._opened_at, run))
+        self._running_since = None
+
+    def _end_when_played(self) -> None:
+        if self._complete and self._running_since is not None and self._ending is None:
+            length_s = sum(map(len, self._segment)) / SAMPLE_RATE
+            remaining_s = length_s - self._played_s - (time.monotonic() - self._running_since)
+            self._ending = asyncio.get_running_loop().create_task(self._end_after(remaining_s))
+
+    async def _end_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._ending = None
+        self._keep_played()
+        self._end(interrupted=False)
+
+    def _end(self, *, interrupted: bool) -> None:
         self._segment = []
-        self._played.append((self._segment_started_at - self._opened_at, segment))
-        self.on_playback_finished(
-            playback_position=len(segment) / SAMPLE_RATE, interrupted=interrupted
-        )
+        self.on_playback_finished(playback_position=self._played_s, interrupted=interrupted)
 
     @property
     def silent(self) -> bool:
@@ -157,12 +192,12 @@ class Loudspeaker(io.AudioOutput):
         return not self._segment
 
     def recording(self) -> Pcm:
-        """All that was played, each segment at its time since the loudspeaker was opened."""
+        """All that was played, each run at its time since the loudspeaker was opened."""
         length = max((int(at * SAMPLE_RATE) + len(s) for at, s in self._played), default=0)
         out = np.zeros(length, np.int16)
-        for at, segment in self._played:
+        for at, run in self._played:
             begin = int(at * SAMPLE_RATE)
-            out[begin : begin + len(segment)] = segment
+            out[begin : begin + len(run)] = run
         return out
 
 

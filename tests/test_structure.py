@@ -15,7 +15,7 @@ PLUGINS = sorted(
     if (path / "__init__.py").is_file()
 )
 ENGINE_MODULES = {"faster_whisper", "ctranslate2", "onnxruntime", "piper", "torch", "TTS", "onnx"}
-MAY_IMPORT_PLUGINS = {"engines.py", "worker.py", "session.py", "download.py"}
+MAY_IMPORT_PLUGINS = {"engines.py", "found.py", "download.py"}
 
 
 def _imports(path: Path) -> set[str]:

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent_worker.__main__ import LIVEKIT_COMMANDS, main
+from agent_worker.waterfall import COLUMNS, waterfall_svg, waterfall_text
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["--help"])
+    assert raised.value.code == 0
+    shown = capsys.readouterr().out
+    for command in ("demo", "talk", "web", "doctor", "download-files", *LIVEKIT_COMMANDS):
+        assert command in shown
+
+
+def test_a_bad_setting_is_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_WORKER_MAX_SESSIONS", "many")
+    assert main(["doctor"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("max_sessions: Input should be a valid integer")
+    assert shown.err.count("\n") == 1
+
+
+def test_settings_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings"]) == 0
+    assert "greeting" in capsys.readouterr().out
+
+
+def test_doctor_says_what_was_chosen_and_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_WORKER_LLM", "offline")
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    for stage in ("transport", "hearing", "thinking", "speaking"):
+        assert stage in shown
+    assert "chosen because" in shown
+
+
+def test_doctor_fails_when_the_worker_could_not_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_WORKER_LLM", "remote")
+    assert main(["doctor"]) == 1
+    assert "llm=remote needs flow_url" in capsys.readouterr().out
+
+
+def test_talk_says_that_there_is_no_such_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["talk", "missing.wav"]) == 1
+    assert capsys.readouterr().err == "agent-worker talk: missing.wav: no such file\n"
+
+
+def test_the_page_without_keys_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["web"]) == 1
+    assert "LIVEKIT_API_KEY" in capsys.readouterr().err
+
+
+def test_the_waterfall_has_a_row_for_each_turn_and_the_percentiles() -> None:
+    rows = [(f"turn {n}", dict.fromkeys(COLUMNS, float(n))) for n in range(1, 21)]
+    lines = waterfall_text(rows).splitlines()
+    assert len([line for line in lines if line.startswith("turn")]) == 20
+    assert next(line for line in lines if line.startswith("p50")).split()[1:] == ["10"] * 5
+    assert next(line for line in lines if line.startswith("p95")).split()[1:] == ["19"] * 5
+    assert waterfall_svg(rows).count("<text") > 20
+
+
+def test_a_stage_that_was_not_measured_is_left_open() -> None:
+    text = waterfall_text([("hello", {"final": 12.0})])
+    assert next(line for line in text.splitlines() if line.startswith("hello")).split()[1:] == [
+        "12",
+        "-",
+        "-",
+        "-",
+        "-",
+    ]
