@@ -28,7 +28,7 @@ from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit import rtc
 from livekit.plugins import speech_api, xtts
 from tests import fake_xtts_model
-from tests.fake_speech_server import FakeSpeechServer, Reply, speech_for, wav_header
+from tests.fake_speech_server import FakeSpeechServer, Reply, frames_of, speech_for, wav_header
 from tests.test_xtts import FACTORY
 
 TEXT = "This has to be heard."
@@ -56,12 +56,11 @@ async def frames(
     voice: tts.TTS[Any], how: str, text: str = TEXT, options: APIConnectOptions = OPTIONS
 ) -> list[rtc.AudioFrame]:
     if how == "synthesize":
-        async with voice.synthesize(text, conn_options=options) as whole:
-            return [event.frame async for event in whole]
-    async with voice.stream(conn_options=options) as stream:
-        stream.push_text(text)
-        stream.end_input()
-        return [event.frame async for event in stream]
+        return await frames_of(voice.synthesize(text, conn_options=options))
+    stream = voice.stream(conn_options=options)
+    stream.push_text(text)
+    stream.end_input()
+    return await frames_of(stream)
 
 
 def samples(found: list[rtc.AudioFrame]) -> bytes:
@@ -280,5 +279,5 @@ async def test_no_turn_is_stuck_on_emoji_or_empty_audio(server: FakeSpeechServer
         finally:
             await session.aclose()
     assert isinstance(error, APIError)
-    assert bytes(speaker.heard).endswith(speech_for(TEXT))
+    assert speech_for(TEXT) in bytes(speaker.heard)
     assert server.texts == ["This one comes back empty.", TEXT]
