@@ -29,7 +29,7 @@ from .llm_contenders import Tokens, contenders
 
 _BURST = 1000
 _STREAMS = 20
-_PACED = 60
+_PACED = 100
 _TOKENS_PER_SECOND = 50
 
 

@@ -24,6 +24,10 @@ DEFAULT_FILLERS = ("One moment, please.", "Just a second.")
 DEFAULT_APOLOGY = "Sorry, I'm having trouble answering right now. Please try again in a moment."
 
 
+def _schemas(tools: list[llm.Tool]) -> list[dict[str, Any]]:
+    return llm.ToolContext(tools).parse_function_tools("openai", strict=False)
+
+
 class LLM(llm.LLM[Any]):
     """Speaks what a compiled LangGraph graph answers.
 
@@ -245,7 +249,7 @@ class LLM(llm.LLM[Any]):
         turn = Turn(
             id=utils.shortuuid("turn_"),
             history=heard(chat_ctx),
-            tools=llm.ToolContext(tools or []).parse_function_tools("openai", strict=False),
+            tools=_schemas(tools) if tools else [],
             tool_choice=tool_choice if is_given(tool_choice) else None,
             parallel_tool_calls=parallel_tool_calls if is_given(parallel_tool_calls) else None,
             committed=committed,
