@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -23,10 +24,15 @@ class Engines:
     tells_commit: bool
     """The LLM knows speculative turns (``extra_kwargs={"turn_committed": …}``)."""
 
+    close_model: Callable[[], Awaitable[None]] | None = None
+    """Closes the connections of this call's chat model, if it has any."""
+
     async def aclose(self) -> None:
-        """Closes the three; safe to call twice."""
+        """Closes them; safe to call twice."""
         for engine in (self.stt, self.llm, self.tts):
             await engine.aclose()
+        if self.close_model is not None:
+            await self.close_model()
 
 
 _BUNDLED = "bundled"
@@ -53,12 +59,13 @@ def import_plugins(choices: Choices) -> None:
 
 def build_engines(settings: Settings, choices: Choices) -> Engines:
     """Builds the chosen engines. Cheap: models load when they are first used, or at `prewarm`."""
-    language_model, tells_commit = _build_llm(settings, choices.llm)
+    language_model, close_model = _build_llm(settings, choices.llm)
     return Engines(
         stt=_build_stt(settings, choices.stt),
         llm=language_model,
         tts=_build_tts(settings, choices.tts),
-        tells_commit=tells_commit,
+        tells_commit=True,
+        close_model=close_model,
     )
 
 
@@ -82,30 +89,25 @@ def _whisper(settings: Settings, model: str) -> stt.STT[Any]:
     )
 
 
-def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], bool]:
-    from livekit.plugins import langgraph
-
-    if choice.engine == "remote":
-        token = settings.flow_token.get_secret_value()
-        return (
-            langgraph.LLM.remote(settings.flow_url or "", settings.flow_id, token=token or None),
-            True,
-        )
-    graph, speakable_nodes = _build_graph(settings, choice)
-    return langgraph.LLM(graph, speakable_nodes=speakable_nodes), True
+_CloseModel = Callable[[], Awaitable[None]] | None
 
 
-def _build_graph(settings: Settings, choice: Choice) -> tuple[Any, tuple[str, ...]]:
+def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], _CloseModel]:
     from langgraph.checkpoint.memory import InMemorySaver
 
     from flows.graphs import assistant, offline, persona, router
     from flows.model import ModelOptions, ServerKind, chat_model
     from flows.persona_profiles import load_profiles
+    from livekit.plugins import langgraph
 
+    if choice.engine == "remote":
+        token = settings.flow_token.get_secret_value() or None
+        return langgraph.LLM.remote(settings.flow_url or "", settings.flow_id, token=token), None
     # of one call: the route, who spoke last, a question that waits for its answer
     thread = InMemorySaver()
     if choice.engine == "offline":
-        return offline.build(checkpointer=thread), offline.SPEAKABLE_NODES
+        graph = offline.build(checkpointer=thread)
+        return langgraph.LLM(graph, speakable_nodes=offline.SPEAKABLE_NODES), None
     name, _, endpoint = choice.detail.partition(" at ")
     model = chat_model(
         ModelOptions(
@@ -122,13 +124,16 @@ def _build_graph(settings: Settings, choice: Choice) -> tuple[Any, tuple[str, ..
         "instructions": settings.instructions,
         "checkpointer": thread,
     }
-    if choice.engine == "router":
-        return router.build(**common), router.SPEAKABLE_NODES
-    if choice.engine == "persona":
-        profiles = settings.persona_profiles
-        cast = load_profiles(profiles) if profiles is not None else None
-        return persona.build(**common, characters=cast), persona.SPEAKABLE_NODES
-    return assistant.build(**common), assistant.SPEAKABLE_NODES
+    match choice.engine:
+        case "router":
+            graph, nodes = router.build(**common), router.SPEAKABLE_NODES
+        case "persona":
+            profiles = settings.persona_profiles
+            cast = load_profiles(profiles) if profiles is not None else None
+            graph, nodes = persona.build(**common, characters=cast), persona.SPEAKABLE_NODES
+        case _:
+            graph, nodes = assistant.build(**common), assistant.SPEAKABLE_NODES
+    return langgraph.LLM(graph, speakable_nodes=nodes), model.aclose
 
 
 def _build_tts(settings: Settings, choice: Choice) -> tts.TTS[Any]:
