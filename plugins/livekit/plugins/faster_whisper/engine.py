@@ -221,8 +221,8 @@ class Engine:
                         f"Whisper model {self._name} gave no answer in {timeout_s:g} s"
                     )
         finally:
-            future.cancel()
             if not waiting.done():
+                # This cancels the request in the queue as well.
                 waiting.cancel()
             elif not waiting.cancelled():
                 waiting.exception()
