@@ -119,11 +119,8 @@ def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], _Close
             max_tokens=settings.llm_max_tokens,
         )
     )
-    common: dict[str, Any] = {
-        "model": model,
-        "instructions": settings.instructions,
-        "checkpointer": thread,
-    }
+    # the instructions come with every turn, as the system message of LiveKit's chat context
+    common: dict[str, Any] = {"model": model, "checkpointer": thread}
     match choice.engine:
         case "router":
             graph, nodes = router.build(**common), router.SPEAKABLE_NODES
