@@ -1,0 +1,134 @@
+"""The deployment's files, as far as they can be tried without a container engine."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from agent_worker.settings import Settings, load_settings
+from flows.settings import FlowSettings
+
+ROOT = Path(__file__).parents[1]
+ENTRYPOINT = ROOT / "deploy" / "entrypoint.sh"
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+LIVEKIT_NAMES = {"LIVEKIT_URL", "LIVEKIT_KEYS"}
+
+
+def test_compose_is_valid_against_its_schema() -> None:
+    schema = json.loads((ROOT / "tests/compose_schema/compose-spec.json").read_text())
+    jsonschema.validate(COMPOSE, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"services": {"x": {"imagine": "y"}}}, schema)
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_service_is_pinned_restarted_and_watched(name: str) -> None:
+    service = SERVICES[name]
+    _, _, tag = service["image"].rpartition(":")
+    assert re.search(r"\d+\.\d+|b\d{4}", tag), service["image"]
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert service["logging"]["options"]["max-size"]
+
+
+def test_the_model_servers_are_a_choice_and_answer_under_one_name() -> None:
+    models = {name: s for name, s in SERVICES.items() if "profiles" in s}
+    assert set(models) == {"vllm", "llamacpp", "llamacpp-rocm", "ollama"}
+    for name, service in models.items():
+        assert service["profiles"] == [name]
+        assert service["networks"]["default"]["aliases"] == ["model"]
+
+
+@pytest.mark.parametrize("name", ["worker", "web", "flows"])
+def test_our_services_get_only_settings_that_exist(name: str) -> None:
+    for variable in SERVICES[name]["environment"]:
+        setting = variable.removesuffix("_FILE")
+        if setting.startswith("FLOWS_"):
+            assert setting.removeprefix("FLOWS_").lower() in FlowSettings.model_fields
+        elif setting.startswith("AGENT_WORKER_") and setting != "AGENT_WORKER_CONFIG":
+            assert setting.removeprefix("AGENT_WORKER_").lower() in Settings.model_fields
+        else:
+            assert setting in LIVEKIT_NAMES | {"AGENT_WORKER_CONFIG"}
+
+
+def test_secrets_come_from_files_and_stand_nowhere_else() -> None:
+    declared = set(COMPOSE["secrets"])
+    for service in SERVICES.values():
+        used = set(service.get("secrets", []))
+        assert used <= declared
+        for variable, value in service.get("environment", {}).items():
+            if re.search("TOKEN|KEY|SECRET", variable):
+                assert variable.endswith("_FILE")
+                assert value.removeprefix("/run/secrets/") in used
+    livekit = yaml.safe_load(COMPOSE["configs"]["livekit"]["content"])
+    assert "keys" not in livekit and livekit["key_file"] == "/run/secrets/livekit_keys"
+
+
+def test_only_the_livekit_server_is_open_to_the_network() -> None:
+    for name, service in SERVICES.items():
+        for port in service.get("ports", []):
+            assert name == "livekit" or port.startswith("127.0.0.1:"), (name, port)
+
+
+@pytest.mark.parametrize("profile", ["cpu", "nvidia", "amd"])
+def test_every_hardware_profile_loads(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENT_WORKER_CONFIG", str(ROOT / "profiles" / f"{profile}.toml"))
+    settings = load_settings()
+    assert settings.stt_device == ("cuda" if profile == "nvidia" else "cpu")
+    assert settings.stt_model is not None
+
+
+def test_the_image_is_built_in_stages_and_runs_as_nobody_special() -> None:
+    lines = [line.split() for line in (ROOT / "Dockerfile").read_text().splitlines() if line]
+    bases = [line[1] for line in lines if line[0] == "FROM"]
+    assert len(bases) == 2 and all(re.search(r":\d+\.\d+\.\d+", base) for base in bases)
+    users = [line[1] for line in lines if line[0] == "USER"]
+    assert users and users[-1] not in ("root", "0")
+    assert any(line[0] == "VOLUME" for line in lines)
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    for line in lines:
+        if line[0] == "COPY" and not line[1].startswith("--from"):
+            for source in [part for part in line[1:-1] if not part.startswith("--")]:
+                assert (ROOT / source).exists(), source
+                assert f"!{Path(source).parts[0]}" in allowed, source
+
+
+def run_entrypoint(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(ENTRYPOINT), "env"],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+
+def test_the_entrypoint_turns_secret_files_into_settings(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("APIabc: sec-ret/with+signs=\n")
+    (tmp_path / "token").write_text('to$ken `x` "y"\n')
+    run = run_entrypoint(
+        {
+            "LIVEKIT_KEYS_FILE": str(tmp_path / "keys"),
+            "AGENT_WORKER_WEB_TOKEN_FILE": str(tmp_path / "token"),
+        }
+    )
+    lines = run.stdout.splitlines()
+    assert "LIVEKIT_API_KEY=APIabc" in lines
+    assert "LIVEKIT_API_SECRET=sec-ret/with+signs=" in lines
+    assert 'AGENT_WORKER_WEB_TOKEN=to$ken `x` "y"' in lines
+    # The worker refuses variables that it does not know.
+    assert "_FILE=" not in run.stdout
+    assert ENTRYPOINT.stat().st_mode & stat.S_IXUSR
+
+
+def test_the_entrypoint_names_a_secret_that_it_can_not_read(tmp_path: Path) -> None:
+    run = run_entrypoint({"FLOWS_TOKEN_FILE": str(tmp_path / "missing")})
+    assert run.returncode == 1 and "FLOWS_TOKEN" in run.stderr
