@@ -268,6 +268,8 @@ class TurnTaking:
         self._carry_out(decision)
         kept = self._barge_in.without_echo(text) if decision is Overlap.STOP else None
         if is_final:
+            if kept is None:
+                self._end_of_turn.dropped()
             self._settle()
         return kept
 
@@ -298,6 +300,8 @@ class TurnTaking:
             self._end_of_turn.agent_said(self._reply)
             if self._speaking():
                 self._barge_in.speech_started(self._clock())
+        elif event.old_state == "speaking" and not self._barge_in.active:
+            self._end_of_turn.agent_finished()
         self._notify()
 
     def _agent_speaks(self) -> bool:

@@ -14,6 +14,8 @@ _MIN_PAUSE_S = 0.2
 """Seconds; a shorter gap between two words is no pause."""
 _CUT_OFF_WITHIN_S = 1.0
 """Seconds after a commit in which new speech means that the caller had not finished."""
+_FORGIVEN = 0.7
+"""What is left of the caution after a cut-off with each turn that was not cut off."""
 _SETTLE_S = 0.1
 """Seconds for which a partial must not change before its end is believed."""
 
@@ -53,6 +55,7 @@ class EndOfTurnPolicy:
         self._clock = clock
         self._pauses: deque[float] = deque(maxlen=_REMEMBERED_PAUSES)
         self._cut_offs = 0.0
+        self._habits_before: tuple[float, tuple[float, ...]] = (0.0, ())
         self._punctuates = False
         self._expects_dictation = False
         self._language: str | None = None
@@ -75,12 +78,13 @@ class EndOfTurnPolicy:
     def speech_started(self, at: float | None = None) -> None:
         """The caller speaks."""
         now = self._clock() if at is None else at
+        self._habits_before = (self._cut_offs, tuple(self._pauses))
         if self._committed_at is not None and self._last_end is not None:
             if now - self._committed_at <= _CUT_OFF_WITHIN_S:
                 self._cut_offs = min(self._cut_offs + 1.0, 3.0)
                 self._pauses.append(now - self._last_end)
             else:
-                self._cut_offs *= 0.7
+                self._cut_offs *= _FORGIVEN
             self._committed_at = None
         elif self._ended_at is not None and now - self._ended_at >= _MIN_PAUSE_S:
             self._pauses.append(now - self._ended_at)
@@ -125,8 +129,16 @@ class EndOfTurnPolicy:
         self._clear_turn()
 
     def dropped(self) -> None:
-        """What was heard was no turn: a backchannel, an echo."""
+        """What was heard was no turn: a backchannel, an echo. It says nothing of the caller."""
+        self._cut_offs, pauses = self._habits_before
+        self._pauses = deque(pauses, maxlen=_REMEMBERED_PAUSES)
         self._clear_turn()
+
+    def agent_finished(self) -> None:
+        """The answer was heard to its end, so whoever speaks now was not cut off."""
+        if self._committed_at is not None:
+            self._cut_offs *= _FORGIVEN
+        self._committed_at = None
 
     @property
     def deadline(self) -> float | None:

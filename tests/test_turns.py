@@ -205,6 +205,27 @@ def test_a_caller_who_was_cut_off_is_given_more_time_for_a_while() -> None:
     assert later[-1] < cut_off
 
 
+def test_speech_after_a_whole_answer_is_no_sign_of_a_cut_off() -> None:
+    policy, clock = policy_after("what time is it")
+    policy.committed()
+    policy.agent_finished()
+    clock.now_s += 0.5
+    policy.speech_started()
+    policy.speech_ended()
+    policy.heard("what time is it", is_final=True)
+    assert policy.wait_s() == WAITS.agreed_s
+
+
+def test_an_echo_right_after_a_turn_is_no_sign_of_a_cut_off() -> None:
+    policy, clock = policy_after("what time is it")
+    policy.committed()
+    clock.now_s += 0.5
+    policy.speech_started()
+    policy.dropped()
+    policy.heard("what time is it", is_final=True)
+    assert policy.wait_s() == WAITS.agreed_s
+
+
 def test_what_was_dropped_is_not_part_of_the_turn() -> None:
     policy, _ = policy_after("mhm")
     policy.dropped()
