@@ -382,7 +382,7 @@ async def test_a_process_that_does_not_even_listen_is_killed() -> None:
 
 async def test_a_model_that_never_loads_is_given_up() -> None:
     quick = APIConnectOptions(max_retry=0, timeout=0.3)
-    async with make(model_factory=f"{FACTORY}_never", load_timeout_s=0.2) as voice:
+    async with make(model_factory=f"{FACTORY}_never", load_timeout_s=0.001) as voice:
         with pytest.raises(APITimeoutError, match="still being loaded"):
             await say(voice, "Hello there.", quick)
         await until(lambda: voice._engine.pid is None)
