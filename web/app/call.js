@@ -5,6 +5,8 @@ import { requestToken } from "./api.js";
 const { Room, RoomEvent, ConnectionState, DisconnectReason, ParticipantKind, Track } = globalThis.LivekitClient;
 
 const AGENT_WAIT_MS = 20_000;
+const AGENT_BACK_MS = 5000;
+const AGENT_BACK_TRIES = 8;
 const REJOIN_WAITS_MS = [500, 1000, 2000, 3000, 5000, 5000, 5000, 10_000, 10_000, 10_000, 10_000];
 
 /**
@@ -22,6 +24,7 @@ export class Call extends EventTarget {
     this.left = false;
     this.wantsMicrophone = false;
     this.muted = false;
+    this.agentTries = 0;
   }
 
   async join({ microphone }) {
@@ -33,6 +36,7 @@ export class Call extends EventTarget {
 
   async leave() {
     this.left = true;
+    this.agentTries = 0;
     clearTimeout(this.agentTimer);
     await this.room?.disconnect();
     this.#emit("connection", "ended");
@@ -97,6 +101,12 @@ export class Call extends EventTarget {
   // the room, the call goes on in a new one.
   async #rejoin() {
     this.#emit("connection", "reconnecting");
+    const old = this.room;
+    this.room = null;
+    old?.removeAllListeners();
+    await old?.disconnect();
+    // The agent of the old room is gone: the new one may have to wait for the worker to come back.
+    this.agentTries ||= AGENT_BACK_TRIES;
     for (const wait of REJOIN_WAITS_MS) {
       await new Promise((resolve) => setTimeout(resolve, wait));
       if (this.left) return;
@@ -121,6 +131,7 @@ export class Call extends EventTarget {
       })
       .on(RoomEvent.Reconnected, () => {
         this.#emit("connection", "connected");
+        this.agentTries = AGENT_BACK_TRIES;
         this.#watchForAgent(room);
       })
       .on(RoomEvent.Disconnected, (reason) => {
@@ -143,33 +154,41 @@ export class Call extends EventTarget {
       .on(RoomEvent.LocalTrackPublished, () => this.#emitMicrophone())
       .on(RoomEvent.MediaDevicesChanged, () => this.#emitMicrophone());
     room.registerTextStreamHandler("lk.transcription", (reader, from) => this.#readWords(room, reader, from));
-    room.registerTextStreamHandler("agent.latency", async (reader) => this.#emit("latency", await reader.readAll()));
+    room.registerTextStreamHandler("agent.latency", async (reader) => this.#emit("latency", await reader.readAll().catch(() => "")));
   }
 
   async #readWords(room, reader, from) {
     const attributes = reader.info.attributes ?? {};
     const id = attributes["lk.segment_id"] ?? reader.info.id;
     if (from.identity === room.localParticipant.identity) {
-      const text = await reader.readAll();
-      this.#emit("user", { id, text, final: attributes["lk.transcription_final"] === "true" });
+      const text = await reader.readAll().catch(() => "");
+      if (text) this.#emit("user", { id, text, final: attributes["lk.transcription_final"] === "true" });
       return;
     }
     try {
       for await (const text of reader) this.#emit("agent", { id, text });
-    } finally {
-      this.#emit("agent-end", { id });
+    } catch {
+      // The connection ended within the utterance: what came of it stays.
     }
+    this.#emit("agent-end", { id });
   }
 
   #watchForAgent(room) {
     clearTimeout(this.agentTimer);
     const agent = [...room.remoteParticipants.values()].find((one) => one.kind === ParticipantKind.AGENT);
     if (agent) {
+      this.agentTries = 0;
       this.#emitAgent(agent);
       return;
     }
     this.#emit("state", "waiting");
-    this.agentTimer = setTimeout(() => this.#emit("agent-missing"), AGENT_WAIT_MS);
+    // After a break the server may know the room, but have no agent for it any more.
+    if (this.agentTries > 1) {
+      this.agentTries -= 1;
+      this.agentTimer = setTimeout(() => this.#rejoin(), AGENT_BACK_MS);
+    } else {
+      this.agentTimer = setTimeout(() => this.#emit("agent-missing"), AGENT_WAIT_MS);
+    }
   }
 
   #emitAgent(agent) {
