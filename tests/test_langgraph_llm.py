@@ -427,8 +427,9 @@ async def test_silence_of_the_model_is_a_timeout_that_closes_the_request(
         graph_llm(mode, chatting(model), ["answer"]) as ours,
     ):
         with pytest.raises(APITimeoutError):
-            await complete(ours, "Hi.", APIConnectOptions(max_retry=0, timeout=0.4))
-        await server.wait_until(lambda s: s.cancelled_requests == 1)
+            await complete(ours, "Hi.", APIConnectOptions(max_retry=0, timeout=1.0))
+        # on a busy machine the time may be up before the request has even come
+        await server.wait_until(lambda s: s.open_requests == 0)
 
 
 async def test_a_tool_with_side_effects_waits_until_the_turn_is_committed(mode: Mode) -> None:
