@@ -79,6 +79,12 @@ async def settled(stream: faster_whisper.RecognizeStream) -> None:
         await asyncio.sleep(0.001)
 
 
+async def arrived(heard: Heard, kind: SpeechEventType) -> None:
+    """Waits until an event has reached its reader, which may be later than it was sent."""
+    while not heard.of(kind):
+        await asyncio.sleep(0.001)
+
+
 async def play(
     stream: faster_whisper.RecognizeStream, samples: Samples, *, step_s: float = 0.1
 ) -> None:

@@ -17,7 +17,7 @@ from livekit.plugins.faster_whisper.engine import Engine
 
 from .fake_stt_decoder import FakeDecoder, decoded
 from .speech import speak
-from .stt_probe import Heard, collect, frames, play, settled, silence, transcribe
+from .stt_probe import Heard, arrived, collect, frames, play, silence, transcribe
 
 FAST = APIConnectOptions(max_retry=3, retry_interval=0.01, timeout=5)
 SPEECH = np.concatenate([silence(0.3), speak("what time is it"), silence(0.8)])
@@ -153,7 +153,7 @@ async def test_a_final_pushes_the_streams_own_partial_aside(
     while not engine._schedule.has_final:
         await asyncio.sleep(0.001)
     decoder.gate.set()
-    await settled(stream)
+    await arrived(heard, Kind.FINAL_TRANSCRIPT)
     assert [job.is_final for batch in decoder.batches for job in batch] == [False, True]
     assert heard.finals == ["what time is it"]
     assert heard.texts(Kind.INTERIM_TRANSCRIPT) == []

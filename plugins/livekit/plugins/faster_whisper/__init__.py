@@ -7,11 +7,11 @@ session = AgentSession(stt=faster_whisper.STT(model="base", language="en"), ...)
 
 from livekit.agents import Plugin
 
-from .engine import EngineStatistics
 from .engines import close_engines
 from .log import logger
 from .models import MODEL_NAMES, ModelNotFoundError, download, is_available
 from .partials import Observation, PartialTranscript
+from .statistics import EngineStatistics
 from .stream import RecognizeStream
 from .stt import STT
 from .version import __version__

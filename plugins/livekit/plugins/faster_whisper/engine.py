@@ -12,14 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from livekit.agents import APIConnectionError, APIError, APITimeoutError
 
 from .decode import Decoded, Decoder, Job
+from .errors import PartialDropped, closed_error, decode_error, load_error
 from .log import logger
-from .models import ModelNotFoundError
 from .schedule import Schedule, Waiting
+from .statistics import Counts, EngineStatistics
 
 GATHER_S = 0.015
 """How long a request waits for others to share its batch, while several streams are active."""
@@ -29,50 +30,12 @@ LOAD_LIMIT_S = 120.0
 """Loading longer counts as hung."""
 
 
-class PartialDropped(Exception):  # noqa: N818 - an outcome, not a fault
-    """A partial gave way to a newer one or to finals."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatistics:
-    """What an engine has done so far. Times are seconds, and means are over its whole life."""
-
-    loaded: bool
-    depth: int
-    """Requests waiting now."""
-    requests: int
-    batches: int
-    mean_batch_size: float
-    mean_wait_s: float
-    """From the request until its batch starts."""
-    max_final_wait_s: float
-    busy_s: float
-    """Wall time spent in the model."""
-    partials_dropped: int
-    cancelled: int
-    failures: int
-
-
 @dataclass(eq=False, slots=True)
 class _Ticket:
     job: Job
     future: Future[Decoded]
     queued_at: float
     stream: Hashable | None = None
-
-
-@dataclass(slots=True)
-class _Counts:
-    requests: int = 0
-    batches: int = 0
-    batched: int = 0
-    waited_s: float = 0.0
-    max_final_wait_s: float = 0.0
-    busy_s: float = 0.0
-    partials_dropped: int = 0
-    cancelled: int = 0
-    failures: int = 0
-    recent_streams: dict[Hashable, float] = field(default_factory=dict)
 
 
 class Engine:
@@ -104,7 +67,7 @@ class Engine:
         self._load_limit_s = load_limit_s
         self._schedule: Schedule[_Ticket] = Schedule(max_batch=max_batch, max_partials=max_partials)
         self._changed = threading.Condition()
-        self._counts = _Counts()
+        self._counts = Counts()
         self._decoder: Decoder | None = None
         self._broken: APIError | None = None
         self._closed = False
@@ -162,7 +125,7 @@ class Engine:
         with self._changed:
             self._give_up_if_hung()
             if self._broken is not None or self._closed:
-                future.set_exception(self._broken or _closed_error(self._name))
+                future.set_exception(self._broken or closed_error(self._name))
                 return future
             self._counts.requests += 1
             if stream is not None:
@@ -230,20 +193,7 @@ class Engine:
     def statistics(self) -> EngineStatistics:
         """Returns what the engine has done so far."""
         with self._changed:
-            counts = self._counts
-            return EngineStatistics(
-                loaded=self.loaded,
-                depth=len(self._schedule),
-                requests=counts.requests,
-                batches=counts.batches,
-                mean_batch_size=counts.batched / counts.batches if counts.batches else 0.0,
-                mean_wait_s=counts.waited_s / counts.batched if counts.batched else 0.0,
-                max_final_wait_s=counts.max_final_wait_s,
-                busy_s=counts.busy_s,
-                partials_dropped=counts.partials_dropped,
-                cancelled=counts.cancelled,
-                failures=counts.failures,
-            )
+            return self._counts.summary(loaded=self.loaded, depth=len(self._schedule))
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Ends the thread after the batch under way, and fails what waits. Safe to call twice."""
@@ -251,7 +201,7 @@ class Engine:
             self._closed = True
             waiting = self._schedule.clear()
             self._changed.notify_all()
-        _fail(waiting, _closed_error(self._name))
+        _fail(waiting, closed_error(self._name))
         if self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
 
@@ -287,7 +237,7 @@ class Engine:
         try:
             decoder = self._load()
         except Exception as error:
-            failure = _load_error(self._name, error)
+            failure = load_error(self._name, error)
             logger.error("Whisper model could not be loaded", extra={"model": self._name})
             with self._changed:
                 self._running_since = None
@@ -367,14 +317,14 @@ class Engine:
             self._counts.failures += 1
         logger.warning("Whisper failed on a batch", extra={"size": len(batch)}, exc_info=error)
         if len(batch) == 1:
-            _settle(batch[0], _decode_error(self._name, error))
+            _settle(batch[0], decode_error(self._name, error))
             return
         # One bad request must not take the others with it.
         for ticket in batch:
             try:
                 result = decoder.decode([ticket.job])[0]
             except Exception as alone:
-                _settle(ticket, _decode_error(self._name, alone))
+                _settle(ticket, decode_error(self._name, alone))
             else:
                 _settle(ticket, result)
 
@@ -400,24 +350,3 @@ def _settle(ticket: _Ticket, outcome: Decoded | Exception) -> None:
             ticket.future.set_exception(outcome)
         else:
             ticket.future.set_result(outcome)
-
-
-def _closed_error(name: str) -> APIError:
-    return APIConnectionError(f"the engine of Whisper model {name} was closed", retryable=False)
-
-
-def _load_error(name: str, cause: Exception) -> APIError:
-    advice = str(cause) if isinstance(cause, ModelNotFoundError) else f"{cause!r}"
-    error = APIConnectionError(
-        f"Whisper model {name} could not be loaded: {advice}", retryable=False
-    )
-    error.__cause__ = cause
-    return error
-
-
-def _decode_error(name: str, cause: Exception) -> APIError:
-    # Wrong arguments stay wrong; anything else (memory, a lost device) may pass.
-    retryable = not isinstance(cause, ValueError | TypeError)
-    error = APIConnectionError(f"Whisper model {name} failed: {cause}", retryable=retryable)
-    error.__cause__ = cause
-    return error

@@ -13,7 +13,8 @@ from livekit import rtc
 
 from .audio import mono
 from .decode import SAMPLE_RATE, Decoded, Job
-from .engine import Engine, PartialDropped
+from .engine import Engine
+from .errors import PartialDropped
 from .language import LanguageLock, parse_language
 from .listener import Listener
 from .log import logger

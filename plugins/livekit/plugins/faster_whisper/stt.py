@@ -21,13 +21,14 @@ from livekit.agents.utils import AudioBuffer, is_given
 
 from .audio import pcm_of
 from .decode import SAMPLE_RATE, AudioContext, Job
-from .engine import Engine, EngineStatistics
+from .engine import Engine
 from .engines import engine_for
 from .gates import Gates
 from .language import LanguageLock, parse_language
 from .listener import Listener
 from .models import BUNDLED, ModelSpec, check_model_name
 from .options import Options
+from .statistics import EngineStatistics
 from .stream import RecognizeStream
 from .transcript import speech_data, stands, words_in_stream
 from .utterance import Utterance
