@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
@@ -384,3 +384,25 @@ async def test_the_history_in_the_thread_has_livekits_ids() -> None:
     state = await graph.aget_state({"configurable": {"thread_id": "s"}})
     assert isinstance(state.values["messages"][0], HumanMessage)
     assert state.values["messages"][0].id == context.items[0].id
+
+
+async def test_what_a_node_writes_before_it_asks_a_model_is_spoken_first() -> None:
+    model = GenericFakeChatModel(messages=iter([AIMessage("It is noon.")]))
+
+    async def answer(state: MessagesState) -> dict[str, Any]:
+        get_stream_writer()({"type": "speak", "text": "Let me look."})
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    text = (await complete(LLM(one_node(answer)), "When?")).text
+    assert text.split() == ["Let", "me", "look.", "It", "is", "noon."]
+
+
+async def test_a_node_that_is_not_async_streams_too() -> None:
+    model = GenericFakeChatModel(messages=iter([AIMessage("It is noon.")]))
+
+    def answer(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [model.invoke(state["messages"])]}
+
+    completion = await complete(LLM(one_node(answer)), "When?")
+    assert completion.text == "It is noon."
+    assert len([chunk for chunk in completion.chunks if chunk.delta]) > 1

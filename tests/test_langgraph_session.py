@@ -14,10 +14,12 @@ from langchain_core.tools import tool
 from langgraph.config import get_config
 from langgraph.graph import START, MessagesState, StateGraph
 from livekit.agents import Agent, AgentSession, APIConnectOptions, ErrorEvent, llm
-from livekit.agents.voice import RunContext
+from livekit.agents.voice import RunContext, SpeechHandle
+from livekit.agents.voice.agent_activity import _SpeechHandleContextVar
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from livekit.plugins.langgraph import DEFAULT_APOLOGY, LLM
+from livekit.plugins.langgraph.turn import turn_committed
 from tests.fake_openai_server import Reply, ToolCall
 from tests.graph_llm import scripted_model
 
@@ -189,3 +191,21 @@ async def test_a_node_that_defects_does_not_end_the_call() -> None:
         fail = False
         await session.run(user_input="And now?")
         assert said(session) == [DEFAULT_APOLOGY, "Better."]
+
+
+async def test_a_speculative_reply_of_a_plain_session_is_committed_when_it_is_scheduled() -> None:
+    speech = SpeechHandle.create()
+    token = _SpeechHandleContextVar.set(speech)
+    try:
+        committed = turn_committed({})
+        assert committed is not None
+        waiting = asyncio.create_task(committed.wait())
+        await asyncio.sleep(0)
+        assert not committed.is_set()
+        assert not waiting.done()
+        speech._mark_scheduled()
+        await waiting
+        assert committed.is_set()
+        assert turn_committed({}) is None
+    finally:
+        _SpeechHandleContextVar.reset(token)
