@@ -17,7 +17,7 @@ SILENCE_S = 0.15
 RATE = 24_000
 
 
-class LoudnessSTT(stt.STT):
+class LoudnessSTT(stt.STT[Any]):
     """Hears the words given for every stretch of loud frames."""
 
     def __init__(self, words: str) -> None:
@@ -60,7 +60,7 @@ class _Hearing(stt.RecognizeStream):
         self._event_ch.send_nowait(stt.SpeechEvent(type=kind, alternatives=[data]))
 
 
-class ScriptLLM(llm.LLM):
+class ScriptLLM(llm.LLM[Any]):
     """Answers with the words given, one token each."""
 
     def __init__(self, answer: str) -> None:
@@ -86,7 +86,7 @@ class _Thinking(llm.LLMStream):
             await asyncio.sleep(0)
 
 
-class ToneTTS(tts.TTS):
+class ToneTTS(tts.TTS[Any]):
     """Speaks every text as a tone of the same length."""
 
     def __init__(self, seconds: float) -> None:

@@ -98,7 +98,8 @@ class Client:
         def found() -> list[dict[str, Any]]:
             return [m for m in self.messages if m["type"] == kind]
 
-        return (await self.when(lambda: len(found()) >= count, found))[count - 1]
+        messages: list[dict[str, Any]] = await self.when(lambda: len(found()) >= count, found)
+        return messages[count - 1]
 
     async def when(self, ready: Callable[[], bool], found: Callable[[], Any]) -> Any:
         async with asyncio.timeout(20), self._changed:

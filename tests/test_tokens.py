@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from livekit.api import TokenVerifier
+from livekit.api.access_token import Claims
 
 from agent_worker.tokens import (
     ALL_FIELDS,
@@ -30,7 +31,9 @@ POLICY = TokenPolicy(
 )
 
 
-def ask(fields: object, policy: TokenPolicy = POLICY, user: str | None = None):
+def ask(
+    fields: object, policy: TokenPolicy = POLICY, user: str | None = None
+) -> tuple[dict[str, str], Claims]:
     request = TokenRequest.from_json(json.dumps(fields).encode())
     answer = issue(request, policy, user=user)
     claims = TokenVerifier(KEY, SECRET, leeway=timedelta(0)).verify(answer["participant_token"])

@@ -56,7 +56,11 @@ SHARPEN_EARS = """() => {
 async def microphone(folder: Path, text: str, *, before_s: float, after_s: float) -> Path:
     """A WAV that Chromium plays round and round as its microphone."""
     pcm = await render(text)
-    parts = [np.zeros(int(before_s * SAMPLE_RATE)), pcm, np.zeros(int(after_s * SAMPLE_RATE))]
+    parts: list[Any] = [
+        np.zeros(int(before_s * SAMPLE_RATE)),
+        pcm,
+        np.zeros(int(after_s * SAMPLE_RATE)),
+    ]
     path = folder / "microphone.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
