@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import math
 import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ _FRAME = int(SAMPLE_RATE * _FRAME_S)
 _AUDIBLE_RMS = 80.0
 """Of int16 samples, about -52 dBFS: far above what the codec leaves of silence, below any voice."""
 
+T = TypeVar("T")
 Pcm = npt.NDArray[np.int16]
 
 
@@ -185,6 +187,10 @@ class SimulatedCaller:
 
         return await self._until(first, timeout_s, "no voice from the agent")
 
+    def last_audible_before(self, moment: float) -> float | None:
+        """When the agent's voice was last received before `moment`; None = never."""
+        return next((at for at in reversed(self._audible_at) if at < moment), None)
+
     async def silent(self, *, for_s: float, timeout_s: float) -> float:
         """Waits until nothing was heard for `for_s`. Returns when the last voice was received.
 
@@ -238,19 +244,20 @@ class SimulatedCaller:
             raise CallerError(f"the agent is still there after {timeout_s:.0f} s") from None
 
     # -- reading -------------------------------------------------------------------------------
-    def heard(self, since: float) -> str:
+    def heard(self, since: float, until: float = math.inf) -> str:
         """What the agent understood of this caller since a time: its final transcripts."""
-        return self._joined(self._room.local_participant.identity, since, only_final=True)
+        own = self._room.local_participant.identity
+        return self._joined(own, since, until, only_final=True)
 
     def partials(self, since: float) -> list[str]:
         """Each version of the transcript of this caller, as it came."""
         own = self._texts.get(self._room.local_participant.identity, [])
         return [t.text for t in own if t.at >= since]
 
-    def answered(self, since: float) -> str:
-        """What the agent has said since a time, as far as it was spoken."""
+    def answered(self, since: float, until: float = math.inf) -> str:
+        """What the agent has begun to say in a time, as far as it was spoken."""
         own = self._room.local_participant.identity
-        parts = [self._joined(who, since) for who in self._texts if who != own]
+        parts = [self._joined(who, since, until) for who in self._texts if who != own]
         return " ".join(part for part in parts if part)
 
     async def wait_for_answer(self, since: float, *, timeout_s: float) -> str:
@@ -269,10 +276,12 @@ class SimulatedCaller:
 
         return await self._until(ended, timeout_s, "no answer in writing")
 
-    def _joined(self, identity: str, since: float, *, only_final: bool = False) -> str:
+    def _joined(
+        self, identity: str, since: float, until: float, *, only_final: bool = False
+    ) -> str:
         segments: dict[str, str] = {}
         for text in self._texts.get(identity, []):
-            if text.at >= since and (text.final or not only_final):
+            if since <= text.at < until and (text.final or not only_final):
                 segments[text.segment_id] = text.text
         return " ".join(text.strip() for text in segments.values() if text.strip())
 
@@ -298,8 +307,18 @@ class SimulatedCaller:
         self.latency_records.append(record)
         await self._notify()
 
+    async def wait_for_latency_record(self, since: float, *, timeout_s: float) -> dict[str, Any]:
+        """The agent's own record of the turn whose speech ended after `since`.
+
+        Raises:
+            CallerError: none came.
+        """
+        return await self._until(
+            lambda: self.latency_record(since), timeout_s, "no record of the turn"
+        )
+
     def latency_record(self, since: float) -> dict[str, Any] | None:
-        """The agent's own record of the turn whose speech ended after `since`."""
+        """That record, if it is here."""
         return next((r for r in self.latency_records if r["speech_ended_at"] >= since), None)
 
     # -- recording -----------------------------------------------------------------------------
@@ -309,8 +328,8 @@ class SimulatedCaller:
         _write_wav(agent, self._agent.samples())
 
     # -- the plumbing --------------------------------------------------------------------------
-    async def _until(self, ready: Callable[[], Any], timeout_s: float, failure: str) -> Any:
-        async def wait() -> Any:
+    async def _until(self, ready: Callable[[], T | None], timeout_s: float, failure: str) -> T:
+        async def wait() -> T:
             async with self._changed:
                 while (value := ready()) is None:
                     await self._changed.wait()

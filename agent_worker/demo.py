@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import datetime
 import json
+import math
 import signal
 import sys
 import tempfile
@@ -55,6 +56,8 @@ _SPEAK_OVER_AFTER_S = 1.5
 _ANSWER_TIMEOUT_S = 30.0
 _WORKER_TIMEOUT_S = 180.0
 _QUIET_S = 0.7
+_ON_ITS_WAY_S = 0.03
+"""Less than any audio takes from the worker to the caller, through the server and two buffers."""
 
 
 class DemoError(Exception):
@@ -268,6 +271,8 @@ def _turn(
     spoken: Spoken,
     received_at: float,
     say: Say,
+    *,
+    until: float = math.inf,
 ) -> Turn:
     record = caller.latency_record(since) or {"at": {}}
     stages = {
@@ -278,8 +283,8 @@ def _turn(
     end_to_end_ms = round((received_at - spoken.ended_at) * 1000, 1)
     turn = Turn(
         said=text,
-        heard=caller.heard(since),
-        answered=caller.answered(since),
+        heard=caller.heard(since, until),
+        answered=caller.answered(since, until),
         waterfall_ms={**stages, "first_audio_received": end_to_end_ms},
         end_to_end_ms=end_to_end_ms,
     )
@@ -300,18 +305,17 @@ async def _interrupt(
     over_since = time.time()
     say(f"  caller: {INTERRUPTION} (over the agent)")
     over = await caller.speak(lines[INTERRUPTION])
-    silent_at = await caller.silent(for_s=0.25, timeout_s=_ANSWER_TIMEOUT_S)
-    turn = _turn(caller, text, since, spoken, received_at, lambda _: None)
-    turn = dataclasses.replace(
-        turn, heard=turn.heard.removesuffix(caller.heard(over_since)).strip()
-    )
-    barge_in = BargeIn(round((silent_at - over.started_at) * 1000, 1), turn.answered)
-    say(f"   heard: {turn.heard}\n   agent: {turn.answered} ✂")
-    answer_at = await caller.audible_after(
-        max(over.ended_at, silent_at), timeout_s=_ANSWER_TIMEOUT_S
-    )
+    record = await caller.wait_for_latency_record(over.started_at, timeout_s=_ANSWER_TIMEOUT_S)
+    # the next answer may follow within a fraction of a second: what is heard before it has left
+    # the worker, and been on its way, is still the old one
+    next_out = record["at"]["first_audio_out"] + _ON_ITS_WAY_S
+    silent_at = caller.last_audible_before(next_out) or over.started_at
+    answer_at = await caller.audible_after(next_out, timeout_s=_ANSWER_TIMEOUT_S)
     await caller.silent(for_s=_QUIET_S, timeout_s=2 * _ANSWER_TIMEOUT_S)
+    turn = _turn(caller, text, since, spoken, received_at, lambda _: None, until=over_since)
+    say(f"   heard: {turn.heard}\n   agent: {turn.answered} ✂")
     next_turn = _turn(caller, INTERRUPTION, over_since, over, answer_at, say)
+    barge_in = BargeIn(round((silent_at - over.started_at) * 1000, 1), turn.answered)
     return turn, barge_in, next_turn
 
 

@@ -58,9 +58,8 @@ def _fetch_voice(settings: Settings, say: Callable[[str], None]) -> None:
         raise DownloadError(_one_line(e)) from e
     say("speaking: a Piper voice …")
     try:
-        named = {"name": settings.tts_voice} if settings.tts_voice else {}
         voice = piper.download_voice(
-            **named, models_dir=settings.voices_dir(), progress=piper.download.show_bar
+            settings.tts_voice or piper.DEFAULT_VOICE, models_dir=settings.voices_dir()
         )
     except Exception as e:
         raise DownloadError(_one_line(e)) from e

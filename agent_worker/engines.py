@@ -86,6 +86,8 @@ def _whisper(settings: Settings, model: str) -> stt.STT[Any]:
         compute_type=settings.stt_compute_type or NOT_GIVEN,
         cpu_threads=settings.stt_cpu_threads or NOT_GIVEN,
         keyterms=list(settings.keyterms),
+        # as short as the session's own detector of silence: the turn policy covers the pauses
+        speculative_silence=settings.vad_min_silence_s,
     )
 
 

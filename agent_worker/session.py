@@ -29,6 +29,7 @@ from livekit.agents.voice.room_io import (
 from livekit import rtc
 
 from .agent import VoicePipelineAgent
+from .backchannel import BargeInPolicy
 from .engines import Engines
 from .inactivity import InactivityPolicy
 from .latency import TOPIC, TurnLatency, TurnRecord
@@ -36,6 +37,7 @@ from .lifetime import Lifetime
 from .settings import Settings
 from .speaking import Voice
 from .spoken_numbers import SpokenNumbers
+from .steady_output import SteadyOutput
 from .turn_taking import TurnTaking
 from .turns import EndOfTurnPolicy, Waits
 
@@ -55,7 +57,7 @@ class Outlet(Protocol):
         """Publishes a state."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Call:
     """What serves one caller, over whichever transport."""
 
@@ -64,11 +66,30 @@ class Call:
     engines: Engines
     turns: TurnTaking
     lifetime: Lifetime
+    steady: SteadyOutput | None = None
+
+    async def start(self, *, room: rtc.Room | None = None, push_to_talk: bool = False) -> None:
+        """Starts the session, in a room or on the input and output that were set on it.
+
+        Args:
+            push_to_talk: listen only between `TurnTaking.begin_turn` and `end_turn`.
+        """
+        if room is None:
+            await self.session.start(self.agent, record=False)
+        else:
+            options = room_options(self.agent)
+            await self.session.start(self.agent, room=room, room_options=options, record=False)
+        # a room's own output drops what it had queued when it is held
+        self.steady = SteadyOutput.put_in_place(self.session)
+        if push_to_talk:
+            self.session.input.set_audio_enabled(False)
 
     async def aclose(self) -> None:
         """Ends the session and closes its engines; safe to call twice."""
         await self.lifetime.aclose()
         await self.turns.aclose()
+        if self.steady is not None:
+            await self.steady.aclose()
         await self.session.aclose()
         await self.engines.aclose()
 
@@ -86,7 +107,8 @@ def build_call(settings: Settings, engines: Engines, *, outlet: Outlet | None = 
     turns = TurnTaking(
         end_of_turn=EndOfTurnPolicy(
             Waits(agreed_s=settings.min_endpointing_s, doubt_s=settings.max_endpointing_s)
-        )
+        ),
+        barge_in=BargeInPolicy(pause_after_s=settings.interruption_min_s),
     )
     agent = VoicePipelineAgent(
         instructions=settings.instructions,
@@ -105,7 +127,7 @@ def build_call(settings: Settings, engines: Engines, *, outlet: Outlet | None = 
         llm=engines.llm,
         tts=engines.tts,
         vad=inference.VAD(model="silero", min_silence_duration=settings.vad_min_silence_s),
-        turn_handling=turns.options(),
+        turn_handling=turns.options(settings.turns),
         # markdown, pictures and code are taken out phrase by phrase, by the agent
         tts_text_transforms=None,
         # how long a caller may be silent is the lifetime's business

@@ -187,8 +187,13 @@ class Settings(BaseSettings):
     )
 
     # -- turns ---------------------------------------------------------------------------------
+    turns: Literal["auto", "half_duplex", "push_to_talk"] = Field(
+        "auto",
+        description="auto: who speaks is decided from words and sound; half_duplex: the agent does "
+        "not listen while it speaks; push_to_talk: over RPC start_turn, end_turn, cancel_turn.",
+    )
     vad_min_silence_s: float = Field(
-        0.2, ge=0.05, le=2.0, description="Seconds of silence that end an utterance."
+        0.1, ge=0.05, le=2.0, description="Seconds of silence that end an utterance."
     )
     min_endpointing_s: float = Field(
         0.15,
@@ -200,7 +205,7 @@ class Settings(BaseSettings):
         1.2, ge=0, le=10.0, description="Seconds to wait after the end of speech when it does not."
     )
     interruption_min_s: float = Field(
-        0.2, ge=0, le=5.0, description="Seconds of voice that interrupt the agent."
+        0.15, ge=0, le=5.0, description="Seconds of voice without a known word that hold the agent."
     )
     aec_warmup_s: float = Field(
         0.0, ge=0, le=10.0, description="Seconds at a call's start in which nothing interrupts."

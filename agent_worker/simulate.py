@@ -239,7 +239,7 @@ async def talk(
     call.session.on("user_input_transcribed", on_heard)
     call.session.on("conversation_item_added", on_item)
     try:
-        await call.session.start(call.agent, record=False)
+        await call.start()
         await microphone.finished.wait()
         deadline = time.monotonic() + _ANSWER_TIMEOUT_S
         while quiet.for_s < _QUIET_S and time.monotonic() < deadline:

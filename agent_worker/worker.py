@@ -10,12 +10,13 @@ from functools import partial
 import aiohttp
 from livekit.agents import AgentServer, JobContext, JobExecutorType, JobProcess, cli
 
-from livekit import api
+from livekit import api, rtc
 
 from .choice import Choices
 from .engines import build_engines, import_plugins
-from .session import RoomOutlet, build_call, room_options
+from .session import RoomOutlet, build_call
 from .settings import Settings
+from .turn_taking import TurnTaking
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +77,29 @@ async def _serve_call(settings: Settings, choices: Choices, ctx: JobContext) -> 
     ctx.add_shutdown_callback(call.aclose)
     # else the job lives on until the server closes the empty room, and a drain waits for it
     call.session.on("close", lambda _: ctx.shutdown("the call has ended"))
-    await call.session.start(
-        call.agent, room=ctx.room, room_options=room_options(call.agent), record=False
-    )
+    push_to_talk = settings.turns == "push_to_talk"
+    await call.start(room=ctx.room, push_to_talk=push_to_talk)
     await ctx.connect()
+    if push_to_talk:
+        _offer_push_to_talk(ctx.room, call.turns)
+
+
+def _offer_push_to_talk(room: rtc.Room, turns: TurnTaking) -> None:
+    """Takes the key of a push-to-talk client over RPC, by the names that LiveKit's examples use."""
+
+    async def start_turn(data: rtc.RpcInvocationData) -> str:
+        await turns.begin_turn()
+        return ""
+
+    async def end_turn(data: rtc.RpcInvocationData) -> str:
+        return await turns.end_turn()
+
+    async def cancel_turn(data: rtc.RpcInvocationData) -> str:
+        turns.cancel_turn()
+        return ""
+
+    for method in (start_turn, end_turn, cancel_turn):
+        room.local_participant.register_rpc_method(method.__name__, method)
 
 
 class WorkerError(Exception):

@@ -37,7 +37,7 @@ class FillerOptions:
     text: str = "One moment, please."
 
 
-@dataclass
+@dataclass(eq=False)  # hashed: LangChain merges handlers in sets
 class _Usage(AsyncCallbackHandler):
     """Adds up the tokens of every model call of a turn, spoken or not."""
 
