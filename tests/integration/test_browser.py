@@ -262,7 +262,7 @@ async def test_after_the_server_was_restarted_the_call_goes_on(tmp_path: Path) -
         await around.enter_async_context(run_worker(settings, log_file=tmp_path / "worker.log"))
         address = await around.enter_async_context(page_for(server))
         # The browser and LiveKit's client report a lost server on the console; nothing else may.
-        lost = ("ERR_CONNECTION_REFUSED", "DataChannel error", "WebSocket connection to")
+        lost = ("ERR_CONNECTION_REFUSED", "{room: call-", "WebSocket connection to")
         page = await around.enter_async_context(chromium(None, expected=lost))
         await open_page(page, address)
         await page.click("#join-text")
