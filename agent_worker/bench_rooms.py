@@ -214,6 +214,7 @@ async def _call(
                     times.append(await _turn(caller, lines[(number + turn) % len(lines)]))
                 except CallerError as e:
                     errors.append(str(e))
+            await caller.silent(for_s=_QUIET_S, timeout_s=2 * _ANSWER_S)
     except CallerError as e:
         errors.append(str(e))
 

@@ -180,7 +180,8 @@ async def _overlaps(server: RunningServer, turns: int) -> dict[str, Any]:
     words = (*questions, *turn_set.BARGE_INS, *turn_set.BACKCHANNELS)
     lines = {text: await turn_set.rendered(turn_set.Sentence((text,))) for text in words}
     question = lines[turn_set.ASK_FOR_STORY]
-    count = max(3, turns // 5)
+    count = max(1, turns // 5)
+    echo_s = min(ECHO_S, 5 + turns / 3)
     barge_ins: list[Over] = []
     for number in range(count):
         said = turn_set.BARGE_INS[number % len(turn_set.BARGE_INS)]
@@ -194,7 +195,7 @@ async def _overlaps(server: RunningServer, turns: int) -> dict[str, Any]:
         heard += done
         left = left[len(done) :]
         _say(f"backchannels: {done}")
-    echoes = [await echo(server.url, token, lines[text], ECHO_S) for text in questions]
+    echoes = [await echo(server.url, token, lines[text], echo_s) for text in questions]
     for echoed in echoes:
         _say(f"echo: {echoed}")
     unknown_words, known_words = echoes
