@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from livekit.agents import AgentSession, utils
@@ -94,7 +94,7 @@ class SteadyOutput(io.AudioOutput):
             self._pump = asyncio.create_task(self._hand_on(), name="steady_output.pump")
         self._capturing = True
         if not self._dropping:
-            self._queue.append(frame)
+            self._queue.extend(_pieces(frame))
             self._changed.set()
 
     def flush(self) -> None:
@@ -114,10 +114,11 @@ class SteadyOutput(io.AudioOutput):
         ended = sum(item is None for item in self._queue)
         self._queue.clear()
         self._changed.set()
+        # before the flush: that would let the last piece of the cut-off words out, a click
+        self._following.clear_buffer()
         if self._handed_on and ended:
             self._finish_cleared()
             ended -= 1
-        self._following.clear_buffer()
         for _ in range(ended):
             self.on_playback_finished(playback_position=0.0, interrupted=True)
         self._dropping = self._capturing
@@ -159,3 +160,13 @@ class SteadyOutput(io.AudioOutput):
             self._handed_on = True
             self._dry_at = max(self._dry_at, self._clock()) + item.duration
             await self._following.capture_frame(item)
+
+
+def _pieces(frame: rtc.AudioFrame) -> Iterator[rtc.AudioFrame]:
+    """A frame in pieces of 20 ms: what is handed on can't be held any more."""
+    data, channels = frame.data, frame.num_channels
+    step = max(frame.sample_rate // 50, 1)
+    for begin in range(0, frame.samples_per_channel, step):
+        samples = min(step, frame.samples_per_channel - begin)
+        piece = data[begin * channels : (begin + samples) * channels]
+        yield rtc.AudioFrame(piece.tobytes(), frame.sample_rate, channels, samples)

@@ -340,9 +340,12 @@ class TurnTaking:
 
     def _settle(self) -> None:
         self._barge_in.settled()
-        self._resume()
+        # what is being stopped must not be let go before it is gone
+        if self._stopping is None or self._stopping.done():
+            self._resume()
 
     def _carry_out(self, decision: Overlap) -> None:
+        logger.debug("overlap", extra={"decision": decision.value})
         match decision:
             case Overlap.PAUSE:
                 self._pause()

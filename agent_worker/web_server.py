@@ -49,7 +49,15 @@ async def serve_app(app: Starlette, *, host: str, port: int) -> AsyncIterator[st
             f"can't listen on {host}:{port} ({e.strerror}); set web_port to another one, or to 0"
         ) from e
     server = _Server(
-        uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            lifespan="on",
+            timeout_graceful_shutdown=2,
+            ws="websockets-sansio",
+            # a frame of the protocol is far below it; a larger one is refused unread
+            ws_max_size=2**17,
+        )
     )
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -40,7 +40,7 @@ def test_a_release_is_unpacked_and_can_be_run(tmp_path: Path) -> None:
 
 
 def test_a_release_with_a_wrong_sum_is_not_used(tmp_path: Path) -> None:
-    with pytest.raises(LiveKitServerError, match="SHA-256 is .* expected 00; not used"):
+    with pytest.raises(LiveKitServerError, match=r"SHA-256 is .* expected 00; not used"):
         unpack_release(_archive(b"x"), "00", tmp_path / "server")
     assert not list(tmp_path.iterdir())
 

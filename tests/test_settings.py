@@ -62,7 +62,7 @@ def test_a_bad_value_is_one_clear_line(key: str, value: object, message: str) ->
 
 def test_an_unknown_variable_of_ours_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENT_WORKER_TTS_VOIC", "x")
-    with pytest.raises(SettingsError, match="AGENT_WORKER_TTS_VOIC: .*did you mean tts_voice"):
+    with pytest.raises(SettingsError, match=r"AGENT_WORKER_TTS_VOIC: .*did you mean tts_voice"):
         load_settings()
 
 
@@ -88,7 +88,7 @@ def test_a_secret_does_not_come_back_in_an_error_or_in_print() -> None:
 def test_settings_are_frozen() -> None:
     settings = load_settings()
     with pytest.raises(ValidationError):
-        settings.agent_name = "other"  # type: ignore[misc]
+        settings.agent_name = "other"
 
 
 def test_exported_environment_reads_back_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
