@@ -153,9 +153,17 @@ async def measure(turns: int, voice: str) -> dict[str, Any]:
         ),
         **overlaps,
         "detail": {
-            **{name: figures.detail(side.turns) for name, side in sides.items()},
+            **{name: _detail(side) for name, side in sides.items()},
             **overlaps["detail"],
         },
+    }
+
+
+def _detail(side: Side) -> dict[str, Any]:
+    spans = [(spoken.started_at, spoken.ended_at) for spoken in side.spoken]
+    return {
+        **figures.detail(side.turns),
+        "stages_ms_p50": figures.stages_ms_p50(spans, side.records),
     }
 
 
@@ -300,4 +308,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    # All is closed by now. LiveKit's native threads may still log while the interpreter is taken
+    # down, which aborts the process: the status would be lost.
+    os._exit(status)

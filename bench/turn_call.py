@@ -95,6 +95,9 @@ class Side:
     url: str
     token: Token
     turns: list[figures.Turn] = field(default_factory=list)
+    spoken: list[Spoken] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """The worker's own account of its turns, where it gives one; complete when all is closed."""
     _call: Any = None
     _caller: BenchCaller | None = None
 
@@ -121,6 +124,7 @@ class Side:
             heard=caller.heard(spoken.started_at),
         )
         self.turns.append(turn)
+        self.spoken.append(spoken)
         return turn
 
     async def _ready(self) -> BenchCaller:
@@ -136,6 +140,8 @@ class Side:
 
     async def aclose(self) -> None:
         """Hangs up. Safe to call twice."""
+        if self._caller is not None:
+            self.records += self._caller.latency_records
         running, self._call, self._caller = self._call, None, None
         if running is not None:
             await running.__aexit__(None, None, None)

@@ -7,7 +7,7 @@ the agent's voice.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -95,6 +95,24 @@ def detail(turns: Sequence[Turn]) -> dict[str, Any]:
         "cut_off": [t.said for t in turns if t.cut_off],
         "unanswered": [t.said for t in turns if t.end_to_end_ms is None],
     }
+
+
+def stages_ms_p50(
+    spans: Sequence[tuple[float, float]], records: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """When the worker passed each stage, from the caller's last voiced sample; medians.
+
+    Args:
+        spans: of the caller's sentences: first and last voiced sample.
+        records: as the worker publishes them, see `agent_worker.latency`.
+    """
+    times: dict[str, list[float]] = {}
+    for started_at, ended_at in spans:
+        own = [r for r in records if started_at < r["speech_ended_at"] < ended_at + 1.0]
+        for stage, at in own[-1]["at"].items() if own else ():
+            times.setdefault(stage, []).append((at - ended_at) * 1000)
+    medians = {stage: float(summary(values)["p50"]) for stage, values in times.items()}
+    return dict(sorted(medians.items(), key=lambda item: item[1]))
 
 
 def _times(turns: Sequence[Turn]) -> dict[str, Any]:

@@ -78,6 +78,17 @@ def test_unanswered_turns_are_told_and_not_timed() -> None:
     assert figures.detail(turns)["unanswered"] == ["hello"]
 
 
+def test_stages_count_from_the_end_of_the_sentence_that_they_belong_to() -> None:
+    records = [
+        {"speech_ended_at": 12.2, "at": {"first_token": 12.35, "committed": 12.3}},
+        {"speech_ended_at": 22.2, "at": {"committed": 22.5}},
+    ]
+    spans = [(10.0, 12.0), (20.0, 22.0), (30.0, 31.0)]
+    medians = figures.stages_ms_p50(spans, records)
+    assert medians == {"committed": pytest.approx(300), "first_token": pytest.approx(350)}
+    assert list(medians) == ["committed", "first_token"]
+
+
 def test_nothing_measured_is_null_not_zero() -> None:
     assert figures.of_turns([])["cut_off_rate"] is None
     assert figures.ratio(None, 800) is None
