@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent_worker.demo import room_token, run_worker
-from agent_worker.livekit_server import RunningServer, find_or_install_server, run_server
+from agent_worker.livekit_server import (
+    RunningServer,
+    ServerBinary,
+    find_or_install_server,
+    run_server,
+)
 from agent_worker.settings import Settings, load_settings
 
 T = TypeVar("T")
@@ -41,15 +46,21 @@ def in_background(context: AbstractAsyncContextManager[T], *, timeout_s: float) 
         loop.close()
 
 
-@contextmanager
-def livekit_server(folder: Path, *, name: str = "livekit") -> Iterator[RunningServer]:
+def find_or_build_server() -> ServerBinary:
     """The real server, from PATH or the cache; built first where there is none."""
 
     def progress(line: str) -> None:
         print(line, flush=True)
 
-    binary = asyncio.run(find_or_install_server(load_settings().cache_dir, progress))
-    context = run_server(binary, log_file=folder / f"{name}.log", port=None, udp_port=None)
+    return asyncio.run(find_or_install_server(load_settings().cache_dir, progress))
+
+
+@contextmanager
+def livekit_server(folder: Path, *, name: str = "livekit") -> Iterator[RunningServer]:
+    """Runs the real server."""
+    context = run_server(
+        find_or_build_server(), log_file=folder / f"{name}.log", port=None, udp_port=None
+    )
     with in_background(context, timeout_s=60) as server:
         yield server
 
