@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +289,26 @@ async def test_prewarm_loads_the_library_in_its_own_thread() -> None:
     tts.prewarm()
     await asyncio.wrap_future(tts._engine.thread.submit(int))
     assert tts._engine._lib is not None
+
+
+def test_an_engine_that_was_dropped_is_not_called_back_by_the_library() -> None:
+    heard: list[int] = []
+
+    def listen(audio: bytes, events: list[WordEvent]) -> bool:
+        heard.append(len(audio))
+        return True
+
+    first, second = Engine(), Engine()
+    assert first.lock is second.lock
+    first.load()
+    second.synthesize("Another engine.", SpeechOptions(), listen)
+    callback = weakref.ref(second._callback)
+    del second
+    gc.collect()
+    assert callback() is None
+    heard.clear()
+    first.synthesize("This one speaks on.", SpeechOptions(), listen)
+    assert sum(heard) > 20_000
 
 
 def test_the_list_of_voices_has_many_languages() -> None:

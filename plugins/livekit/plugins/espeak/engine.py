@@ -84,12 +84,16 @@ def require_library() -> None:
         )
 
 
+_library_locks: dict[int, threading.Lock] = {}
+"""By process: a lock that was held during a fork would stay locked in the child."""
+
+
 class Engine:
     """Loads the library when first used and makes every call into it."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        """Held during each call into the library."""
+        self.lock = _library_locks.setdefault(os.getpid(), threading.Lock())
+        """Held during each call into the library, by whichever engine makes it."""
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="espeak-ng")
         self._lib: Any = None
         self._data_path = Path()
@@ -158,6 +162,8 @@ class Engine:
             ):
                 lib.espeak_SetParameter(parameter, value, 0)
             self._sink, self._failure = sink, None
+            # Each time: another engine may have put in its own, which dies with that engine.
+            lib.espeak_SetSynthCallback(self._callback)
             try:
                 data = _c_string(text)
                 status = lib.espeak_Synth(
@@ -193,7 +199,6 @@ class Engine:
         )
         if rate != SAMPLE_RATE:
             raise EspeakError(f"espeak-ng did not start with its data in {data_path} ({rate=})")
-        lib.espeak_SetSynthCallback(self._callback)
         self._data_path = Path(data_path)
         self._lib = lib
         return lib

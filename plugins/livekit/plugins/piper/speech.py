@@ -1,32 +1,25 @@
 """One piece of text on its way through the engine, step by step.
 
-Each step (load, encode, decode one window) is a job of its own for the engine's threads. So rooms
-that speak at once take turns window by window, and a cancelled utterance stops at the next one.
+Each window is a job of its own for the engine's threads. So rooms that speak at once take turns
+window by window, and a cancelled utterance stops at the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
 
 from livekit.agents import APIConnectionError, APITimeoutError
 
 from .alignment import WordSpan, align_words, phoneme_starts
 from .engine import Engine, Sentence, SpeechOptions, VoiceError
 
-if TYPE_CHECKING:
-    from .graph import Samples
-
 MAX_PIECE_CHARS = 300
 """The encoder's time grows with the length, and no audio comes before it is done."""
 
 _LAST_BREAK = re.compile(r".*(?:[.!?。！？;；,，]\s+|[。！？；，]|\s)", re.DOTALL)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,59 +61,56 @@ def speakable(text: str) -> str:
 async def speak(
     engine: Engine, text: str, options: SpeechOptions, *, sample_rate: int, timeout_s: float
 ) -> AsyncGenerator[Chunk, None]:
-    """Yields the audio of `text` as it is made; at the end, the words that were left.
+    """Yields the audio of `text` as it is made, and its words when their times are known.
 
     Raises:
         APITimeoutError: A step took longer than `timeout_s` seconds.
         APIConnectionError: The engine failed; not retryable if the voice itself is at fault.
     """
     loop = asyncio.get_running_loop()
-
-    async def step(work: Callable[[], T]) -> T:
+    steps = render(engine, text, options, sample_rate)
+    while True:
         try:
             async with asyncio.timeout(timeout_s):
-                return await loop.run_in_executor(engine.threads, work)
+                chunk = await loop.run_in_executor(engine.threads, next, steps, None)
         except TimeoutError as e:
             raise APITimeoutError(f"Piper gave no audio for {timeout_s} s") from e
         except (VoiceError, ImportError) as e:
             raise APIConnectionError(str(e), retryable=False) from e
         except Exception as e:
             raise APIConnectionError("Piper failed", retryable=True) from e
+        if chunk is None:
+            return
+        yield chunk
 
-    def prepare() -> list[Sentence]:
-        engine.load(options.speaker)
-        return engine.phonemize(speakable(text))
 
-    sentences = await step(prepare)
-    spans: list[WordSpan] | None = None
+def render(engine: Engine, text: str, options: SpeechOptions, sample_rate: int) -> Iterator[Chunk]:
+    """Does the work of `speak`, without a loop; each `next` is one step of it."""
+    engine.load(options.speaker)
+    sentences = engine.phonemize(speakable(text))
+    spans: list[WordSpan] = []
     first_phoneme, samples = 0, 0
     for sentence in sentences:
-        utterance = await step(partial(engine.begin, sentence, options))
+        utterance = engine.begin(sentence, options)
         began, starts = samples, None
         if utterance.frames is not None:
             starts = phoneme_starts(sentence.phonemes, engine.id_count, utterance.frames)
         for index, part in enumerate(utterance.parts):
-            pcm = await step(partial(_render, engine, part, options))
+            pcm = engine.to_pcm(part(), options)
             samples += len(pcm) // 2
             yield Chunk(pcm)
-            if spans is None:
-                # Late, for it takes as long as a window, and the sound should not wait for it.
-                spans = await step(partial(_align, engine, text, sentences))
-            last = index == len(utterance.parts) - 1
+            # Words come after the sound that they are in: it should not wait for them.
             if starts is not None and index == 0:
                 at = [began + start * utterance.hop for start in starts]
-            elif starts is None and last:
+            elif starts is None and index == len(utterance.parts) - 1:
                 at = _evenly(began, samples, len(sentence.phonemes))
             else:
                 continue
+            spans = spans or _align(engine, text, sentences)
             yield Chunk(b"", _words_of(spans, first_phoneme, at, sample_rate))
         first_phoneme += len(sentence.phonemes)
-    if spans is None:
+    if not sentences:
         yield Chunk(b"", (SpokenWord(text, 0.0, 0.0),))
-
-
-def _render(engine: Engine, part: Callable[[], Samples], options: SpeechOptions) -> bytes:
-    return engine.to_pcm(part(), options)
 
 
 def _align(engine: Engine, text: str, sentences: list[Sentence]) -> list[WordSpan]:
