@@ -1,0 +1,132 @@
+"""Measures the voices: first sound, first phrase, gaps.
+
+    python -m bench.tts [--json] [--voice VOICE.onnx] [--repeats N]
+
+Without `--voice` Piper is measured on a voice of the medium size with random weights, which
+`bench.medium_piper` makes: as much work as a trained one, and no download.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from livekit.plugins import espeak, piper
+
+from . import tts_first_phrase, tts_gaps, tts_speed
+from .medium_piper import build
+from .tts_replies import replies
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        processor = names[0].partition(":")[2].strip() if names else processor
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+async def measure(voice: Path | None, repeats: int) -> dict[str, Any]:
+    """Runs everything; about a minute."""
+    with tempfile.TemporaryDirectory() as folder:
+        if voice is None:
+            model = Path(folder) / "medium-random.onnx"
+            name = f"medium size, random weights (by {build(model)})"
+        else:
+            model, name = voice, voice.stem
+        print("first audio …", file=sys.stderr)
+        speed = await tts_speed.measure_piper(model, repeats)
+        quick = await tts_speed.measure_espeak(repeats)
+        difference = tts_speed.difference_db(model)
+        print("gaps between phrases …", file=sys.stderr)
+        some = replies("en")[::7]
+        spoken = piper.TTS(model=model, num_threads=1)
+        spoken._engine.load()
+        gaps = await tts_gaps.gaps_ms(spoken, some)
+        espeak_gaps = await tts_gaps.gaps_ms(espeak.TTS(), some)
+    phrases = {language: tts_first_phrase.measure(language) for language in ("en", "zh")}
+    return {
+        "piper.first_audio_ratio_2s": speed["2s"]["first_audio_ratio"],
+        "piper.first_audio_ratio_7s": speed["7s"]["first_audio_ratio"],
+        "first_phrase.ratio_en": phrases["en"]["ratio"],
+        "first_phrase.ratio_zh": phrases["zh"]["ratio"],
+        "gap_ms_p95": round(tts_gaps.percentile(gaps, 0.95), 1),
+        "piper": speed,
+        "piper.whole_sentence_difference_db": difference,
+        "espeak": quick,
+        "first_phrase": phrases,
+        "gaps": {
+            "piper_ms_max": round(max(gaps), 1),
+            "espeak_ms_p95": round(tts_gaps.percentile(espeak_gaps, 0.95), 1),
+            "borders": len(gaps),
+            "replies": len(some),
+        },
+        "models": {"piper": name, "piper_threads": 1, "espeak": espeak.TTS().model},
+        "machine": machine(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """The same figures for people."""
+    lines = [
+        f"{found['machine']['processor']}, {found['machine']['cores']} cores, "
+        f"{found['models']['piper']}, {found['date']}",
+        "",
+        "voice, sentence          audio   first sound   (whole sentence)   ratio    total ratio",
+    ]
+    for name, row in found["piper"].items():
+        lines.append(
+            f"piper {name:18} {row['audio_s']:5.1f} s {row['first_audio_ms']:8.0f} ms "
+            f"{row['whole_first_audio_ms']:12.0f} ms {row['first_audio_ratio']:12.2f} "
+            f"{row['total_ratio']:12.2f}"
+        )
+    for name, row in found["espeak"].items():
+        lines.append(f"espeak {name:17} {row['audio_s']:5.1f} s {row['first_audio_ms']:8.1f} ms")
+    lines += ["", "first phrase, 40 tokens a second       ours      LiveKit's default     ratio"]
+    for language, row in found["first_phrase"].items():
+        lines.append(
+            f"{language}, mean of {row['replies']} replies {row['ours_ms']:16.0f} ms "
+            f"({row['ours_characters']:.0f} chars) {row['livekit_ms']:8.0f} ms "
+            f"({row['livekit_characters']:.0f} chars) {row['ratio']:6.2f}"
+        )
+    lines += [
+        "",
+        f"gap between phrases, 95th percentile: piper {found['gap_ms_p95']} ms, "
+        f"espeak {found['gaps']['espeak_ms_p95']} ms ({found['gaps']['borders']} borders)",
+        f"windows against the whole sentence: {found['piper.whole_sentence_difference_db']} dB",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Measure the voices.")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--voice", type=Path, help="a Piper voice's .onnx file")
+    parser.add_argument("--repeats", type=int, default=7)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    found = asyncio.run(measure(given.voice, given.repeats))
+    print(json.dumps(found) if given.json else table(found))
+
+
+if __name__ == "__main__":
+    main()
