@@ -6,9 +6,11 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from .settings import Settings, SettingsError, describe_settings, load_settings
 
@@ -18,6 +20,19 @@ LIVEKIT_COMMANDS = {
     "console": "LiveKit's console: talk with the agent through this machine's sound card",
     "connect": "LiveKit's connect: send the agent into one room",
 }
+
+
+def program() -> NoReturn:
+    """The program: `main`, and out past the interpreter's shutdown.
+
+    There LiveKit's native threads sometimes panic, which would turn a command that has done its
+    work and cleaned up into an abort.
+    """
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logging.shutdown()
+    os._exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
 
     files = commands.add_parser("download-files", help="fetch the configured models")
     files.set_defaults(run=_download)
+
+    bench = commands.add_parser("bench", help="measure this machine")
+    kinds = bench.add_subparsers(metavar="WHAT", required=True)
+    rooms = kinds.add_parser("rooms", help="simulated callers at once: latency, CPU, memory")
+    rooms.add_argument("--rooms", default="1,2,4,8", help="calls at once, round by round")
+    rooms.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    rooms.set_defaults(run=_bench_rooms)
 
     doctor = commands.add_parser("doctor", help="what is there, what was chosen, what is missing")
     doctor.set_defaults(run=_doctor)
@@ -150,6 +172,30 @@ def _download(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench_rooms(options: argparse.Namespace) -> int:
+    from .bench_rooms import HEADER, bench_rooms, parse_rooms
+    from .caller import CallerError
+    from .demo import DemoError, until_signalled
+    from .livekit_server import LiveKitServerError
+
+    stream = sys.stderr if options.json else sys.stdout
+    _quiet_logs()
+
+    def say(line: str) -> None:
+        print(line, file=stream, flush=True)
+
+    try:
+        rooms = parse_rooms(options.rooms)
+        say(HEADER)
+        result = asyncio.run(until_signalled(bench_rooms(load_settings(), rooms, say=say)))
+    except (ValueError, DemoError, CallerError, LiveKitServerError) as e:
+        print(f"agent-worker bench rooms: {e}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(result))
+    return 0
+
+
 def _doctor(options: argparse.Namespace) -> int:
     from .doctor import examine
 
@@ -207,4 +253,4 @@ def _quiet_logs() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

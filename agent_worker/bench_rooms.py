@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # it has no types
+import psutil  # it has no types
 
 from .caller import CallerError, Pcm, SimulatedCaller
 from .choice import Choices

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import warnings
@@ -71,7 +72,8 @@ def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
 
 
 async def _serve_call(settings: Settings, choices: Choices, ctx: JobContext) -> None:
-    engines = build_engines(settings, choices)
+    # reading the certificates for a model's connections takes a third of a second
+    engines = await asyncio.to_thread(build_engines, settings, choices)
     engines.llm.prewarm()
     call = build_call(settings, engines, outlet=RoomOutlet(ctx.room))
     ctx.add_shutdown_callback(call.aclose)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Builds the LiveKit server where there is none: minutes that belong to no test's timeout."""
     if any("livekit_server" in getattr(item, "fixturenames", ()) for item in session.items):
         real.find_or_build_server()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leaves with pytest's own status, past the interpreter's shutdown.
+
+    There LiveKit's native threads sometimes panic ("panic in a function that cannot unwind"),
+    which turns a run that has passed and said so into an abort.
+    """
+    session = config.pluginmanager.get_plugin("session")
+    status = getattr(session, "exitstatus", None)
+    if isinstance(status, int):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 @pytest.fixture(scope="session")
