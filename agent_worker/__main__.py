@@ -28,8 +28,12 @@ def program() -> NoReturn:
     There LiveKit's native threads sometimes panic, which would turn a command that has done its
     work and cleaned up into an abort.
     """
-    status = main()
-    sys.stdout.flush()
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `agent-worker settings | head`
+        status = 0
     sys.stderr.flush()
     logging.shutdown()
     os._exit(status)
