@@ -12,10 +12,12 @@ from typing import Any, Protocol
 from livekit.agents import (
     AgentSession,
     AgentStateChangedEvent,
+    ConversationItemAddedEvent,
     ErrorEvent,
     UserInputTranscribedEvent,
     UserStateChangedEvent,
     inference,
+    llm,
 )
 from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.agents.voice.room_io import (
@@ -195,6 +197,7 @@ class _Observer:
         session.on("user_state_changed", self._on_user_state)
         session.on("user_input_transcribed", self._on_transcribed)
         session.on("agent_state_changed", self._on_agent_state)
+        session.on("conversation_item_added", self._on_item)
         session.on("error", self._on_error)
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
@@ -211,6 +214,11 @@ class _Observer:
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         if event.new_state == "speaking":
             self._report(self._latency.speaking())
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        item = event.item
+        if isinstance(item, llm.ChatMessage) and item.role == "assistant" and item.interrupted:
+            self._report(self._latency.interrupted())
 
     def _on_error(self, event: ErrorEvent) -> None:
         cause = getattr(event.error, "error", event.error)

@@ -70,6 +70,23 @@ async def test_a_caller_who_leaves_mid_answer_does_not_harm_the_next(
         assert "five" in (await ask(caller, "what is two plus three")).lower()
 
 
+async def test_an_interrupted_answer_is_told_with_the_time_and_not_one_word_of_it(
+    livekit_server: RunningServer, worker_pid: int
+) -> None:
+    async with SimulatedCaller(livekit_server.url, real.token(livekit_server)) as caller:
+        await greeted(caller)
+        await caller.silent(for_s=0.7, timeout_s=TIMEOUT_S)
+        spoken = await caller.speak(await render("tell me a story"))
+        await caller.audible_after(spoken.ended_at, timeout_s=TIMEOUT_S)
+        await asyncio.sleep(1.0)
+        over = await caller.speak(await render("stop"))
+        await caller.wait_for_latency_record(over.started_at, timeout_s=TIMEOUT_S)
+        cut = [r for r in caller.latency_records if r["interrupted_at"] is not None]
+        assert len(cut) == 1
+        assert cut[0]["interrupted_at"] > over.started_at
+        assert "lighthouse" not in str(caller.latency_records)
+
+
 async def test_a_room_without_an_agent_says_so(livekit_server: RunningServer) -> None:
     token = real.token(livekit_server, agent="nobody")
     async with SimulatedCaller(livekit_server.url, token) as caller:
