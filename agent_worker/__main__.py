@@ -230,6 +230,7 @@ def _livekit(command: str, rest: list[str]) -> int:
 
 
 def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
+    from .engines import EngineError, try_engines
     from .found import choose_engines
     from .worker import WorkerError, build_server, check_server, run
 
@@ -240,9 +241,10 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
         try:
             if choices.problems:
                 raise WorkerError("\n".join(choices.problems))
+            asyncio.run(try_engines(settings, choices))
             if command != "console":
                 asyncio.run(check_server(settings))
-        except WorkerError as e:
+        except (WorkerError, EngineError) as e:
             print(f"agent-worker {command}: {e}", file=sys.stderr)
             return 1
     else:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 from livekit.agents import NOT_GIVEN, NotGivenOr, llm, stt, tts
 
@@ -35,6 +35,8 @@ class Engines:
             await self.close_model()
 
 
+T = TypeVar("T")
+
 _BUNDLED = "bundled"
 _ESPEAK_WORDS_PER_MINUTE = 165
 
@@ -57,16 +59,44 @@ def import_plugins(choices: Choices) -> None:
         import_module(f"livekit.plugins.{name}")
 
 
+class EngineError(Exception):
+    """A chosen engine can't be built. The message names the stage and says what to do."""
+
+
 def build_engines(settings: Settings, choices: Choices) -> Engines:
-    """Builds the chosen engines. Cheap: models load when they are first used, or at `prewarm`."""
-    language_model, close_model = _build_llm(settings, choices.llm)
+    """Builds the chosen engines. Cheap: models load when they are first used, or at `prewarm`.
+
+    Raises:
+        EngineError: a voice or profile is not there, a number is out of an engine's range, …
+    """
+    speech_to_text = _built(choices.stt, lambda: _build_stt(settings, choices.stt))
+    language_model, close_model = _built(choices.llm, lambda: _build_llm(settings, choices.llm))
+    text_to_speech = _built(choices.tts, lambda: _build_tts(settings, choices.tts))
     return Engines(
-        stt=_build_stt(settings, choices.stt),
+        stt=speech_to_text,
         llm=language_model,
-        tts=_build_tts(settings, choices.tts),
+        tts=text_to_speech,
         tells_commit=True,
         close_model=close_model,
     )
+
+
+async def try_engines(settings: Settings, choices: Choices) -> None:
+    """Builds the engines and closes them again, so that what is wrong is said at the start.
+
+    Raises:
+        EngineError: as `build_engines`.
+    """
+    import_plugins(choices)
+    await build_engines(settings, choices).aclose()
+
+
+def _built(choice: Choice, build: Callable[[], T]) -> T:
+    try:
+        return build()
+    except Exception as e:
+        # each engine has errors of its own; all of them say what is wrong
+        raise EngineError(f"{choice.stage}: {e}") from e
 
 
 def _build_stt(settings: Settings, choice: Choice) -> stt.STT[Any]:

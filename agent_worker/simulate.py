@@ -19,7 +19,7 @@ from livekit.agents.voice import io
 
 from livekit import rtc
 
-from .engines import build_engines
+from .engines import EngineError, build_engines
 from .found import choose_engines
 from .session import build_call
 from .settings import Settings
@@ -218,7 +218,10 @@ async def talk(
     choices = await choose_engines(settings)
     if choices.problems:
         raise TalkError("\n".join(choices.problems))
-    engines = build_engines(settings, choices)
+    try:
+        engines = build_engines(settings, choices)
+    except EngineError as e:
+        raise TalkError(str(e)) from e
     call = build_call(settings, engines)
     microphone, loudspeaker = Microphone(samples), Loudspeaker()
     call.session.input.audio = microphone

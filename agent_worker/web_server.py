@@ -11,7 +11,7 @@ import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
 
-from .engines import build_engines, import_plugins
+from .engines import EngineError, build_engines, try_engines
 from .found import choose_engines
 from .gateway import Gateway, GatewayConfig
 from .session import Call, build_call
@@ -129,7 +129,10 @@ async def _gateway(settings: Settings) -> Gateway:
     choices = await choose_engines(settings)
     if choices.problems:
         raise WebServerError("\n".join(choices.problems))
-    import_plugins(choices)
+    try:
+        await try_engines(settings, choices)
+    except EngineError as e:
+        raise WebServerError(str(e)) from e
 
     async def call_in(language: str | None) -> Call:
         own = settings
@@ -139,7 +142,10 @@ async def _gateway(settings: Settings) -> Gateway:
                 own = Settings.model_validate({**settings.model_dump(), "language": language})
             except ValidationError as e:
                 raise ValueError(f"{language!r} is no language code") from e
-        return build_call(own, build_engines(own, choices))
+        try:
+            return build_call(own, build_engines(own, choices))
+        except EngineError as e:
+            raise ValueError(str(e)) from e
 
     config = GatewayConfig(
         access=_access(settings),

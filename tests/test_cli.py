@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agent_worker.__main__ import LIVEKIT_COMMANDS, main
 from agent_worker.waterfall import COLUMNS, waterfall_svg, waterfall_text
+from tests.test_simulate import write_wav
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +86,17 @@ def test_a_stage_that_was_not_measured_is_left_open() -> None:
         "-",
         "-",
     ]
+
+
+@pytest.mark.parametrize("command", [["talk", "in.wav"], ["start"]])
+def test_an_engine_that_cannot_be_built_is_one_clear_line(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_WORKER_LLM", "offline")
+    monkeypatch.setenv("AGENT_WORKER_TTS", "piper")
+    monkeypatch.setenv("AGENT_WORKER_TTS_VOICE", "no-such-voice.onnx")
+    write_wav(Path("in.wav"), np.zeros(1600), 16_000)
+    assert main(command) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"agent-worker {command[0]}: speaking: Piper voice")
+    assert "not found" in last
