@@ -11,8 +11,10 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 
 from models.training import channel, grammar, tokens
+from models.training.clips import features_of
 from models.training.evaluate import DEMO, Listener, edit_distance, units
 from models.training.speech import MANDARIN_BASE, PLAIN_VOICE, SAMPLE_RATE, Audio, Voice, render
+from models.training.warping import centres, warped
 
 FOLDER = Path(__file__).parents[1] / "plugins/livekit/plugins/faster_whisper/bundled"
 MANDARIN = ("你好。", "现在几点？", "谢谢。", "再见。", "三加五是多少？")
@@ -209,3 +211,13 @@ def test_errors_are_counted_as_edits() -> None:
     assert edit_distance(units("what time is it?", "en"), units("What is it now.", "en")) == 2
     assert edit_distance([], ["hello"]) == 1
     assert edit_distance(["hello"], ["hello"]) == 0
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+@pytest.mark.parametrize("hertz", [500.0, 1500.0, 3000.0])
+def test_a_warp_moves_a_tone_to_its_frequency_times_the_factor(hertz: float, factor: float) -> None:
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    features = features_of(np.sin(2 * np.pi * hertz * time).astype(np.float32))
+    loudest = int(warped(features, (factor,) * 5)[50].argmax())
+    expected = int(np.abs(centres() - hertz * factor).argmin())
+    assert abs(loudest - expected) <= 1

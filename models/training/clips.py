@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import random
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,14 +21,18 @@ from models.training.speech import (
     Span,
     Spoken,
     Synthesizer,
+    Voice,
     sample_voice,
 )
+from models.training.voices import sample_invented, write_data
 
 MANDARIN_SHARE = 0.22
 CLIPS_PER_SHARD = 500
 FRAMES_PER_SECOND = 100
 
 Features = npt.NDArray[np.floating]
+Voices = Callable[[random.Random, str], Voice]
+"""Draws a voice for a language."""
 _extractor = FeatureExtractor()
 
 
@@ -85,11 +91,11 @@ def features_of(audio: Audio) -> Features:
     return features[:, :-1].T
 
 
-def spoken_by(synthesizer: Synthesizer, rng: random.Random) -> Spoken:
-    """A random sentence in a random training voice."""
+def spoken_by(synthesizer: Synthesizer, voices: Voices, rng: random.Random) -> Spoken:
+    """A random sentence in a random voice."""
     sample = sample_mandarin if rng.random() < MANDARIN_SHARE else sample_english
     utterance = sample(rng)
-    return synthesizer.speak(utterance, sample_voice(rng, utterance.language), rng)
+    return synthesizer.speak(utterance, voices(rng, utterance.language), rng)
 
 
 def heard_in(spoken: Spoken, offset_s: float = 0.0) -> Heard:
@@ -104,7 +110,9 @@ def heard_in(spoken: Spoken, offset_s: float = 0.0) -> Heard:
     ).moved(offset_s)
 
 
-def make_clip(synthesizer: Synthesizer, rng: random.Random, noise_rng: np.random.Generator) -> Clip:
+def make_clip(
+    synthesizer: Synthesizer, voices: Voices, rng: random.Random, noise_rng: np.random.Generator
+) -> Clip:
     """A random clip: a sentence, two or three with pauses, or no speech at all."""
     kind = rng.choices(("sentence", "several", "wordless"), (0.81, 0.07, 0.12))[0]
     if kind == "wordless":
@@ -115,9 +123,9 @@ def make_clip(synthesizer: Synthesizer, rng: random.Random, noise_rng: np.random
     for index in range(rng.choice((2, 2, 3)) if kind == "several" else 1):
         if index:
             parts.append(np.zeros(int(rng.uniform(0.3, 1.2) * SAMPLE_RATE), np.float32))
-        spoken = spoken_by(synthesizer, rng)
+        spoken = spoken_by(synthesizer, voices, rng)
         while labels and spoken.utterance.language != labels[0].language:
-            spoken = spoken_by(synthesizer, rng)
+            spoken = spoken_by(synthesizer, voices, rng)
         labels.append(heard_in(spoken, sum(map(len, parts)) / SAMPLE_RATE))
         parts.append(spoken.audio * rng.uniform(0.5, 1) if index else spoken.audio)
     tail = rng.choice((0.0, rng.uniform(0, 0.3), rng.uniform(0, 1.2), rng.uniform(0, 3)))
@@ -126,25 +134,32 @@ def make_clip(synthesizer: Synthesizer, rng: random.Random, noise_rng: np.random
     return Clip(features_of(audio).astype(np.float16), tuple(labels))
 
 
-def write_shards(folder: Path, seed: int, count: int) -> None:
+def write_shards(folder: Path, seed: int, count: int, invented: bool = False) -> None:
     """Makes ``count`` clips from ``seed``; shards that are there already are kept.
 
-    Every shard has its own seed, so that an interrupted run goes on where it stopped.
+    Every shard has its own seed, so that an interrupted run goes on where it stopped. The voices
+    are variants that espeak-ng comes with or, with ``invented``, random ones.
     """
+    import espeakng_loader
+
     folder.mkdir(parents=True, exist_ok=True)
-    synthesizer = Synthesizer()
-    for first in range(0, count, CLIPS_PER_SHARD):
-        path = folder / f"{seed}-{first:06d}.pickle"
-        if path.exists():
-            continue
-        rng = random.Random(f"{seed}-{first}")
-        noise_rng = np.random.default_rng([seed, first])
-        size = min(CLIPS_PER_SHARD, count - first)
-        clips = [make_clip(synthesizer, rng, noise_rng) for _ in range(size)]
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            pickle.dump(clips, file, protocol=5)
-        partial.rename(path)
+    with tempfile.TemporaryDirectory() as data:
+        if invented:
+            write_data(Path(espeakng_loader.get_data_path()), Path(data))
+        synthesizer = Synthesizer(Path(data) if invented else None)
+        voices = sample_invented if invented else sample_voice
+        for first in range(0, count, CLIPS_PER_SHARD):
+            path = folder / f"{seed}-{first:06d}.pickle"
+            if path.exists():
+                continue
+            rng = random.Random(f"{seed}-{first}")
+            noise_rng = np.random.default_rng([seed, first])
+            size = min(CLIPS_PER_SHARD, count - first)
+            clips = [make_clip(synthesizer, voices, rng, noise_rng) for _ in range(size)]
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as file:
+                pickle.dump(clips, file, protocol=5)
+            partial.rename(path)
 
 
 def read_shards(folder: Path) -> list[Clip]:

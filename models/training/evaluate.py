@@ -29,8 +29,10 @@ from models.training.grammar import (
     sample_mandarin,
 )
 from models.training.speech import (
+    HELD_OUT_VARIANTS,
     PLAIN_VOICE,
     SAMPLE_RATE,
+    UNTOUCHED_VARIANTS,
     Audio,
     Spoken,
     Synthesizer,
@@ -149,13 +151,17 @@ class Listener:
 
 
 def held_out(
-    synthesizer: Synthesizer, language: str, count: int, seed: int
+    synthesizer: Synthesizer,
+    language: str,
+    count: int,
+    seed: int,
+    variants: tuple[str, ...] = HELD_OUT_VARIANTS,
 ) -> Iterator[tuple[Spoken, Audio, str]]:
     """Sentences in held-out voices: as spoken, as heard through a room or a call, and the voice."""
     rng, noise_rng = random.Random(seed), np.random.default_rng(seed)
     sample = sample_english if language == ENGLISH else sample_mandarin
     for _ in range(count):
-        voice = sample_voice(rng, language, held_out=True)
+        voice = sample_voice(rng, language, variants)
         spoken = synthesizer.speak(sample(rng, salad=0.0), voice, rng)
         lead = np.zeros(int(rng.uniform(0, 0.6) * SAMPLE_RATE), np.float32)
         yield spoken, channel.as_heard(np.concatenate([lead, spoken.audio]), noise_rng), voice.name
@@ -196,7 +202,14 @@ def evaluate(folder: Path, count: int, seed: int) -> tuple[dict[str, Any], list[
     listener, synthesizer = Listener(folder), Synthesizer()
     scores = {
         name: Score()
-        for name in ("english", "english_greedy", "english_short_window", "mandarin", "demo")
+        for name in (
+            "english",
+            "english_greedy",
+            "english_short_window",
+            "english_untouched_voices",
+            "mandarin",
+            "demo",
+        )
     }
     detected = detectable = 0
     clean: list[Spoken] = []
@@ -215,6 +228,9 @@ def evaluate(folder: Path, count: int, seed: int) -> tuple[dict[str, Any], list[
             if len(spoken.audio) > SAMPLE_RATE * 0.8:
                 detectable += 1
                 detected += listener.whisper.detect_language(audio)[0] == language
+    others = held_out(synthesizer, ENGLISH, count // 2, seed, UNTOUCHED_VARIANTS)
+    for spoken, audio, voice in others:
+        scores["english_untouched_voices"].add(spoken.utterance, listener.text(audio), voice)
     for utterance, audio in demo_recordings(synthesizer):
         scores["demo"].add(utterance, listener.text(audio), PLAIN_VOICE)
     noise_rng = np.random.default_rng(seed)

@@ -9,13 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from models.training import grammar, tokens
-from models.training.clips import FRAMES_PER_SECOND, Clip, Features, Heard
+from models.training import channel, grammar, tokens
+from models.training.clips import FRAMES_PER_SECOND, Clip, Features, Heard, features_of
+from models.training.warping import sample_warp, warped
 
 IGNORED = -100
 """Targets with this value teach nothing."""
 POSITIONS_PER_SECOND = 50
 LONGEST_FRAMES = 1400
+FRESH_WORDLESS = 0.08
+"""Part of the examples that are sounds without words made on the spot, beside the stored ones:
+of all those that no one can list, the network is to have heard many."""
 
 _WORD_CLASSES = {word: index + 1 for index, word in enumerate(grammar.WORDS)}
 Positions = tuple[float, float] | None
@@ -42,14 +46,20 @@ class ExampleSource:
 
     def __init__(self, clips: list[Clip], seed: int) -> None:
         self._rng = random.Random(seed)
+        self._noise_rng = np.random.default_rng(seed)
         self._clips = [clip for clip in clips if len(clip.features) < 700]
         self._sentences = [clip for clip in self._clips if clip.is_one_sentence]
 
     def draw(self) -> Example:
         """One example."""
         rng = self._rng
+        if rng.random() < FRESH_WORDLESS:
+            sound = features_of(channel.wordless(self._noise_rng)).astype(np.float32)
+            return self._sequence(self._masked(sound, speech=False), ())
         clip = rng.choice(self._clips)
         clip = replace(clip, features=clip.features.astype(np.float32))
+        if clip.heard and rng.random() < 0.6:
+            clip = replace(clip, features=warped(clip.features, sample_warp(rng)))
         if clip.is_one_sentence:
             clip = self._varied(clip)
         features = self._masked(clip.features, bool(clip.heard))[:LONGEST_FRAMES]
@@ -58,8 +68,8 @@ class ExampleSource:
     def _varied(self, clip: Clip) -> Clip:
         """A sentence at another pace; cut off, as partials are; or followed by another one."""
         rng = self._rng
-        if rng.random() < 0.5:
-            clip = _stretched(clip, rng.uniform(0.88, 1.15))
+        if rng.random() < 0.6:
+            clip = _stretched(clip, rng.uniform(0.72, 1.3))
         heard = clip.heard[0]
         chance = rng.random()
         if chance < 0.30:

@@ -1,7 +1,7 @@
 """Makes the bundled model from nothing: ``uv run --with torch python -m models.training.train``.
 
 Generates the clips, trains on two CPU cores, writes the CTranslate2 folder. Each part goes on
-where it was interrupted. With the default sizes it takes about half an hour on two free cores.
+where it was interrupted. With the default sizes it takes about an hour on two free cores.
 """
 
 from __future__ import annotations
@@ -19,14 +19,19 @@ from models.training.optimise import Plan, run
 
 BUNDLED = Path("plugins/livekit/plugins/faster_whisper/bundled")
 CLIPS = 24_000
+"""In the variants that espeak-ng comes with."""
+INVENTED_CLIPS = 5_000
+"""In invented voices."""
 
 
-def generate(folder: Path, clips: int, processes: int, seed: int) -> None:
-    """Writes ``clips`` clips with several processes; the outcome depends only on ``seed``."""
+def generate(folder: Path, clips: int, invented: int, processes: int, seed: int) -> None:
+    """Writes the clips with several processes; the outcome depends only on ``seed``."""
     context = multiprocessing.get_context("spawn")
-    # Always two seeds, so that the number of processes does not change the data.
+    # Always two seeds each, so that the number of processes does not change the data.
+    parts = [(folder, seed + part, clips // 2, False) for part in (1, 2)]
+    parts += [(folder, seed + part, invented // 2, True) for part in (3, 4)]
     with context.Pool(processes) as pool:
-        pool.starmap(write_shards, [(folder, seed + part, clips // 2) for part in (1, 2)])
+        pool.starmap(write_shards, parts)
 
 
 def main() -> None:
@@ -35,7 +40,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/bundled_whisper"))
     parser.add_argument("--out", type=Path, default=BUNDLED, help="where the model goes")
     parser.add_argument("--clips", type=int, default=CLIPS)
-    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--invented-clips", type=int, default=INVENTED_CLIPS)
+    parser.add_argument("--steps", type=int, default=Plan.steps, help="of the first cycle")
+    parser.add_argument("--second-steps", type=int, default=Plan.second_steps)
     parser.add_argument("--processes", type=int, default=Plan.processes)
     parser.add_argument("--seed", type=int, default=0, help="of the clips and the training")
     parser.add_argument(
@@ -48,10 +55,17 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     clips, checkpoint = arguments.work / "clips", arguments.work / "checkpoint.pt"
     print(f"Clips in {clips}", flush=True)
-    generate(clips, arguments.clips, arguments.processes, arguments.seed)
+    generate(
+        clips,
+        arguments.clips,
+        arguments.invented_clips,
+        arguments.processes,
+        arguments.seed,
+    )
 
     plan = Plan(
         steps=arguments.steps,
+        second_steps=arguments.second_steps,
         processes=arguments.processes,
         seed=Plan.seed + arguments.seed,
         bfloat16=arguments.bfloat16,
