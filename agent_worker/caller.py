@@ -292,8 +292,10 @@ class SimulatedCaller:
         attributes = reader.info.attributes or {}
         text = Transcript(attributes.get("lk.segment_id", ""), "", False, time.time())
         self._texts.setdefault(identity, []).append(text)
-        async for chunk in reader:
-            text.text += chunk
+        with contextlib.suppress(rtc.StreamError):
+            # an answer that is cut off by hanging up is as long as it got
+            async for chunk in reader:
+                text.text += chunk
         # a stream of the agent's own words ends when they have been spoken
         own = identity == self._room.local_participant.identity
         text.final = attributes.get("lk.transcription_final") == "true" or not own

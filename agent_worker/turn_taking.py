@@ -377,6 +377,9 @@ class TurnTaking:
                 self._session.output.audio.resume()
 
     def _stop(self) -> None:
+        if self._stopping is not None and not self._stopping.done():
+            # it is under way; to let go now would let the cut-off words out
+            return
         if self._session is None or not self._may_interrupt():
             self._resume()
             return

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]  # it has no types
+import psutil
 import pytest
 
 from agent_worker.caller import SAMPLE_RATE
