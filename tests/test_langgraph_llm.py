@@ -261,7 +261,7 @@ async def test_livekit_function_tools_reach_the_graph_and_come_back_as_calls(mod
     ):
 
         async def answer(state: MessagesState) -> dict[str, Any]:
-            bound = model.bind_tools(get_config()["configurable"]["client_tools"])
+            bound = model.bind_tools(get_config()["configurable"]["tools"])
             return {"messages": [await bound.ainvoke(state["messages"])]}
 
         async with graph_llm(mode, one_node(answer), ["answer"]) as ours:

@@ -111,7 +111,6 @@ class GraphRunner:
         configurable: dict[str, Any] = {
             "thread_id": self._thread_id,
             "tools": turn.tools,
-            "client_tools": turn.tools,
             **turn.configurable,
         }
         if turn.tool_choice is not None:
