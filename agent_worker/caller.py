@@ -12,7 +12,6 @@ import dataclasses
 import json
 import math
 import time
-import wave
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from livekit import rtc
 
 from .latency import TOPIC as LATENCY_TOPIC
+from .wav import write_wav
 
 SAMPLE_RATE = 24_000
 """Hertz, of the microphone, the received audio and the recordings."""
@@ -249,11 +249,6 @@ class SimulatedCaller:
         own = self._room.local_participant.identity
         return self._joined(own, since, until, only_final=True)
 
-    def partials(self, since: float) -> list[str]:
-        """Each version of the transcript of this caller, as it came."""
-        own = self._texts.get(self._room.local_participant.identity, [])
-        return [t.text for t in own if t.at >= since]
-
     def answered(self, since: float, until: float = math.inf) -> str:
         """What the agent has begun to say in a time, as far as it was spoken."""
         own = self._room.local_participant.identity
@@ -326,8 +321,8 @@ class SimulatedCaller:
     # -- recording -----------------------------------------------------------------------------
     def save_recordings(self, caller: Path, agent: Path) -> None:
         """Writes both sides as mono 16-bit WAV; both begin when the caller joined."""
-        _write_wav(caller, self._own.samples())
-        _write_wav(agent, self._agent.samples())
+        write_wav(caller, self._own.samples(), SAMPLE_RATE)
+        write_wav(agent, self._agent.samples(), SAMPLE_RATE)
 
     # -- the plumbing --------------------------------------------------------------------------
     async def _until(self, ready: Callable[[], T | None], timeout_s: float, failure: str) -> T:
@@ -408,11 +403,3 @@ def _rms(samples: Pcm) -> float:
     if not len(samples):
         return 0.0
     return float(np.sqrt(np.mean(np.square(samples.astype(np.float64)))))
-
-
-def _write_wav(path: Path, samples: Pcm) -> None:
-    with contextlib.closing(wave.open(str(path), "wb")) as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes(samples.tobytes())

@@ -21,9 +21,6 @@ class Engines:
     stt: stt.STT[Any]
     llm: llm.LLM[Any]
     tts: tts.TTS[Any]
-    tells_commit: bool
-    """The LLM knows speculative turns (``extra_kwargs={"turn_committed": …}``)."""
-
     close_model: Callable[[], Awaitable[None]] | None = None
     """Closes the connections of this call's chat model, if it has any."""
 
@@ -76,7 +73,6 @@ def build_engines(settings: Settings, choices: Choices) -> Engines:
         stt=speech_to_text,
         llm=language_model,
         tts=text_to_speech,
-        tells_commit=True,
         close_model=close_model,
     )
 

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import logging
 import os
 import platform
 import secrets
@@ -30,7 +31,7 @@ from typing import Any
 import httpx
 import yaml
 
-from .log import logger
+logger = logging.getLogger(__name__)
 
 VERSION = "1.13.5"
 GO_MODULE = "github.com/livekit/livekit-server/cmd/server"

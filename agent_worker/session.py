@@ -119,7 +119,8 @@ def build_call(settings: Settings, engines: Engines, *, outlet: Outlet | None = 
         sentences_ahead=settings.sentences_ahead,
         language=settings.spoken_language,
         speakable=SpokenNumbers(settings.spoken_language) if settings.spell_numbers else None,
-        tells_commit=engines.tells_commit,
+        # every flow is reached through our plugin, which understands it
+        tells_commit=True,
         latency=latency,
         voice=Voice(on_change=observer.voice_changed),
         turns=turns,

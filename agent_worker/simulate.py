@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-import wave
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from .engines import EngineError, build_engines
 from .found import choose_engines
 from .session import build_call
 from .settings import Settings
+from .wav import write_wav
 
 logger = logging.getLogger(__name__)
 
@@ -251,7 +250,7 @@ async def talk(
             await asyncio.sleep(0.05)
     finally:
         await call.aclose()
-    _write_wav(target, loudspeaker.recording())
+    write_wav(target, loudspeaker.recording(), SAMPLE_RATE)
     say(f"written: {target}")
 
 
@@ -267,11 +266,3 @@ class _Quiet:
     @property
     def for_s(self) -> float:
         return time.monotonic() - self._at
-
-
-def _write_wav(path: Path, samples: Pcm) -> None:
-    with contextlib.closing(wave.open(str(path), "wb")) as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes(samples.tobytes())
