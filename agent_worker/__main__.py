@@ -102,7 +102,7 @@ def _demo(options: argparse.Namespace) -> int:
     from .caller import CallerError
     from .demo import DemoError, default_folder, run_demo, until_signalled
     from .livekit_server import LiveKitServerError
-    from .web_server import WebServerError
+    from .web.server import WebServerError
 
     settings = load_settings()
     _quiet_logs()
@@ -149,7 +149,7 @@ def _talk(options: argparse.Namespace) -> int:
 
 def _web(options: argparse.Namespace) -> int:
     from .demo import until_signalled
-    from .web_server import WebServerError, serve_web
+    from .web.server import WebServerError, serve_web
 
     settings = load_settings()
     _quiet_logs()

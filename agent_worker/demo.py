@@ -36,7 +36,7 @@ from .livekit_server import (
 )
 from .settings import Settings, export_environment
 from .waterfall import STAGES, waterfall_svg, waterfall_text
-from .web_server import page, serve_app
+from .web.server import page, serve_app
 
 Say = Callable[[str], None]
 

@@ -28,8 +28,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from agent_worker.gateway import Gateway, GatewayConfig
 from agent_worker.web import WebConfig, create_app
-from agent_worker.web_access import RateLimit
-from agent_worker.web_server import serve_app
+from agent_worker.web.access import RateLimit
+from agent_worker.web.server import serve_app
 from tests.fake_voice_stack import FakeStack, tone
 
 START = {"type": "session_start", "session_id": "hostile"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent_worker.__main__ import main
-from agent_worker.gateway_protocol import AudioFormat, Connection, Send
+from agent_worker.gateway.protocol import AudioFormat, Connection, Send
 from agent_worker.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[1]

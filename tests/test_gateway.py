@@ -16,10 +16,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from agent_worker.gateway import Gateway, GatewayConfig
-from agent_worker.gateway_opus import OpusDecoder, OpusEncoder
-from agent_worker.gateway_protocol import MAX_ERRORS, SUBPROTOCOL
+from agent_worker.gateway.opus import OpusDecoder, OpusEncoder
+from agent_worker.gateway.protocol import MAX_ERRORS, SUBPROTOCOL
 from agent_worker.web import WebConfig, create_app
-from agent_worker.web_access import Access, RateLimit
+from agent_worker.web.access import Access, RateLimit
 
 from .fake_voice_stack import FakeStack, tone
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_worker.gateway_protocol import (
+from agent_worker.gateway.protocol import (
     MAX_AUDIO_BYTES,
     MAX_ERRORS,
     MAX_TEXT_BYTES,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from livekit.api import TokenVerifier
 from livekit.api.access_token import Claims
 
-from agent_worker.tokens import (
+from agent_worker.web.tokens import (
     ALL_FIELDS,
     STRANGER_FIELDS,
     InsecureConfigurationError,

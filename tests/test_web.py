@@ -12,9 +12,9 @@ import pytest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent_worker.tokens import InsecureConfigurationError
 from agent_worker.web import MAX_BODY_BYTES, Choice, WebConfig, create_app
-from agent_worker.web_access import Access, RateLimit
+from agent_worker.web.access import Access, RateLimit
+from agent_worker.web.tokens import InsecureConfigurationError
 
 CONFIG = WebConfig(
     livekit_url="ws://127.0.0.1:7880",

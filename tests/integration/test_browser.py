@@ -23,7 +23,7 @@ from agent_worker.gateway import Gateway
 from agent_worker.livekit_server import RunningServer, find_server, run_server
 from agent_worker.settings import load_settings
 from agent_worker.web import WebConfig, create_app
-from agent_worker.web_server import serve_app
+from agent_worker.web.server import serve_app
 from tests import real
 from tests.fake_voice_stack import FakeStack
 

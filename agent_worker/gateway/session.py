@@ -21,8 +21,8 @@ from livekit.agents import (
 )
 from livekit.agents.voice.transcription import TranscriptSynchronizer
 
-from .gateway_audio import GatewayAudioInput, GatewayAudioOutput, TokenTap
-from .gateway_protocol import AudioFormat, Close, Reply, Send, SessionStart, error
+from .audio import GatewayAudioInput, GatewayAudioOutput, TokenTap
+from .protocol import AudioFormat, Close, Reply, Send, SessionStart, error
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class LiveSession:
         self._encoder: Any = None
         if request.audio.format == "opus":
             # PyAV brings FFmpeg with it: loaded only when a client asks for Opus.
-            from .gateway_opus import OpusDecoder, OpusEncoder
+            from .opus import OpusDecoder, OpusEncoder
 
             self._decoder, self._encoder = OpusDecoder(), OpusEncoder()
         self._last_activity = time.monotonic()

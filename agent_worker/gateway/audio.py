@@ -12,7 +12,7 @@ from livekit.agents.voice import io
 
 from livekit import rtc
 
-from .gateway_protocol import MAX_BUFFERED_S, SAMPLE_RATE
+from .protocol import MAX_BUFFERED_S, SAMPLE_RATE
 
 FRAME_S = 0.02
 FRAME_SAMPLES = int(SAMPLE_RATE * FRAME_S)

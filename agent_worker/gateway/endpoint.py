@@ -1,6 +1,6 @@
 """The WebSocket gateway, `/ws/s2s`: the same agent for clients without WebRTC.
 
-The decisions are in `gateway_protocol`; the sockets are in `gateway_link`; here is who may connect,
+The decisions are in `protocol`; the sockets are in `link`; here is who may connect,
 and which sessions are under way.
 """
 
@@ -19,10 +19,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from .gateway_link import Link, RefusedError
-from .gateway_protocol import SUBPROTOCOL, SessionResume, SessionStart
-from .gateway_session import GatewayCall, LiveSession, Outbox
-from .web_access import Access, AccessDeniedError, RateLimit
+from agent_worker.web.access import Access, AccessDeniedError, RateLimit
+
+from .link import Link, RefusedError
+from .protocol import SUBPROTOCOL, SessionResume, SessionStart
+from .session import GatewayCall, LiveSession, Outbox
 
 logger = logging.getLogger(__name__)
 

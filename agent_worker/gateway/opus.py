@@ -9,7 +9,7 @@ import numpy as np
 
 from livekit import rtc
 
-from .gateway_protocol import SAMPLE_RATE
+from .protocol import SAMPLE_RATE
 
 _DECODED_RATE = 48_000
 """Hertz; libopus decodes to it whatever was encoded."""

@@ -33,14 +33,14 @@ from .tokens import (
     is_loopback,
     issue,
 )
-from .web_access import Access, AccessDeniedError, RateLimit
+from .access import Access, AccessDeniedError, RateLimit
 
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 16 * 1024
 """A token request with every field full stays well below it."""
 
-_HERE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _FOLDERS = ("app", "s2s", "vendor")
 
 
@@ -115,7 +115,7 @@ def find_web_dir() -> Path:
     Raises:
         FileNotFoundError: the installation is incomplete.
     """
-    for folder in (_HERE / "data" / "web", _HERE.parent / "web"):
+    for folder in (_PACKAGE / "data" / "web", _PACKAGE.parent / "web"):
         if (folder / "index.html").is_file():
             return folder
     raise FileNotFoundError("the page's files are missing; install livekit-agent-worker again")

@@ -11,7 +11,7 @@ from typing import Protocol
 from livekit.agents import utils
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from .gateway_protocol import (
+from .protocol import (
     Action,
     Close,
     Connection,
@@ -25,7 +25,7 @@ from .gateway_protocol import (
     Start,
     error,
 )
-from .gateway_session import LiveSession, Outbox
+from .session import LiveSession, Outbox
 
 logger = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
 
-from .engines import EngineError, build_engines, try_engines
-from .found import choose_engines
-from .gateway import Gateway, GatewayConfig
-from .session import Call, build_call
-from .settings import Settings
+from ..engines import EngineError, build_engines, try_engines
+from ..found import choose_engines
+from ..gateway import Gateway, GatewayConfig
+from ..session import Call, build_call
+from ..settings import Settings
 from .tokens import InsecureConfigurationError
-from .web import WebConfig, create_app
-from .web_access import Access
+from .app import WebConfig, create_app
+from .access import Access
 
 
 class WebServerError(Exception):
