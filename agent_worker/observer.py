@@ -1,0 +1,115 @@
+"""What one call tells about itself: each turn's latency, the state of its voice, its failures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from livekit.agents import (
+    AgentSession,
+    AgentStateChangedEvent,
+    ConversationItemAddedEvent,
+    ErrorEvent,
+    UserInputTranscribedEvent,
+    UserStateChangedEvent,
+    llm,
+)
+
+from .agent import VoicePipelineAgent
+from .latency import TOPIC, TurnLatency, TurnRecord
+
+logger = logging.getLogger(__name__)
+
+VOICE_ATTRIBUTE = "agent.voice"
+"""Participant attribute of the agent: "speaking", or "text-only" while its voice has failed."""
+
+
+class Outlet(Protocol):
+    """What clients are told beside audio and transcripts, over whichever transport."""
+
+    async def send(self, topic: str, text: str) -> None:
+        """Sends a message."""
+
+    async def set_attributes(self, attributes: dict[str, str]) -> None:
+        """Publishes a state."""
+
+
+class Observer:
+    """Notes what the session tells, and says what went wrong. Steers nothing."""
+
+    def __init__(self, latency: TurnLatency, outlet: Outlet | None) -> None:
+        self._latency = latency
+        self._outlet = outlet
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def watch(self, session: AgentSession[None], agent: VoicePipelineAgent) -> None:
+        """Follows a session from now on."""
+        self._agent = agent
+        session.on("user_state_changed", self._on_user_state)
+        session.on("user_input_transcribed", self._on_transcribed)
+        session.on("agent_state_changed", self._on_agent_state)
+        session.on("conversation_item_added", self._on_item)
+        session.on("error", self._on_error)
+
+    def _on_user_state(self, event: UserStateChangedEvent) -> None:
+        if event.new_state == "speaking":
+            self._agent.open_turn()
+            self._latency.speech_started()
+        elif event.old_state == "speaking":
+            self._latency.speech_ended(event.created_at)
+
+    def _on_transcribed(self, event: UserInputTranscribedEvent) -> None:
+        if event.is_final:
+            self._latency.heard("final")
+
+    def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
+        if event.new_state == "speaking":
+            self._report(self._latency.speaking())
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        item = event.item
+        if isinstance(item, llm.ChatMessage) and item.role == "assistant" and item.interrupted:
+            self._report(self._latency.interrupted())
+
+    def _on_error(self, event: ErrorEvent) -> None:
+        cause = getattr(event.error, "error", event.error)
+        logger.warning(
+            "a stage failed; the call goes on",
+            extra={
+                "stage": type(event.source).__name__,
+                "label": getattr(event.source, "label", ""),
+                "cause": type(cause).__name__,
+                "recoverable": getattr(event.error, "recoverable", False),
+            },
+        )
+
+    def voice_changed(self, works: bool) -> None:
+        """The TTS failed, or is back."""
+        if works:
+            logger.info("the voice is back")
+        else:
+            logger.warning("the voice failed; the agent answers in writing until it is back")
+        state = "speaking" if works else "text-only"
+        if self._outlet is not None:
+            self._tell(self._outlet.set_attributes({VOICE_ATTRIBUTE: state}))
+
+    def _report(self, record: TurnRecord | None) -> None:
+        if record is None:
+            return
+        logger.info("turn", extra={"turn": record.turn, "stages_ms": record.stages_ms})
+        if self._outlet is not None:
+            self._tell(self._outlet.send(TOPIC, record.to_json()))
+
+    def _tell(self, message: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._send(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, message: Coroutine[Any, Any, None]) -> None:
+        try:
+            await message
+        except Exception as e:
+            # a client that leaves midway must not cost the call
+            logger.debug("a client could not be told", extra={"cause": type(e).__name__})
