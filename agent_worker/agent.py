@@ -14,11 +14,14 @@ from livekit.agents.voice.io import PlaybackStartedEvent
 
 from livekit import rtc
 
-from .latency import Generation, TurnLatency
+from .latency import Generation, TurnLatency, noticing_speakable
 from .speakable import speakable_stream
 from .speaking import Voice, synthesize_phrases
 from .streaming_buffer import SentenceStreamBuffer
 from .turn_taking import TurnTaking
+
+_OPENING_LENGTH = 3
+"""Characters of "No," and its like."""
 
 
 class VoicePipelineAgent(Agent):
@@ -125,6 +128,8 @@ class VoicePipelineAgent(Agent):
             )
         async with aclosing(events):
             async for event in events:
+                if event.type is stt.SpeechEventType.PREFLIGHT_TRANSCRIPT:
+                    self._latency.heard("preflight")
                 yield event
 
     async def llm_node(
@@ -166,11 +171,14 @@ class VoicePipelineAgent(Agent):
             self.session.output.audio,
             lambda at: self._latency.mark(generation, "first_audio_out", at=at),
         )
-        buffer = SentenceStreamBuffer(min_sentence_length=self._min_sentence_length)
-        phrases = self._phrases(
-            buffer.stream_with_sentences(speakable_stream(text, language=self._language)),
-            generation,
+        buffer = SentenceStreamBuffer(
+            min_sentence_length=self._min_sentence_length, opening_length=_OPENING_LENGTH
         )
+        pieces = noticing_speakable(
+            speakable_stream(text, language=self._language),
+            lambda: self._latency.mark(generation, "first_speakable"),
+        )
+        phrases = self._phrases(buffer.stream_with_sentences(pieces), generation)
         frames = synthesize_phrases(
             phrases,
             engine,

@@ -16,6 +16,7 @@ from livekit.agents import (
     UserStateChangedEvent,
     llm,
 )
+from livekit.agents.voice import io
 
 from .agent import VoicePipelineAgent
 from .latency import TOPIC, TurnLatency, TurnRecord
@@ -42,11 +43,12 @@ class Observer:
     def __init__(self, latency: TurnLatency, outlet: Outlet | None) -> None:
         self._latency = latency
         self._outlet = outlet
+        self._output: io.AudioOutput | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def watch(self, session: AgentSession[None], agent: VoicePipelineAgent) -> None:
         """Follows a session from now on."""
-        self._agent = agent
+        self._session, self._agent = session, agent
         session.on("user_state_changed", self._on_user_state)
         session.on("user_input_transcribed", self._on_transcribed)
         session.on("agent_state_changed", self._on_agent_state)
@@ -66,12 +68,30 @@ class Observer:
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         if event.new_state == "speaking":
+            self._follow_output()
             self._report(self._latency.speaking())
+        elif event.old_state == "speaking" and event.new_state != "thinking":
+            # while a tool works, the rest of the answer is still to come
+            self._latency.answer_ended()
+
+    def _follow_output(self) -> None:
+        """Listens to the output that plays; a room's is put in place when the session starts."""
+        output = self._session.output.audio
+        if output is self._output:
+            return
+        if self._output is not None:
+            self._output.off("playback_finished", self._on_played)
+        self._output = output
+        if output is not None:
+            output.on("playback_finished", self._on_played)
+
+    def _on_played(self, event: io.PlaybackFinishedEvent) -> None:
+        self._latency.played(event.playback_position, interrupted=event.interrupted)
 
     def _on_item(self, event: ConversationItemAddedEvent) -> None:
         item = event.item
         if isinstance(item, llm.ChatMessage) and item.role == "assistant" and item.interrupted:
-            self._report(self._latency.interrupted())
+            self._report(self._latency.interrupted(len(item.text_content or "")))
 
     def _on_error(self, event: ErrorEvent) -> None:
         cause = getattr(event.error, "error", event.error)

@@ -8,15 +8,28 @@ from html import escape
 from .latency import summary
 
 STAGES = (
+    ("preflight", "preflight"),
     ("final", "final"),
+    ("committed", "committed"),
     ("first_token", "first_token"),
+    ("first_speakable", "first_speakable"),
     ("first_phrase", "first_phrase"),
     ("first_audio_sent", "first_audio_out"),
 )
 """Name of each stage in the demo's result, and in the worker's record of a turn."""
 
 COLUMNS = (*(name for name, _ in STAGES), "first_audio_received")
-_COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756")
+_COLOURS = (
+    "#9ecae9",
+    "#4c78a8",
+    "#72b7b2",
+    "#f58518",
+    "#ffbf79",
+    "#54a24b",
+    "#b279a2",
+    "#e45756",
+)
+_LEGEND_COLUMNS = 4
 
 Row = tuple[str, dict[str, float]]
 """What the caller said, and milliseconds from the end of it to each stage."""
@@ -43,7 +56,7 @@ def waterfall_text(rows: Sequence[Row]) -> str:
 
 def waterfall_svg(rows: Sequence[Row]) -> str:
     """A picture: a bar for each turn, a colour for each stage."""
-    left, right, bar, gap, top = 250, 900, 18, 10, 60
+    left, right, bar, gap, top = 250, 900, 18, 10, 84
     longest = max((max(stages.values(), default=0) for _, stages in rows), default=0) or 1
     scale = (right - left) / longest
     height = top + len(rows) * (bar + gap) + 30
@@ -56,9 +69,11 @@ def waterfall_svg(rows: Sequence[Row]) -> str:
         "From the end of speech to the agent's voice at the caller, ms</text>",
     ]
     for index, column in enumerate(COLUMNS):
-        x = 16 + index * 175
-        parts.append(f'<rect x="{x}" y="36" width="11" height="11" fill="{_COLOURS[index]}"/>')
-        parts.append(f'<text x="{x + 16}" y="46" fill="#222">{column.replace("_", " ")}</text>')
+        x = 16 + index % _LEGEND_COLUMNS * 220
+        y = 36 + index // _LEGEND_COLUMNS * 20
+        parts.append(f'<rect x="{x}" y="{y}" width="11" height="11" fill="{_COLOURS[index]}"/>')
+        label = column.replace("_", " ")
+        parts.append(f'<text x="{x + 16}" y="{y + 10}" fill="#222">{label}</text>')
     for number, (said, stages) in enumerate(rows):
         y = top + number * (bar + gap)
         parts.append(f'<text x="16" y="{y + 14}" fill="#222">{escape(said)}</text>')

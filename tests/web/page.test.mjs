@@ -50,13 +50,24 @@ test("the agent's record of an interruption marks its answer", () => {
 const record = (turn, stages, total, more = {}) =>
   JSON.stringify({ turn, stages_ms: stages, end_to_end_ms: total, interrupted_at: null, ...more });
 
-test("stages follow each other, and one that was done ahead costs nothing", () => {
+test("stages are drawn in the order of time, also where an answer was begun ahead", () => {
   const latency = new Latency();
-  latency.add(record(1, { final: 200, committed: 300, first_token: 150, first_audio_out: 520 }, 520));
+  const stages = { preflight: -20, final: 200, committed: 300, first_token: 150, first_audio_out: 520 };
+  latency.add(record(1, stages, 520));
   assert.deepEqual(
     latency.turns[0].stages.map(({ name, from, to }) => [name, from, to]),
-    [["final", 0, 200], ["committed", 200, 300], ["first_token", 300, 300], ["first_audio_out", 300, 520]],
+    [
+      ["preflight", 0, 0], ["first_token", 0, 150], ["final", 150, 200], ["committed", 200, 300],
+      ["first_audio_out", 300, 520],
+    ],
   );
+});
+
+test("an interrupted turn tells how much of its answer was heard", () => {
+  const latency = new Latency();
+  const more = { interrupted_at: 1.5, heard_until: { seconds: 1.25, characters: 30 } };
+  assert.equal(latency.add(record(1, {}, 200, more)).heardS, 1.25);
+  assert.equal(latency.add(record(2, {}, 200)).heardS, null);
 });
 
 test("percentiles are nearest rank, over the turns and not over the updates", () => {

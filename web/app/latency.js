@@ -1,10 +1,15 @@
 // The times of the turns so far. Decides only; waterfall.js draws them.
 
-/** Stages in their order, each ending at its time after the end of the caller's words. */
+/**
+ * Stages in the order of an answer that is not begun ahead of time, for the legend. Each ends at
+ * its time after the end of the caller's words.
+ */
 export const STAGES = [
+  ["preflight", "words guessed"],
   ["final", "words known"],
   ["committed", "turn taken"],
   ["first_token", "first token"],
+  ["first_speakable", "first word"],
   ["first_phrase", "first phrase"],
   ["first_audio", "voice made"],
   ["first_audio_out", "voice heard"],
@@ -18,7 +23,8 @@ export class Latency {
 
   /**
    * @param {string} json one record, as the agent sends it
-   * @returns {?{interrupted: boolean}} the turn, or null where it was no record
+   * @returns {?{interrupted: boolean, heardS: ?number}} the turn, with the seconds of its answer
+   *   that were heard where it was interrupted; null where it was no record
    */
   add(json) {
     const turn = read(json);
@@ -47,15 +53,18 @@ function read(json) {
   }
   const total = record?.end_to_end_ms;
   if (typeof total !== "number" || !Number.isFinite(total)) return null;
+  const passed = STAGES.map(([name, label]) => ({ name, label, at: record.stages_ms?.[name] }))
+    .filter(({ at }) => typeof at === "number" && Number.isFinite(at))
+    // In the order of time: an answer begun ahead has its first token before the turn is taken.
+    .sort((a, b) => a.at - b.at);
   const stages = [];
   let from = 0;
-  for (const [name, label] of STAGES) {
-    const at = record.stages_ms?.[name];
-    if (typeof at !== "number" || !Number.isFinite(at)) continue;
-    // A speculative answer can be ahead of the end of the words: that stage cost nothing.
+  for (const { name, label, at } of passed) {
     const to = Math.max(from, at);
     stages.push({ name, label, from, to });
     from = to;
   }
-  return { turn: record.turn, stages, total, interrupted: Number.isFinite(record.interrupted_at) };
+  const seconds = record.heard_until?.seconds;
+  const heardS = typeof seconds === "number" && Number.isFinite(seconds) ? seconds : null;
+  return { turn: record.turn, stages, total, interrupted: Number.isFinite(record.interrupted_at), heardS };
 }

@@ -43,6 +43,7 @@ function row(turn, scale) {
   const total = document.createElement("td");
   total.className = "total";
   total.textContent = milliseconds(turn.total);
+  if (turn.heardS !== null) total.title = `interrupted after ${turn.heardS.toFixed(1)} s`;
   line.append(number, drawing, total);
   return line;
 }
