@@ -10,7 +10,10 @@ from typing import Any, TypeVar
 
 from livekit.agents import NOT_GIVEN, NotGivenOr, llm, stt, tts
 
+from flows.persona_profiles import Character, default_profiles, load_profiles
+
 from .choice import Choice, Choices
+from .languages import languages, primary
 from .settings import Settings
 
 
@@ -112,8 +115,8 @@ def _whisper(settings: Settings, model: str) -> stt.STT[Any]:
         compute_type=settings.stt_compute_type or NOT_GIVEN,
         cpu_threads=settings.stt_cpu_threads or NOT_GIVEN,
         keyterms=list(settings.keyterms),
-        # as short as the session's own detector of silence: the turn policy covers the pauses
-        speculative_silence=settings.vad_min_silence_s,
+        # two of the detector's windows: a wrong guess costs one run, the turn policy decides
+        speculative_silence=min(settings.vad_min_silence_s, 0.06),
     )
 
 
@@ -125,17 +128,20 @@ def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], _Close
 
     from flows.graphs import assistant, offline, persona, router
     from flows.model import ModelOptions, ServerKind, chat_model
-    from flows.persona_profiles import load_profiles
     from livekit.plugins import langgraph
 
     if choice.engine == "remote":
         token = settings.flow_token.get_secret_value() or None
-        return langgraph.LLM.remote(settings.flow_url or "", settings.flow_id, token=token), None
+        remote = langgraph.LLM.remote(
+            settings.flow_url or "", settings.flow_id, token=token, **_own_words(settings)
+        )
+        return remote, None
     # of one call: the route, who spoke last, a question that waits for its answer
     thread = InMemorySaver()
     if choice.engine == "offline":
         graph = offline.build(checkpointer=thread)
-        return langgraph.LLM(graph, speakable_nodes=offline.SPEAKABLE_NODES), None
+        nodes = offline.SPEAKABLE_NODES
+        return langgraph.LLM(graph, speakable_nodes=nodes, **_own_words(settings)), None
     name, _, endpoint = choice.detail.partition(" at ")
     model = chat_model(
         ModelOptions(
@@ -153,12 +159,30 @@ def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], _Close
         case "router":
             graph, nodes = router.build(**common), router.SPEAKABLE_NODES
         case "persona":
-            profiles = settings.persona_profiles
-            cast = load_profiles(profiles) if profiles is not None else None
-            graph, nodes = persona.build(**common, characters=cast), persona.SPEAKABLE_NODES
+            characters = _cast(settings)
+            graph, nodes = persona.build(**common, characters=characters), persona.SPEAKABLE_NODES
         case _:
             graph, nodes = assistant.build(**common), assistant.SPEAKABLE_NODES
-    return langgraph.LLM(graph, speakable_nodes=nodes), model.aclose
+    return langgraph.LLM(graph, speakable_nodes=nodes, **_own_words(settings)), model.aclose
+
+
+def _own_words(settings: Settings) -> dict[str, Any]:
+    """What the plugin says of its own accord, in the language of the call."""
+    language = languages().get(primary(settings.spoken_language))
+    return {} if language is None else {"fillers": language.fillers, "apology": language.apology}
+
+
+def _cast(settings: Settings) -> list[Character]:
+    file = settings.persona_profiles
+    characters = list(default_profiles() if file is None else load_profiles(file))
+    name = settings.persona_character
+    if name is None:
+        return characters
+    alone = [character for character in characters if character.name == name]
+    if not alone:
+        names = ", ".join(character.name for character in characters)
+        raise ValueError(f"persona_character: there is no {name!r} among {names}")
+    return alone
 
 
 def _build_tts(settings: Settings, choice: Choice) -> tts.TTS[Any]:
@@ -175,6 +199,9 @@ def _has_espeak() -> bool:
 def _espeak(settings: Settings, voice: NotGivenOr[str]) -> tts.TTS[Any]:
     from livekit.plugins import espeak
 
+    if voice and voice.startswith("+"):
+        # the variant of whichever voice speaks the language
+        voice = espeak.TTS(language=settings.spoken_language).model + voice
     return espeak.TTS(
         voice=voice,
         language=settings.spoken_language,

@@ -165,6 +165,28 @@ async def test_speech_after_a_preflight_makes_it_void(stt: faster_whisper.STT) -
     assert plain(" ".join(heard.finals)) == "my name is bob tell me a joke"
 
 
+async def test_a_final_is_prepared_while_the_detector_still_hears_a_voice(
+    stt: faster_whisper.STT,
+) -> None:
+    stt.update_options(speculative_silence=0.06)
+    stream = stt.stream()
+    reading = asyncio.create_task(collect(stream))
+    await play(
+        stream,
+        np.concatenate([silence(0.3), speak("what is the weather like today"), silence(0.15)]),
+    )
+    await settled(stream)
+    utterance = stream._listener.utterances[0]
+    assert utterance.speculation is not None
+    assert utterance.voiced_windows > utterance.sounded_windows, "the detector lags behind"
+    stream.end_input()
+    heard = await reading
+    assert [plain(text) for text in heard.texts(Kind.PREFLIGHT_TRANSCRIPT)] == [
+        "what is the weather like today"
+    ]
+    assert heard.texts(Kind.FINAL_TRANSCRIPT) == heard.texts(Kind.PREFLIGHT_TRANSCRIPT)
+
+
 async def test_no_sound_without_words_makes_a_transcript(stt: faster_whisper.STT) -> None:
     for sound in wordless_sounds(duration_s=1.5):
         heard = await transcribe(stt.stream(), np.concatenate([sound.samples, silence(0.6)]))

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 from livekit.agents import utils
 from livekit.local_inference import VAD
 
@@ -14,7 +15,7 @@ from .decode import SAMPLE_RATE
 from .options import Options
 from .partials import PartialTranscript
 from .utterance import Utterance
-from .voice import WINDOW, VoiceChange, VoiceTracker
+from .voice import WINDOW, WINDOW_S, PauseTracker, VoiceChange, VoiceTracker
 
 _PRE_ROLL = int(0.3 * SAMPLE_RATE)
 """Samples kept before the start of speech: the detector hears soft consonants late."""
@@ -34,6 +35,7 @@ class Listener:
         """Oldest first; whoever has finished the oldest removes it."""
         self._detector = VAD()
         self._tracker = VoiceTracker(options.voice)
+        self._pause = PauseTracker()
         self._wall_clock = wall_clock
         self._pending = bytearray()
         self._recent = bytearray()
@@ -83,8 +85,9 @@ class Listener:
 
     def _hear_window(self, window: bytes) -> None:
         self._heard_samples += WINDOW
-        probability = self._detector.predict(np.frombuffer(window, "<i2"))
-        change = self._tracker.step(probability)
+        samples = np.frombuffer(window, "<i2")
+        change = self._tracker.step(self._detector.predict(samples))
+        self._pause.step(_rms(samples), voiced=self._tracker.voiced)
         if self._open is None:
             self._recent += window
             if change is VoiceChange.START:
@@ -100,6 +103,8 @@ class Listener:
             )
         utterance.extend(window)
         utterance.silence_s = self._tracker.silence_s
+        utterance.pause_s = self._pause.pause_windows * WINDOW_S
+        utterance.sounded_windows += self._pause.sounding
         if self._tracker.voiced:
             utterance.voiced_windows += 1
             utterance.last_heard_at = self._wall_clock()
@@ -113,7 +118,7 @@ class Listener:
         start = self._heard_samples - len(self._recent) // 2
         utterance = self._begin(start, starts_speech=True)
         utterance.extend(bytes(self._recent))
-        utterance.voiced_windows = self._tracker.run
+        utterance.voiced_windows = utterance.sounded_windows = self._tracker.run
         utterance.onset_s = (self._heard_samples - WINDOW * self._tracker.run) / SAMPLE_RATE
         self._recent.clear()
         self._open = utterance
@@ -149,3 +154,8 @@ class Listener:
         self._open.closed = True
         self._open = None
         self._recent.clear()
+
+
+def _rms(samples: npt.NDArray[np.int16]) -> float:
+    wide = samples.astype(np.float32)
+    return float(np.sqrt(np.dot(wide, wide) / len(wide)))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SLICE_BYTES = 2 * SAMPLE_RATE
 _PROMPT_CHARACTERS = 200
 _USAGE_EVERY_S = 5.0
-_PAUSE_BEGINS_S = 0.07
+_PAUSE_BEGINS_S = 0.03
 _CUT_SEARCH = int(0.06 * SAMPLE_RATE)
 
 
@@ -186,27 +186,27 @@ class RecognizeStream(stt.RecognizeStream):
 
     def _speculation_due(self, utterance: Utterance) -> bool:
         return (
-            utterance.silence_s >= self._options.speculative_silence_s
-            and utterance.voiced_windows > utterance.speculated_windows
+            utterance.pause_s >= self._options.speculative_silence_s
+            and utterance.sounded_windows > utterance.speculated_windows
         )
 
     def _partial_due(self, utterance: Utterance) -> bool:
         if not self._options.interim_results:
             return False
         new = (utterance.end_sample - utterance.decoded_at_sample) / SAMPLE_RATE
-        new_voice = utterance.voiced_windows > utterance.decoded_voiced_windows
-        if utterance.silence_s > _PAUSE_BEGINS_S:
+        new_sound = utterance.sounded_windows > utterance.decoded_sounded_windows
+        if utterance.pause_s > _PAUSE_BEGINS_S:
             # A run can't be stopped; one that starts now would hold the speculative final up.
             return False
         # The pre-roll is not news, but saves no time either.
-        if utterance.decoded_voiced_windows == 0:
-            new = utterance.voiced_windows * WINDOW_S
-        return new_voice and new >= self._options.interim_interval_s
+        if utterance.decoded_sounded_windows == 0:
+            new = utterance.sounded_windows * WINDOW_S
+        return new_sound and new >= self._options.interim_interval_s
 
     async def _show_partial(self, engine: Engine, utterance: Utterance) -> None:
         end_sample = utterance.end_sample
         utterance.decoded_at_sample = end_sample
-        utterance.decoded_voiced_windows = utterance.voiced_windows
+        utterance.decoded_sounded_windows = utterance.sounded_windows
         decoding = self._decode(engine, utterance, is_final=False)
         try:
             decoded = await self._unless(
@@ -247,14 +247,14 @@ class RecognizeStream(stt.RecognizeStream):
         self._report_usage(utterance.request_id)
 
     async def _speculate(self, engine: Engine, utterance: Utterance) -> None:
-        windows = utterance.voiced_windows
+        windows = utterance.sounded_windows
         utterance.speculated_windows = windows
         # A partial of the same speech afterwards would make the preflight look outdated.
-        utterance.decoded_voiced_windows = windows
+        utterance.decoded_sounded_windows = windows
         utterance.decoded_at_sample = utterance.end_sample
         decoded = await self._unless(
             self._decode(engine, utterance, is_final=True),
-            lambda: utterance.voiced_windows > windows,
+            lambda: utterance.sounded_windows > windows,
         )
         if decoded is None:
             return
@@ -265,7 +265,7 @@ class RecognizeStream(stt.RecognizeStream):
 
     async def _finish(self, engine: Engine, utterance: Utterance) -> None:
         speculation = utterance.speculation
-        if speculation is not None and speculation.voiced_windows == utterance.voiced_windows:
+        if speculation is not None and speculation.sounded_windows == utterance.sounded_windows:
             words = speculation.words
         elif not utterance.voiced_windows:
             words = ()

@@ -20,8 +20,8 @@ class Speculation:
 
     words: tuple[Word, ...]
     language: str
-    voiced_windows: int
-    """Voice heard when it was made; more since then makes it void."""
+    sounded_windows: int
+    """Sound heard when it was made; more since then makes it void."""
 
 
 class Utterance:
@@ -58,7 +58,9 @@ class Utterance:
         self.flushed = False
         self.voiced_windows = 0
         self.silence_s = 0.0
-        self.decoded_voiced_windows = 0
+        self.sounded_windows = 0
+        self.pause_s = 0.0
+        self.decoded_sounded_windows = 0
         self.decoded_at_sample = start_sample
         self.speculation: Speculation | None = None
         self.speculated_windows = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -22,6 +23,51 @@ class VoiceOptions:
     """Unbroken voice before speech begins."""
     min_silence_s: float = 0.5
     """Silence after which speech has ended."""
+
+
+_QUIET_DB = -30.0
+"""Below the speaker's own level; soft consonants are about -25 dB."""
+_LEVEL_FALLS_DB = 0.2
+"""For each window: who turns away is soon measured anew."""
+_MAX_RELEASE_S = 0.2
+"""A detector of voice goes on for up to this long after the sound; soft voice lasts longer."""
+
+
+class PauseTracker:
+    """Notices a pause by the level of the sound, before the detector of voice does.
+
+    A detector's probability stays up for 50 to 130 ms after the last sound. That is right for
+    deciding that a speaker has finished, and too late for preparing what follows.
+    """
+
+    def __init__(self) -> None:
+        """Knows no speaker yet."""
+        self._level_db = -math.inf
+        self._quiet_windows = 0
+        self.pause_windows = 0
+        """Windows since the last that sounded like the speaker."""
+
+    @property
+    def sounding(self) -> bool:
+        """Whether the last window sounded like the speaker."""
+        return self.pause_windows == 0
+
+    def step(self, rms: float, *, voiced: bool) -> None:
+        """Takes one more window.
+
+        Args:
+            rms: Of its samples, on any scale that stays the same.
+            voiced: What the detector says.
+        """
+        db = 20 * math.log10(rms) if rms > 0 else -math.inf
+        if voiced:
+            self._level_db = max(db, self._level_db - _LEVEL_FALLS_DB)
+        quiet = db < self._level_db + _QUIET_DB
+        self._quiet_windows = self._quiet_windows + 1 if voiced and quiet else 0
+        if voiced and (not quiet or self._quiet_windows * WINDOW_S > _MAX_RELEASE_S):
+            self.pause_windows = 0
+        else:
+            self.pause_windows += 1
 
 
 class VoiceChange(Enum):
