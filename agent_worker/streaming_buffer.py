@@ -21,8 +21,9 @@ class SentenceStreamBuffer:
 
     The first phrase of a reply leaves early: at the end of a clause or sentence once
     `first_fragment_length` characters are there (CJK: `first_fragment_length_cjk`), or at a word
-    boundary `first_fragment_delay_s` after the first character. What follows leaves as whole
-    sentences. A sentence shorter than `min_sentence_length` is merged with the next one, a
+    boundary `first_fragment_delay_s` after the first character. Before it, a short clause that
+    opens the reply ("Sure,", "No.") may leave on its own: `opening_length`. What follows leaves as
+    whole sentences. A sentence shorter than `min_sentence_length` is merged with the next one, a
     paragraph always ends a phrase, and what is longer than `max_sentence_length` is cut at a
     clause, or at a word where there is none. A cut is never within a number, an abbreviation, an
     address, brackets or quotes, except where these outgrow `max_sentence_length`.
@@ -41,6 +42,7 @@ class SentenceStreamBuffer:
         first_fragment_length: int | None = 10,
         first_fragment_length_cjk: int = 5,
         first_fragment_delay_s: float = 0.3,
+        opening_length: int | None = None,
         stall_delay_s: float = 0.3,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -53,6 +55,9 @@ class SentenceStreamBuffer:
                 phrase off, so that the first one is a whole sentence too.
             first_fragment_length_cjk: The same, in CJK characters.
             first_fragment_delay_s: Seconds after which the first phrase leaves at a word boundary.
+            opening_length: Characters (a CJK one counts as three) of a clause with which a reply
+                may open before the first fragment, to be heard while that is still on its way;
+                None: it waits to be part of it.
             stall_delay_s: Seconds without new text after which a finished sentence leaves,
                 though it is short or nothing has followed its full stop yet.
             clock: Returns seconds; any origin.
@@ -64,9 +69,11 @@ class SentenceStreamBuffer:
         self._first_length = first_fragment_length
         self._first_length_cjk = first_fragment_length_cjk
         self._first_delay_s = first_fragment_delay_s
+        self._opening_length = opening_length
         self._stall_delay_s = stall_delay_s
         self._clock = clock
         self._scanner = BoundaryScanner()
+        self._opened = False
         self._first_sent = False
         self._began_at: float | None = None
         self._pushed_at: float | None = None
@@ -166,6 +173,7 @@ class SentenceStreamBuffer:
 
     def _start_reply(self) -> None:
         self._scanner.restart("\n")
+        self._opened = False
         self._first_sent = False
         self._began_at = None
         self._pushed_at = None
@@ -209,8 +217,9 @@ class SentenceStreamBuffer:
                 good = self._first_pending() and self._long_enough(position)
             case _:
                 good = False
-        if good:
-            phrases.append(self._take(position))
+        opens = not good and self._opens(cut)
+        if good or opens:
+            phrases.append(self._take(position, is_opening=opens))
             return text[position:]
         match cut.boundary:
             case Boundary.WORD:
@@ -230,6 +239,14 @@ class SentenceStreamBuffer:
             return share >= 1
         return others + wide * _CJK_WEIGHT >= self._min_length
 
+    def _opens(self, cut: Cut) -> bool:
+        """Whether the reply's first clause may go ahead of its first fragment."""
+        if self._opening_length is None or self._opened or not self._first_pending():
+            return False
+        if cut.boundary not in (Boundary.SENTENCE, Boundary.CLAUSE):
+            return False
+        return self._weight_before(cut.position) >= self._opening_length
+
     def _force(self, phrases: list[str]) -> str | None:
         """Cuts a phrase that grew too long; returns the text behind the cut made."""
         text = self._scanner.text
@@ -243,8 +260,11 @@ class SentenceStreamBuffer:
         return None
 
     def _is_sentence_sized(self, position: int) -> bool:
+        return self._weight_before(position) >= self._min_length
+
+    def _weight_before(self, position: int) -> int:
         text = self._scanner.text[:position].strip()
-        return len(text) + (_CJK_WEIGHT - 1) * sum(map(is_wide, text)) >= self._min_length
+        return len(text) + (_CJK_WEIGHT - 1) * sum(map(is_wide, text))
 
     def _cut_first_at_word(self) -> list[str]:
         if not self._first_pending() or self._began_at is None:
@@ -261,12 +281,15 @@ class SentenceStreamBuffer:
             self._feed(char, phrases)
         return phrases
 
-    def _take(self, position: int) -> str:
+    def _take(self, position: int, *, is_opening: bool = False) -> str:
         phrase = self._scanner.text[:position]
         self._scanner.restart(phrase[-1:])
         self._forget_cuts()
         if any(char.isalnum() for char in phrase):
-            self._first_sent = True
+            self._opened = True
+            self._first_sent = not is_opening
+            # the delay of the first fragment runs while the opening is heard
+            self._began_at = None
         return phrase
 
 

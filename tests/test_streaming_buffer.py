@@ -80,11 +80,11 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.lists(PIECES, max_size=60).map("".join), st.text(max_size=300))
 
 
-@given(TEXTS, st.lists(st.integers(1, 12), min_size=1, max_size=30))
+@given(TEXTS, st.lists(st.integers(1, 12), min_size=1, max_size=30), st.sampled_from([None, 3]))
 def test_phrases_are_the_text_and_do_not_depend_on_how_it_was_split(
-    text: str, sizes: list[int]
+    text: str, sizes: list[int], opening_length: int | None
 ) -> None:
-    buffer = frozen()
+    buffer = frozen(opening_length=opening_length)
     whole = buffer.push(text) + buffer.flush()
     streamed: list[str] = []
     start = turn = 0
@@ -102,7 +102,7 @@ def test_phrases_are_the_text_and_do_not_depend_on_how_it_was_split(
 @given(TEXTS, st.lists(st.tuples(st.integers(1, 12), st.floats(0, 0.5)), min_size=1, max_size=30))
 def test_timed_cuts_lose_and_repeat_nothing(text: str, steps: list[tuple[int, float]]) -> None:
     clock = Clock()
-    buffer = SentenceStreamBuffer(clock=clock)
+    buffer = SentenceStreamBuffer(clock=clock, opening_length=3)
     out: list[str] = []
     start = turn = 0
     while start < len(text):
@@ -212,6 +212,33 @@ def test_the_first_cjk_fragment_leaves_at_five_characters_and_at_once() -> None:
     buffer = frozen()
     assert buffer.push("好的，没") == []
     assert buffer.push("问题，") == ["好的，没问题，"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Sure, here is what I found. Done", ["Sure, ", "here is what I found. ", "Done"]),
+        ("No. That is not so, I think.", ["No. ", "That is not so, ", "I think."]),
+        ("OK, yes, sure, I can do that.", ["OK, ", "yes, sure, ", "I can do that."]),
+        ("好的，我来帮你。", ["好的，", "我来帮你。"]),
+        ("The weather is fine, and warm.", ["The weather is fine, ", "and warm."]),
+        ("1, 2, 3", ["1, 2, 3"]),
+    ],
+)
+def test_an_opening_leaves_before_the_first_fragment(text: str, expected: list[str]) -> None:
+    assert phrases(text, opening_length=3) == expected
+
+
+def test_after_an_opening_the_delay_of_the_first_fragment_begins_anew() -> None:
+    clock = Clock()
+    buffer = SentenceStreamBuffer(clock=clock, opening_length=3)
+    buffer.push("Su")
+    clock.now_s += 0.29
+    assert buffer.push("re, here ") == ["Sure, "]
+    clock.now_s += 0.29
+    assert buffer.push("is what ") == [], "the opening is still heard"
+    clock.now_s += 0.02
+    assert buffer.poll() == ["here is what "]
 
 
 def test_a_terminator_and_a_space_are_enough() -> None:
