@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from .settings import Settings
@@ -18,6 +18,8 @@ class Found:
     piper_installed: bool = False
     piper_voices: tuple[Path, ...] = ()
     """Voices in the cache, best first."""
+    piper_languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """By a voice's name the primary tag of its language, such as en."""
     espeak_installed: bool = False
     xtts_installed: bool = False
     llm_endpoint: str | None = None
@@ -57,6 +59,8 @@ class Choices:
     stt: Choice
     llm: Choice
     tts: Choice
+    found: Found = dataclasses.field(default_factory=Found, repr=False)
+    """What they were chosen from: a call with wishes of its own chooses again."""
 
     def __iter__(self) -> Iterator[Choice]:
         return iter((self.stt, self.llm, self.tts))
@@ -75,7 +79,7 @@ BUNDLED_LIMITS = (
 
 def choose(settings: Settings, found: Found) -> Choices:
     """Takes what the settings ask for, else the best that was found."""
-    return Choices(_stt(settings, found), _llm(settings, found), _tts(settings, found))
+    return Choices(_stt(settings, found), _llm(settings, found), _tts(settings, found), found)
 
 
 def _stt(settings: Settings, found: Found) -> Choice:

@@ -34,6 +34,7 @@ from .livekit_server import (
     run_server,
     stop_process,
 )
+from .offers import find_offers
 from .settings import Settings, export_environment
 from .waterfall import STAGES, waterfall_svg, waterfall_text
 from .web.server import page, serve_app
@@ -185,7 +186,7 @@ async def run_demo(settings: Settings, *, folder: Path, say: Say, stay: bool) ->
         async with run_worker(local, log_file=folder / "worker.log"):
             result = await _converse(local, server, choices, folder, say)
             if stay:
-                await _stay(local, server, say)
+                await _stay(local, server, choices, say)
             return result
 
 
@@ -334,9 +335,9 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-async def _stay(settings: Settings, server: RunningServer, say: Say) -> None:
+async def _stay(settings: Settings, server: RunningServer, choices: Choices, say: Say) -> None:
     port = settings.web_port if is_free(settings.web_port) else 0
-    app = page(settings)
+    app = page(settings, find_offers(settings, choices))
     async with serve_app(app, host="127.0.0.1", port=port) as address:
         say(f"\nThe agent stays up. Talk with it in a browser: {address}")
         _say_how_to_join(settings, server, say)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
 from .choice import Choices, Found, choose
+from .languages import primary
 from .settings import Settings
 
 
 async def look_around(settings: Settings) -> Found:
     """Finds out what is on this machine. No network but loopback, and that for under 300 ms."""
     endpoint, models, kind = await _find_llm(settings)
+    voices = _piper_voices(settings.voices_dir())
     return Found(
         whisper_models=_whisper_models(),
         piper_installed=find_spec("piper") is not None,
-        piper_voices=_piper_voices(settings.voices_dir()),
+        piper_voices=voices,
+        piper_languages={voice.stem: _language_of(voice) for voice in voices},
         espeak_installed=find_spec("espeakng_loader") is not None,
         xtts_installed=find_spec("TTS") is not None,
         llm_endpoint=endpoint,
@@ -54,6 +58,15 @@ def _piper_voices(folder: Path) -> tuple[Path, ...]:
 
     voices = [v for v in folder.glob("*.onnx") if v.with_suffix(".onnx.json").is_file()]
     return tuple(sorted(voices, key=rank))
+
+
+def _language_of(voice: Path) -> str:
+    try:
+        about = json.loads(voice.with_suffix(".onnx.json").read_text(encoding="utf-8"))
+        return primary(str(about.get("language", {}).get("code") or about["espeak"]["voice"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # the names of official voices begin with it: en_US-lessac-high
+        return primary(voice.stem)
 
 
 async def _find_llm(settings: Settings) -> tuple[str | None, tuple[str, ...], str]:

@@ -30,6 +30,7 @@ DEFAULT_CONFIG_FILE = Path("agent-worker.toml")
 SttEngine = Literal["auto", "faster-whisper", "bundled"]
 TtsEngine = Literal["auto", "piper", "espeak", "xtts", "speech-api", "higgs"]
 LlmEngine = Literal["auto", "offline", "assistant", "router", "persona", "remote"]
+ChoiceKind = Literal["flow", "character", "voice", "language"]
 
 
 class SettingsError(Exception):
@@ -84,6 +85,21 @@ class Settings(BaseSettings):
     )
     drain_timeout_s: float = Field(
         60.0, ge=0, description="Seconds that calls get to end after SIGTERM."
+    )
+
+    # -- what it tells -------------------------------------------------------------------------
+    turn_log: Path | None = Field(
+        None,
+        description="File that gets one JSON object for each turn, its times and no word of it; "
+        "kept under 40 MB with the older ones beside it.",
+    )
+    otel_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices(
+            "otel_endpoint", f"{ENV_PREFIX}OTEL_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
+        ),
+        description="OpenTelemetry collector for the turns' spans, OTLP over HTTP, such as "
+        "http://127.0.0.1:4318; unset = none.",
     )
 
     # -- the conversation ----------------------------------------------------------------------
@@ -149,11 +165,16 @@ class Settings(BaseSettings):
     persona_profiles: Path | None = Field(
         None, description="TOML file of characters for llm=persona."
     )
+    persona_character: str | None = Field(
+        None, description="The one of them that callers talk with; unset = all take turns."
+    )
 
     # -- speaking ------------------------------------------------------------------------------
     tts: TtsEngine = Field("auto", description="auto: a Piper voice in the cache, else espeak-ng.")
     tts_voice: str | None = Field(
-        None, description="Piper voice name or .onnx file, espeak voice, or speech server voice."
+        None,
+        description="Piper voice name or .onnx file, espeak voice (+f3 = the language's voice in "
+        "that variant), or speech server voice.",
     )
     tts_speed: float = Field(1.0, ge=0.25, le=4.0, description="Speed; 1.0 = the voice's own.")
     tts_url: str | None = Field(
@@ -211,6 +232,13 @@ class Settings(BaseSettings):
         0.0, ge=0, le=10.0, description="Seconds at a call's start in which nothing interrupts."
     )
 
+    # -- callers' choices ----------------------------------------------------------------------
+    caller_may_choose: tuple[ChoiceKind, ...] = Field(
+        ("flow", "character", "voice", "language"),
+        description="What callers may choose for their call, by the page or the dispatch's "
+        "metadata; [] = nothing.",
+    )
+
     # -- the page ------------------------------------------------------------------------------
     web_host: str = Field("127.0.0.1", description="Address that the page is served on.")
     web_port: int = Field(8088, ge=0, le=65535, description="Port of the page; 0 = any free one.")
@@ -228,12 +256,15 @@ class Settings(BaseSettings):
 
     @field_validator(
         "metrics_port",
+        "turn_log",
+        "otel_endpoint",
         "web_livekit_url",
         "stt_model",
         "llm_url",
         "llm_model",
         "flow_url",
         "persona_profiles",
+        "persona_character",
         "tts_voice",
         "tts_url",
         "tts_model",
@@ -252,7 +283,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with ws:// or wss://")
         return value
 
-    @field_validator("llm_url", "flow_url", "tts_url")
+    @field_validator("llm_url", "flow_url", "tts_url", "otel_endpoint")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -374,7 +405,7 @@ def export_environment(settings: Settings, *, inherit: bool = False) -> dict[str
     out = dict(os.environ) if inherit else {}  # noqa: TID251
     for name in Settings.model_fields:
         value = getattr(settings, name)
-        if value is None or value == ():
+        if value is None:
             continue
         if isinstance(value, SecretStr):
             value = value.get_secret_value()

@@ -13,6 +13,7 @@ from livekit.agents import AgentServer, JobContext, JobExecutorType, JobProcess,
 
 from livekit import api, rtc
 
+from .call_engines import engines_for_call
 from .choice import Choices
 from .engines import build_engines, import_plugins
 from .session import RoomOutlet, build_call
@@ -73,7 +74,9 @@ def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
 
 async def _serve_call(settings: Settings, choices: Choices, ctx: JobContext) -> None:
     # reading the certificates for a model's connections takes a third of a second
-    engines = await asyncio.to_thread(build_engines, settings, choices)
+    settings, engines = await asyncio.to_thread(
+        engines_for_call, settings, choices, ctx.job.metadata
+    )
     engines.llm.prewarm()
     call = build_call(settings, engines, outlet=RoomOutlet(ctx.room))
     ctx.add_shutdown_callback(call.aclose)

@@ -12,7 +12,8 @@ import pytest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent_worker.web import MAX_BODY_BYTES, Choice, WebConfig, create_app
+from agent_worker.offers import Offer
+from agent_worker.web import MAX_BODY_BYTES, WebConfig, create_app
 from agent_worker.web.access import Access, RateLimit
 from agent_worker.web.tokens import InsecureConfigurationError
 
@@ -21,8 +22,8 @@ CONFIG = WebConfig(
     api_key="devkey",
     api_secret="0123456789abcdef0123456789abcdef",
     agent_name="voice",
-    flows=[Choice("assistant", "Assistant", "answers with tools")],
-    languages=[Choice("en", "English")],
+    flows=[Offer("assistant", "Assistant", "answers with tools")],
+    languages=[Offer("en", "English")],
 )
 
 RESPONSE_SCHEMA = {
@@ -179,7 +180,12 @@ async def test_the_page_is_told_what_there_is_to_choose_and_no_secret() -> None:
     async with browser() as client:
         answer = await client.get("/api/config")
     assert answer.json()["flows"] == [
-        {"id": "assistant", "name": "Assistant", "note": "answers with tools"}
+        {
+            "id": "assistant",
+            "name": "Assistant",
+            "note": "answers with tools",
+            "language": "",
+        }
     ]
     assert CONFIG.api_secret not in answer.text
     assert CONFIG.api_secret not in repr(CONFIG)

@@ -1,5 +1,5 @@
 """The page that people join from, and the endpoint that gives them tokens."""
 
-from .app import MAX_BODY_BYTES, Choice, WebConfig, create_app
+from .app import MAX_BODY_BYTES, WebConfig, create_app
 
-__all__ = ["MAX_BODY_BYTES", "Choice", "WebConfig", "create_app"]
+__all__ = ["MAX_BODY_BYTES", "WebConfig", "create_app"]

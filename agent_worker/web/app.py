@@ -21,10 +21,13 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent_worker.offers import Offer
+from agent_worker.settings import ChoiceKind
+
+from .access import Access, AccessDeniedError, RateLimit
 from .tokens import (
     ALL_FIELDS,
     STRANGER_FIELDS,
-    ChoiceKind,
     RequestField,
     TokenPolicy,
     TokenRefusedError,
@@ -33,7 +36,6 @@ from .tokens import (
     is_loopback,
     issue,
 )
-from .access import Access, AccessDeniedError, RateLimit
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +44,6 @@ MAX_BODY_BYTES = 16 * 1024
 
 _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = ("app", "s2s", "vendor")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One entry of a list on the page: a flow, a character, a voice or a language."""
-
-    id: str
-    name: str
-    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +70,10 @@ class WebConfig:
     agent_name: str = ""
     host: str = "127.0.0.1"
     title: str = "Voice agent"
-    flows: Sequence[Choice] = ()
-    characters: Sequence[Choice] = ()
-    voices: Sequence[Choice] = ()
-    languages: Sequence[Choice] = ()
+    flows: Sequence[Offer] = ()
+    characters: Sequence[Offer] = ()
+    voices: Sequence[Offer] = ()
+    languages: Sequence[Offer] = ()
     token_ttl_s: float = 600.0
     fields: frozenset[RequestField] | None = None
     access: Access = field(default_factory=Access)
@@ -89,7 +82,7 @@ class WebConfig:
 
     def policy(self) -> TokenPolicy:
         """What a caller may be granted."""
-        lists: dict[ChoiceKind, Sequence[Choice]] = {
+        lists: dict[ChoiceKind, Sequence[Offer]] = {
             "flow": self.flows,
             "character": self.characters,
             "voice": self.voices,
@@ -228,8 +221,10 @@ async def _read_body(request: Request) -> bytes:
 
 
 def _description(config: WebConfig) -> dict[str, object]:
-    def entries(choices: Sequence[Choice]) -> list[dict[str, str]]:
-        return [{"id": c.id, "name": c.name, "note": c.note} for c in choices]
+    def entries(choices: Sequence[Offer]) -> list[dict[str, str]]:
+        return [
+            {"id": c.id, "name": c.name, "note": c.note, "language": c.language} for c in choices
+        ]
 
     return {
         "title": config.title,

@@ -11,14 +11,17 @@ import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
 
-from ..engines import EngineError, build_engines, try_engines
-from ..found import choose_engines
-from ..gateway import Gateway, GatewayConfig
-from ..session import Call, build_call
-from ..settings import Settings
-from .tokens import InsecureConfigurationError
-from .app import WebConfig, create_app
+from agent_worker.choice import Choices
+from agent_worker.engines import EngineError, build_engines, try_engines
+from agent_worker.found import choose_engines
+from agent_worker.gateway import Gateway, GatewayConfig
+from agent_worker.offers import Offers, find_offers
+from agent_worker.session import Call, build_call
+from agent_worker.settings import Settings
+
 from .access import Access
+from .app import WebConfig, create_app
+from .tokens import InsecureConfigurationError
 
 
 class WebServerError(Exception):
@@ -85,18 +88,30 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def page(settings: Settings, *, gateway: Gateway | None = None) -> Starlette:
+def page(
+    settings: Settings, offers: Offers | None = None, *, gateway: Gateway | None = None
+) -> Starlette:
     """The page for these settings.
+
+    Args:
+        settings: of this deployment.
+        offers: what callers may choose; by default nothing.
+        gateway: the WebSocket gateway, if it is to be served too.
 
     Raises:
         WebServerError: it would serve the network with development keys.
     """
+    offers = offers or Offers()
     config = WebConfig(
         livekit_url=settings.web_livekit_url or settings.livekit_url,
         api_key=settings.livekit_api_key,
         api_secret=settings.livekit_api_secret.get_secret_value(),
         agent_name=settings.agent_name,
         host=settings.web_host,
+        flows=offers.flows,
+        characters=offers.characters,
+        voices=offers.voices,
+        languages=offers.languages,
         access=_access(settings),
     )
     try:
@@ -116,8 +131,9 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
     """
     if not settings.livekit_api_key or not settings.livekit_api_secret.get_secret_value():
         raise WebServerError("LIVEKIT_API_KEY and LIVEKIT_API_SECRET are not set")
-    gateway = await _gateway(settings) if websocket else None
-    app = page(settings, gateway=gateway)
+    choices = await choose_engines(settings)
+    gateway = await _gateway(settings, choices) if websocket else None
+    app = page(settings, find_offers(settings, choices), gateway=gateway)
     async with serve_app(app, host=settings.web_host, port=settings.web_port) as address:
         say(f"The page: {address}")
         if gateway is not None:
@@ -125,8 +141,7 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
         await asyncio.Event().wait()
 
 
-async def _gateway(settings: Settings) -> Gateway:
-    choices = await choose_engines(settings)
+async def _gateway(settings: Settings, choices: Choices) -> Gateway:
     if choices.problems:
         raise WebServerError("\n".join(choices.problems))
     try:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from agent_worker.settings import ChoiceKind
 from livekit import api
 
 DEVELOPMENT_KEYS = frozenset({"devkey"})
@@ -30,8 +31,6 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@-]{0
 """A room or identity: printable, no spaces, safe in a log line and in a URL."""
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
-
-ChoiceKind = Literal["flow", "character", "voice", "language"]
 
 RequestField = Literal[
     "room_name",

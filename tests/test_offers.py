@@ -1,0 +1,124 @@
+"""What callers may choose on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from agent_worker.choice import Found, choose
+from agent_worker.found import look_around
+from agent_worker.languages import languages, primary
+from agent_worker.offers import Offers, find_offers
+from agent_worker.settings import load_settings
+from livekit.plugins import espeak, faster_whisper, xtts
+from livekit.plugins.espeak.languages import voice_for_language
+
+BARE = Found(espeak_installed=True)
+RICH = Found(
+    whisper_models=("base",),
+    espeak_installed=True,
+    piper_installed=True,
+    piper_voices=(Path("en_US-lessac-high.onnx"), Path("de_DE-thorsten-medium.onnx")),
+    piper_languages={"en_US-lessac-high": "en", "de_DE-thorsten-medium": "de"},
+    llm_endpoint="http://127.0.0.1:8000/v1",
+    llm_models=("qwen",),
+)
+
+
+def offers(found: Found, **settings: object) -> Offers:
+    own = load_settings(**settings)
+    return find_offers(own, choose(own, found))
+
+
+def ids(entries: tuple[object, ...]) -> list[str]:
+    return [entry.id for entry in entries]  # type: ignore[attr-defined]
+
+
+def test_a_bare_machine_offers_what_its_engines_know() -> None:
+    here = offers(BARE)
+    assert here.flows == ()
+    assert here.characters == ()
+    assert ids(here.voices) == ["standard", "+f3", "+m3", "+whisper"]
+    assert [(one.id, one.name) for one in here.languages] == [("en", "English"), ("zh", "中文")]
+
+
+def test_with_a_model_server_there_are_flows_and_characters() -> None:
+    here = offers(RICH)
+    assert ids(here.flows) == ["assistant", "router", "persona", "offline"]
+    assert ids(here.characters) == ["everyone", "Mira", "Leo"]
+
+
+def test_what_the_settings_say_stands_first() -> None:
+    here = offers(RICH, llm="persona", persona_character="Leo", language="de", tts="espeak")
+    assert here.flows[0].id == "persona"
+    assert ids(here.characters) == ["Leo", "everyone", "Mira"]
+    assert here.languages[0].id == "de"
+    voiced = offers(RICH, tts_voice="de_DE-thorsten-medium")
+    assert voiced.voices[0].id == "de_DE-thorsten-medium"
+
+
+def test_piper_voices_are_named_for_people_and_bring_their_language() -> None:
+    here = offers(RICH)
+    first = here.voices[0]
+    assert (first.name, first.note, first.language) == ("Lessac", "en-US, high", "en")
+    assert ids(here.languages) == ["en", "de"]
+
+
+@pytest.mark.parametrize("model", ["distil-large-v3", "small.en", "models/base.en/"])
+def test_a_recogniser_of_english_leaves_no_choice_of_language(model: str) -> None:
+    found = dataclasses.replace(RICH, piper_voices=())
+    assert offers(found, stt_model=model).languages == ()
+
+
+def test_a_list_with_one_entry_is_no_choice() -> None:
+    one = dataclasses.replace(RICH, piper_voices=(Path("en_US-lessac-high.onnx"),))
+    assert offers(one).voices == ()
+
+
+def test_the_operator_says_what_may_be_chosen() -> None:
+    assert offers(RICH, caller_may_choose=()) == Offers()
+    here = offers(RICH, caller_may_choose=("language",))
+    assert here.languages and not (here.flows or here.characters or here.voices)
+
+
+def test_nothing_is_offered_where_nothing_can_be_served() -> None:
+    assert offers(Found()) == Offers()
+
+
+def test_characters_come_from_the_operators_file(tmp_path: Path) -> None:
+    file = tmp_path / "cast.toml"
+    file.write_text('[[character]]\nname = "Ada"\ndescription = "A clerk."\n')
+    assert offers(RICH, persona_profiles=file).characters == ()
+    with file.open("a") as more:
+        more.write('[[character]]\nname = "Bo"\ndescription = "A cook."\n')
+    assert ids(offers(RICH, persona_profiles=file).characters) == ["everyone", "Ada", "Bo"]
+    file.write_text("not TOML")
+    broken = offers(RICH, persona_profiles=file)
+    assert "persona" not in ids(broken.flows)
+    assert broken.characters == ()
+
+
+async def test_the_language_of_a_voice_is_read_from_its_file(tmp_path: Path) -> None:
+    folder = tmp_path / "voices"
+    folder.mkdir()
+    for name, about in {
+        "mine": '{"espeak": {"voice": "cmn"}}',
+        "theirs": '{"language": {"code": "pt_BR"}}',
+        "fr_FR-siwis-low": "no JSON",
+    }.items():
+        (folder / f"{name}.onnx").touch()
+        (folder / f"{name}.onnx.json").write_text(about)
+    found = await look_around(load_settings(cache_dir=tmp_path, llm="offline"))
+    assert found.piper_languages == {"mine": "zh", "theirs": "pt", "fr_FR-siwis-low": "fr"}
+
+
+def test_every_language_of_the_list_is_known_to_the_engines() -> None:
+    voices = espeak.list_voices()
+    spoken_by_xtts = {primary(tag) for tag in xtts.languages.LANGUAGES}
+    for tag, language in languages().items():
+        assert voice_for_language(tag, voices), tag
+        faster_whisper.STT(language=tag)
+        assert tag in spoken_by_xtts
+        assert language.greeting and language.goodbye and language.apology and language.fillers
