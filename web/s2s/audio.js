@@ -2,21 +2,35 @@
 
 export const SAMPLE_RATE = 16000;
 
-const worklet = (name) => new URL(name, import.meta.url);
-
 /** Captures the microphone; `onFrame` gets 20 ms of PCM16 at a time. */
 export class Microphone {
+  /** @type {MediaStream | null} */
+  stream = null;
+  /** @type {AudioContext | null} */
+  context = null;
+  stopped = false;
+
   /**
-   * @param {(pcm: ArrayBuffer, level: number) => void} onFrame
-   * @param {{deviceId?: string}} options
+   * @param {(pcm: ArrayBuffer, level: number) => void} onFrame `level` is the root mean square, 0 to 1
+   * @param {{deviceId?: string, worklet?: string | URL, onEnded?: () => void}} options `worklet` is
+   *   where capture_worklet.js is served, `onEnded` is called when the device goes away
    */
-  constructor(onFrame, { deviceId } = {}) {
+  constructor(onFrame, { deviceId, worklet, onEnded = () => {} } = {}) {
     this.onFrame = onFrame;
     this.deviceId = deviceId;
+    // Written out, for bundlers look for `new URL("…", import.meta.url)` to find what else to carry.
+    this.worklet = worklet ?? new URL("./capture_worklet.js", import.meta.url);
+    this.onEnded = onEnded;
   }
 
+  /** The device that is heard; null before it is. */
+  get track() {
+    return this.stream?.getAudioTracks()[0] ?? null;
+  }
+
+  /** Asks for the microphone. Stopped meanwhile, it lets go of what it was given. */
   async start() {
-    this.stream = await navigator.mediaDevices.getUserMedia({
+    const stream = await navigator.mediaDevices.getUserMedia({
       audio: {
         channelCount: 1,
         echoCancellation: true,
@@ -25,13 +39,25 @@ export class Microphone {
         ...(this.deviceId ? { deviceId: this.deviceId } : {}),
       },
     });
+    this.stream = stream;
+    if (this.stopped) {
+      await this.stop();
+      return;
+    }
     try {
-      this.context = new AudioContext({ sampleRate: SAMPLE_RATE });
-      await this.context.audioWorklet.addModule(worklet("capture_worklet.js"));
-      const capture = new AudioWorkletNode(this.context, "s2s-capture", { numberOfOutputs: 0 });
-      capture.port.onmessage = ({ data }) => this.onFrame(data.pcm, data.level);
-      this.context.createMediaStreamSource(this.stream).connect(capture);
-      await this.context.resume();
+      const context = new AudioContext({ sampleRate: SAMPLE_RATE });
+      this.context = context;
+      await context.audioWorklet.addModule(this.worklet);
+      if (this.stopped) return;
+      const capture = new AudioWorkletNode(context, "s2s-capture", { numberOfOutputs: 0 });
+      capture.port.onmessage = ({ data }) => {
+        if (!this.stopped) this.onFrame(data.pcm, data.level);
+      };
+      context.createMediaStreamSource(stream).connect(capture);
+      this.track?.addEventListener("ended", () => {
+        if (!this.stopped) this.onEnded();
+      });
+      await context.resume();
     } catch (error) {
       await this.stop();
       throw error;
@@ -39,6 +65,7 @@ export class Microphone {
   }
 
   async stop() {
+    this.stopped = true;
     for (const track of this.stream?.getTracks() ?? []) track.stop();
     if (this.context && this.context.state !== "closed") await this.context.close();
   }
@@ -46,18 +73,37 @@ export class Microphone {
 
 /** Plays PCM16 as it arrives. */
 export class Speaker {
-  /** @param {(sounding: boolean) => void} onSounding */
-  constructor(onSounding = () => {}) {
+  /** @type {AudioContext | null} */
+  context = null;
+  /** @type {AudioWorkletNode | null} */
+  node = null;
+  stopped = false;
+
+  /**
+   * @param {(sounding: boolean) => void} onSounding
+   * @param {{worklet?: string | URL}} options where playback_worklet.js is served
+   */
+  constructor(onSounding = () => {}, { worklet } = {}) {
     this.onSounding = onSounding;
+    this.worklet = worklet ?? new URL("./playback_worklet.js", import.meta.url);
+  }
+
+  /** Whether the browser keeps the page silent, for nobody has touched it yet. */
+  get blocked() {
+    return this.context?.state === "suspended";
   }
 
   async start() {
-    this.context = new AudioContext({ sampleRate: SAMPLE_RATE });
-    await this.context.audioWorklet.addModule(worklet("playback_worklet.js"));
-    this.node = new AudioWorkletNode(this.context, "s2s-playback", { numberOfInputs: 0, outputChannelCount: [1] });
-    this.node.port.onmessage = ({ data }) => this.onSounding(data.sounding);
-    this.node.connect(this.context.destination);
-    await this.context.resume();
+    const context = new AudioContext({ sampleRate: SAMPLE_RATE });
+    this.context = context;
+    await context.audioWorklet.addModule(this.worklet);
+    if (this.stopped) return;
+    const node = new AudioWorkletNode(context, "s2s-playback", { numberOfInputs: 0, outputChannelCount: [1] });
+    node.port.onmessage = ({ data }) => this.onSounding(data.sounding);
+    node.connect(context.destination);
+    this.node = node;
+    // Not awaited: it stays open until the page is touched. Closed before that, it fails; no matter.
+    context.resume().catch(() => {});
   }
 
   /** @param {ArrayBuffer} pcm */
@@ -78,6 +124,7 @@ export class Speaker {
   }
 
   async stop() {
+    this.stopped = true;
     if (this.context && this.context.state !== "closed") await this.context.close();
   }
 }

@@ -10,6 +10,7 @@ class Capture extends AudioWorkletProcessor {
     this.energy = 0;
   }
 
+  /** @param {Float32Array[][]} inputs */
   process([input]) {
     const samples = input[0];
     if (!samples) return true;

@@ -7,14 +7,42 @@ const RESUME_WAITS_MS = [0, 250, 500, 1000, 2000, 4000, 8000, 8000];
 const FINAL_ERRORS = new Set(["unknown_session", "session_exists", "busy", "unsupported_lang", "unsupported_audio"]);
 
 /**
+ * @typedef {{sample_rate: number, format: string, channels: number}} AudioFormat
+ * @typedef {{type: "session_started", session_id: string, audio: AudioFormat, resumed: boolean, last_seq: number}} SessionStarted
+ * @typedef {{type: "asr_partial", text: string, confidence: number | null}} AsrPartial
+ * @typedef {{type: "asr_final", text: string}} AsrFinal
+ * @typedef {{type: "llm_token", token: string, is_first: boolean}} LlmToken
+ * @typedef {{type: "audio_stream_start"} & AudioFormat} AudioStreamStart
+ * @typedef {{type: "tts_audio", seq: number}} TtsAudio
+ * @typedef {{type: "audio_stream_stop", interrupted: boolean}} AudioStreamStop
+ * @typedef {{type: "response_end", interrupted: boolean}} ResponseEnd
+ * @typedef {{type: "error", code: string, message: string, recoverable: boolean}} ErrorMessage
+ * @typedef {SessionStarted | AsrPartial | AsrFinal | LlmToken | AudioStreamStart | TtsAudio | AudioStreamStop | ResponseEnd | ErrorMessage} ServerMessage
+ * @typedef {"connecting" | "open" | "reconnecting" | "closed"} ConnectionState
+ * @typedef {{[M in ServerMessage as M["type"]]: M} & {state: ConnectionState, audio: ArrayBuffer}} S2SEvents
+ * @typedef {Error & {code?: unknown, recoverable?: boolean}} RefusedError why a session did not open: as the
+ *   server said, or with the code "lost", or what the browser had against the address
+ * @typedef {{url: string, lang?: string, token?: string, WebSocket?: typeof WebSocket,
+ *   wait?: (ms: number) => Promise<unknown>}} S2SClientOptions
+ */
+
+/**
  * Events: "state" (connecting, open, reconnecting, closed), each message of the server under its
  * own type with the message as `detail`, and "audio" with an ArrayBuffer of PCM16.
  */
 export class S2SClient extends EventTarget {
-  /**
-   * @param {{url: string, lang?: string, token?: string, WebSocket?: typeof WebSocket,
-   *   wait?: (ms: number) => Promise<void>}} options
-   */
+  /** @type {WebSocket | null} */
+  socket = null;
+  /** @type {ConnectionState} */
+  state = "closed";
+  left = true;
+  sent = 0;
+  lastSeq = -1;
+  /** @type {number | null} */
+  pendingSeq = null;
+  streaming = false;
+
+  /** @param {S2SClientOptions} options */
   constructor({ url, lang, token, WebSocket = globalThis.WebSocket, wait = sleep }) {
     super();
     this.url = url;
@@ -23,11 +51,20 @@ export class S2SClient extends EventTarget {
     this.WebSocket = WebSocket;
     this.wait = wait;
     this.sessionId = randomId();
-    this.socket = null;
-    this.state = "closed";
-    this.left = true;
-    this.sent = 0;
-    this.#forget();
+  }
+
+  /**
+   * Hands on the `detail` of each event until the function that it returns is called.
+   * @template {keyof S2SEvents} K
+   * @param {K} type
+   * @param {(detail: S2SEvents[K]) => void} listener
+   * @returns {() => void}
+   */
+  on(type, listener) {
+    /** @param {Event} event */
+    const hear = (event) => listener(/** @type {CustomEvent<S2SEvents[K]>} */ (event).detail);
+    this.addEventListener(type, hear);
+    return () => this.removeEventListener(type, hear);
   }
 
   /** Opens the session; resolves when it is open. */
@@ -46,14 +83,18 @@ export class S2SClient extends EventTarget {
       this.#setState("closed");
       throw error;
     }
-    this.#setState("open");
+    this.#opened();
   }
 
-  /** Sends 20 to 40 ms of PCM16; what can't be sent now is dropped, for it would come too late. */
+  /**
+   * Sends 20 to 40 ms of PCM16; what can't be sent now is dropped, for it would come too late.
+   * @param {ArrayBuffer} pcm
+   * @returns {boolean} whether it was sent
+   */
   sendAudio(pcm) {
     if (this.state !== "open") return false;
     this.#send({ type: "audio_chunk", seq: this.sent, timestamp_ms: performance.now() });
-    this.socket.send(pcm);
+    this.socket?.send(pcm);
     this.sent += 1;
     return true;
   }
@@ -73,6 +114,10 @@ export class S2SClient extends EventTarget {
     this.#setState("closed");
   }
 
+  /**
+   * @param {object} first
+   * @returns {Promise<void>}
+   */
   #connect(first) {
     return new Promise((resolve, reject) => {
       const protocols = this.token ? [SUBPROTOCOL, `bearer.${base64url(this.token)}`] : [SUBPROTOCOL];
@@ -87,13 +132,15 @@ export class S2SClient extends EventTarget {
           this.#takeAudio(data);
           return;
         }
+        /** @type {ServerMessage} */
         const message = JSON.parse(data);
         if (message.type === "session_started") {
           started = true;
           this.#forget(message.last_seq);
           resolve();
         } else if (!started && message.type === "error") {
-          reject(Object.assign(new Error(message.message), { code: message.code }));
+          const { code, recoverable } = message;
+          reject(Object.assign(new Error(message.message), { code, recoverable }));
           socket.close(1000);
         }
         this.#take(message);
@@ -105,6 +152,12 @@ export class S2SClient extends EventTarget {
     });
   }
 
+  // Whoever left while the answer was on its way stays away.
+  #opened() {
+    if (!this.left) this.#setState("open");
+  }
+
+  /** @param {number} code */
   async #lost(code) {
     if (this.left) return;
     if (code === 1000 || code === 1008) {
@@ -118,16 +171,17 @@ export class S2SClient extends EventTarget {
       if (this.left) return;
       try {
         await this.#connect({ type: "session_resume", session_id: this.sessionId, last_seq: this.lastSeq });
-        this.#setState("open");
+        this.#opened();
         return;
       } catch (error) {
-        if (FINAL_ERRORS.has(error.code)) break;
+        if (FINAL_ERRORS.has(/** @type {{code: string}} */ (error).code)) break;
       }
     }
     this.left = true;
     this.#setState("closed");
   }
 
+  /** @param {ServerMessage} message */
   #take(message) {
     if (message.type === "tts_audio") this.pendingSeq = message.seq;
     if (message.type === "audio_stream_start") this.streaming = true;
@@ -135,7 +189,10 @@ export class S2SClient extends EventTarget {
     this.dispatchEvent(new CustomEvent(message.type, { detail: message }));
   }
 
-  // Sound belongs to the number that came before it; sound from before a break has none that counts.
+  /**
+   * Sound belongs to the number that came before it; sound from before a break has none that counts.
+   * @param {ArrayBuffer} data
+   */
   #takeAudio(data) {
     const seq = this.pendingSeq;
     this.pendingSeq = null;
@@ -150,10 +207,12 @@ export class S2SClient extends EventTarget {
     this.streaming = false;
   }
 
+  /** @param {object} message */
   #send(message) {
-    this.socket.send(JSON.stringify(message));
+    this.socket?.send(JSON.stringify(message));
   }
 
+  /** @param {ConnectionState} state */
   #setState(state) {
     if (this.state === state) return;
     this.state = state;
@@ -161,6 +220,7 @@ export class S2SClient extends EventTarget {
   }
 }
 
+/** @param {number} ms */
 function sleep(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
@@ -170,6 +230,7 @@ function randomId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** @param {string} text */
 function base64url(text) {
   const bytes = new TextEncoder().encode(text);
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");

@@ -6,15 +6,21 @@
  * beyond `limitMs`, down to the target.
  */
 export class JitterBuffer {
+  /** @type {Float32Array[]} */
+  chunks = [];
+  offset = 0;
+  length = 0;
+  playing = false;
+  ended = false;
+
+  /** @param {{sampleRate?: number, startMs?: number, targetMs?: number, limitMs?: number}} options */
   constructor({ sampleRate = 16000, startMs = 100, targetMs = 300, limitMs = 500 } = {}) {
     this.start = (startMs * sampleRate) / 1000;
     this.target = (targetMs * sampleRate) / 1000;
     this.limit = (limitMs * sampleRate) / 1000;
-    this.clear();
   }
 
   clear() {
-    /** @type {Float32Array[]} */
     this.chunks = [];
     this.offset = 0;
     this.length = 0;
@@ -57,6 +63,7 @@ export class JitterBuffer {
     return filled;
   }
 
+  /** @param {number} count */
   #drop(count) {
     this.length -= count;
     while (count > 0) {

@@ -14,6 +14,10 @@ class Playback extends AudioWorkletProcessor {
     };
   }
 
+  /**
+   * @param {Float32Array[][]} _
+   * @param {Float32Array[][]} outputs
+   */
   process(_, [output]) {
     const sounding = this.buffer.pull(output[0]) > 0;
     for (const channel of output.slice(1)) channel.set(output[0]);
