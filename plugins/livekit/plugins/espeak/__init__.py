@@ -6,7 +6,7 @@ under a millisecond. It does not sound human. Install it with the `espeak` extra
 
 from livekit.agents import Plugin
 
-from .engine import EspeakError, Voice
+from .engine import EspeakError, Voice, queue_depths
 from .log import logger
 from .streams import ChunkedStream, SynthesizeStream
 from .tts import TTS, list_voices
@@ -20,6 +20,7 @@ __all__ = [
     "Voice",
     "__version__",
     "list_voices",
+    "queue_depths",
 ]
 
 

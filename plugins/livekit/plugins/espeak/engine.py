@@ -13,12 +13,14 @@ import importlib.util
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import library as c
+
+T = TypeVar("T")
 
 SAMPLE_RATE = 22050
 """Hertz, of every voice but the MBROLA ones, which the pip package does not carry."""
@@ -88,13 +90,33 @@ _library_locks: dict[int, threading.Lock] = {}
 """By process: a lock that was held during a fork would stay locked in the child."""
 
 
+class WorkThreads(ThreadPoolExecutor):
+    """Threads that can say how much waits for them."""
+
+    def __init__(self, max_workers: int, name: str) -> None:
+        super().__init__(max_workers, thread_name_prefix=name)
+        self._submitted: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """As of any executor."""
+        future = super().submit(fn, *args, **kwargs)
+        self._submitted.add(future)
+        future.add_done_callback(self._submitted.discard)
+        return future
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that no thread has begun."""
+        return sum(not (job.running() or job.done()) for job in tuple(self._submitted))
+
+
 class Engine:
     """Loads the library when first used and makes every call into it."""
 
     def __init__(self) -> None:
         self.lock = _library_locks.setdefault(os.getpid(), threading.Lock())
         """Held during each call into the library, by whichever engine makes it."""
-        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="espeak-ng")
+        self.thread = WorkThreads(1, "espeak-ng")
         self._lib: Any = None
         self._data_path = Path()
         self._sink: Sink | None = None
@@ -238,3 +260,8 @@ def shared() -> Engine:
     """Returns the process's engine. A forked child gets its own: threads do not survive a fork."""
     with _shared_lock:
         return _engine_of_process(os.getpid())
+
+
+def queue_depths() -> dict[str, int]:
+    """Returns how many pieces of text wait for the library, of all streams in this process."""
+    return {"espeak-ng": shared().thread.waiting}

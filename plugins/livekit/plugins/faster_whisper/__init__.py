@@ -7,7 +7,7 @@ session = AgentSession(stt=faster_whisper.STT(model="base", language="en"), ...)
 
 from livekit.agents import Plugin
 
-from .engines import close_engines
+from .engines import close_engines, queue_depths
 from .log import logger
 from .models import MODEL_NAMES, ModelNotFoundError, download, is_available
 from .partials import Observation, PartialTranscript
@@ -30,6 +30,7 @@ __all__ = [
     "close_engines",
     "download",
     "is_available",
+    "queue_depths",
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from pathlib import Path
 
 from .decode import WhisperDecoder
 from .engine import Engine
@@ -25,6 +26,17 @@ def engine_for(spec: ModelSpec) -> Engine:
             engine = Engine(lambda: WhisperDecoder(spec), name=repr(spec.model))
             _engines[spec] = engine
         return engine
+
+
+def queue_depths() -> dict[str, int]:
+    """Returns how many requests wait for each of this process's models, by the model's name."""
+    with _engines_lock:
+        engines = list(_engines.items())
+    depths: dict[str, int] = {}
+    for spec, engine in engines:
+        name = Path(spec.model).name
+        depths[name] = depths.get(name, 0) + engine.statistics().depth
+    return depths
 
 
 def close_engines() -> None:

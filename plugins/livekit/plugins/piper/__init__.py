@@ -7,7 +7,7 @@ folder; `download_voice` fetches official ones, and nothing is fetched unless it
 from livekit.agents import Plugin
 
 from .download import HUB_URL, DownloadError, download_voice
-from .engine import VoiceError
+from .engine import VoiceError, queue_depths
 from .log import logger
 from .streams import ChunkedStream, SynthesizeStream
 from .tts import TTS
@@ -38,6 +38,7 @@ __all__ = [
     "download_voice",
     "find_voice",
     "local_voices",
+    "queue_depths",
 ]
 
 

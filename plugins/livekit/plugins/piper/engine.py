@@ -6,10 +6,10 @@ import importlib.util
 import os
 import threading
 import weakref
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .log import logger
 from .split import CannotSplitError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .graph import Inputs, Samples, Utterance, VoiceGraph
+
+T = TypeVar("T")
 
 PEAK = 0.8
 """Loudest sample of the calibration sentence after the gain. Other sentences are up to 2 dB
@@ -69,6 +71,26 @@ def require_piper() -> None:
         raise ImportError("Piper is not installed; run: pip install 'livekit-agent-worker[piper]'")
 
 
+class WorkThreads(ThreadPoolExecutor):
+    """Threads that can say how much waits for them."""
+
+    def __init__(self, max_workers: int, name: str) -> None:
+        super().__init__(max_workers, thread_name_prefix=name)
+        self._submitted: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """As of any executor."""
+        future = super().submit(fn, *args, **kwargs)
+        self._submitted.add(future)
+        future.add_done_callback(self._submitted.discard)
+        return future
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that no thread has begun."""
+        return sum(not (job.running() or job.done()) for job in tuple(self._submitted))
+
+
 class Engine:
     """Loads a voice when first used. Every method but `load` is quick or one step of work."""
 
@@ -81,10 +103,8 @@ class Engine:
                 cores allow.
         """
         self.files = files
-        self.threads = ThreadPoolExecutor(
-            max_workers=max(1, (os.cpu_count() or 1) // num_threads),
-            thread_name_prefix=f"piper-{files.name}",
-        )
+        at_once = max(1, (os.cpu_count() or 1) // num_threads)
+        self.threads = WorkThreads(at_once, f"piper-{files.name}")
         self._num_threads = num_threads
         self._lock = threading.Lock()
         self._voice: Any = None
@@ -251,3 +271,13 @@ def shared(files: VoiceFiles, num_threads: int) -> Engine:
         if engine is None:
             engine = _shared[key] = Engine(files, num_threads)
         return engine
+
+
+def queue_depths() -> dict[str, int]:
+    """Returns how many steps wait for each voice of this process, of all its streams."""
+    with _shared_lock:
+        engines = list(_shared.values())
+    depths: dict[str, int] = {}
+    for engine in engines:
+        depths[engine.files.name] = depths.get(engine.files.name, 0) + engine.threads.waiting
+    return depths
