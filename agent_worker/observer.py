@@ -15,11 +15,14 @@ from livekit.agents import (
     UserInputTranscribedEvent,
     UserStateChangedEvent,
     llm,
+    stt,
+    tts,
 )
 from livekit.agents.voice import io
 
 from .agent import VoicePipelineAgent
 from .latency import TOPIC, TurnLatency, TurnRecord
+from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -40,20 +43,48 @@ class Outlet(Protocol):
 class Observer:
     """Notes what the session tells, and says what went wrong. Steers nothing."""
 
-    def __init__(self, latency: TurnLatency, outlet: Outlet | None) -> None:
+    def __init__(
+        self,
+        latency: TurnLatency,
+        outlet: Outlet | None,
+        *,
+        telemetry: Telemetry,
+        call_id: str,
+    ) -> None:
         self._latency = latency
         self._outlet = outlet
+        self._telemetry = telemetry
+        self._call_id = call_id
+        self._closed = False
         self._output: io.AudioOutput | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def watch(self, session: AgentSession[None], agent: VoicePipelineAgent) -> None:
-        """Follows a session from now on."""
+        """Follows a session from now on, to `close`."""
+        self._telemetry.metrics.calls.inc()
         self._session, self._agent = session, agent
         session.on("user_state_changed", self._on_user_state)
         session.on("user_input_transcribed", self._on_transcribed)
         session.on("agent_state_changed", self._on_agent_state)
         session.on("conversation_item_added", self._on_item)
         session.on("error", self._on_error)
+
+    def close(self) -> None:
+        """The call has ended; safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self._telemetry.metrics.calls.dec()
+            self._latency.call_ended()
+            self._hand_over()
+
+    def overlap_ignored(self, had_words: bool, was_held: bool) -> None:
+        """Something was said over the agent, and it did not stop."""
+        self._telemetry.metrics.overlap_ignored(had_words=had_words, was_held=was_held)
+
+    def _hand_over(self) -> None:
+        """Passes on the records that are complete."""
+        for record in self._latency.ended():
+            self._telemetry.turn_ended(self._call_id, record)
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         if event.new_state == "speaking":
@@ -73,6 +104,7 @@ class Observer:
         elif event.old_state == "speaking" and event.new_state != "thinking":
             # while a tool works, the rest of the answer is still to come
             self._latency.answer_ended()
+        self._hand_over()
 
     def _follow_output(self) -> None:
         """Listens to the output that plays; a room's is put in place when the session starts."""
@@ -95,15 +127,17 @@ class Observer:
 
     def _on_error(self, event: ErrorEvent) -> None:
         cause = getattr(event.error, "error", event.error)
+        recoverable = bool(getattr(event.error, "recoverable", False))
         logger.warning(
             "a stage failed; the call goes on",
             extra={
                 "stage": type(event.source).__name__,
                 "label": getattr(event.source, "label", ""),
                 "cause": type(cause).__name__,
-                "recoverable": getattr(event.error, "recoverable", False),
+                "recoverable": recoverable,
             },
         )
+        self._telemetry.metrics.failed(_stage_of(event.source), recoverable=recoverable)
 
     def voice_changed(self, works: bool) -> None:
         """The TTS failed, or is back."""
@@ -118,7 +152,7 @@ class Observer:
     def _report(self, record: TurnRecord | None) -> None:
         if record is None:
             return
-        logger.info("turn", extra={"turn": record.turn, "stages_ms": record.stages_ms})
+        logger.info("turn", extra=record.to_dict())
         if self._outlet is not None:
             self._tell(self._outlet.send(TOPIC, record.to_json()))
 
@@ -133,3 +167,15 @@ class Observer:
         except Exception as e:
             # a client that leaves midway must not cost the call
             logger.debug("a client could not be told", extra={"cause": type(e).__name__})
+
+
+def _stage_of(source: object) -> str:
+    match source:
+        case stt.STT():
+            return "stt"
+        case llm.LLM():
+            return "llm"
+        case tts.TTS():
+            return "tts"
+        case _:
+            return "other"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
+import uuid
 from typing import Any
 
 from livekit.agents import AgentSession, inference
@@ -20,16 +21,17 @@ from livekit.agents.voice.room_io import (
 from livekit import rtc
 
 from .agent import VoicePipelineAgent
-from .backchannel import BargeInPolicy
 from .engines import Engines
 from .inactivity import InactivityPolicy
 from .latency import TurnLatency
 from .lifetime import Lifetime
 from .observer import Observer, Outlet
+from .overlap_watch import WatchedBargeIn
 from .settings import Settings
 from .speaking import Voice
 from .spoken_numbers import SpokenNumbers
 from .steady_output import SteadyOutput
+from .telemetry import Telemetry
 from .turn_taking import TurnTaking
 from .turns import EndOfTurnPolicy, Waits
 
@@ -43,6 +45,7 @@ class Call:
     engines: Engines
     turns: TurnTaking
     lifetime: Lifetime
+    observer: Observer
     steady: SteadyOutput | None = None
 
     async def start(self, *, room: rtc.Room | None = None, push_to_talk: bool = False) -> None:
@@ -63,29 +66,48 @@ class Call:
 
     async def aclose(self) -> None:
         """Ends the session and closes its engines; safe to call twice."""
-        await self.lifetime.aclose()
-        await self.turns.aclose()
-        if self.steady is not None:
-            await self.steady.aclose()
-        await self.session.aclose()
-        await self.engines.aclose()
+        try:
+            await self.lifetime.aclose()
+            await self.turns.aclose()
+            if self.steady is not None:
+                await self.steady.aclose()
+            await self.session.aclose()
+            await self.engines.aclose()
+        finally:
+            self.observer.close()
 
 
-def build_call(settings: Settings, engines: Engines, *, outlet: Outlet | None = None) -> Call:
+def build_call(
+    settings: Settings,
+    engines: Engines,
+    *,
+    outlet: Outlet | None = None,
+    telemetry: Telemetry | None = None,
+    call_id: str = "",
+) -> Call:
     """Puts the parts of one call together.
 
     Args:
         settings: of this worker.
         engines: of this call.
         outlet: takes each turn's latency record and the state of the voice; None = only the log.
+        telemetry: of the process; None = it only counts.
+        call_id: names the call in the telemetry; a random one by default.
     """
     latency = TurnLatency()
-    observer = Observer(latency, outlet)
+    observer = Observer(
+        latency,
+        outlet,
+        telemetry=telemetry or Telemetry(),
+        call_id=call_id or uuid.uuid4().hex[:12],
+    )
     turns = TurnTaking(
         end_of_turn=EndOfTurnPolicy(
             Waits(agreed_s=settings.min_endpointing_s, doubt_s=settings.max_endpointing_s)
         ),
-        barge_in=BargeInPolicy(pause_after_s=settings.interruption_min_s),
+        barge_in=WatchedBargeIn(
+            observer.overlap_ignored, pause_after_s=settings.interruption_min_s
+        ),
     )
     agent = VoicePipelineAgent(
         instructions=settings.instructions,
@@ -124,7 +146,7 @@ def build_call(settings: Settings, engines: Engines, *, outlet: Outlet | None = 
         goodbye=settings.goodbye,
     )
     lifetime.attach(session)
-    return Call(session, agent, engines, turns, lifetime)
+    return Call(session, agent, engines, turns, lifetime, observer)
 
 
 def room_options(agent: VoicePipelineAgent) -> RoomOptions:
