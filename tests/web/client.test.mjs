@@ -8,7 +8,7 @@ class FakeSocket {
   static opened = [];
 
   constructor(url, protocols) {
-    Object.assign(this, { url, protocols, sent: [], closedWith: null });
+    Object.assign(this, { url, protocols, sent: [], closedWith: null, readyState: 1 });
     FakeSocket.opened.push(this);
     queueMicrotask(() => this.onopen());
   }
@@ -92,6 +92,16 @@ test("sound plays while a stream runs, and none that is old or has no number", a
   socket.say({ type: "audio_stream_stop" });
   socket.frame(3);
   assert.deepEqual(frames, [1, 2]);
+});
+
+test("a socket that is closing takes nothing more", async () => {
+  const { client, socket } = await open();
+  const before = socket.sent.length;
+  socket.readyState = 2;
+  assert.equal(client.sendAudio(new ArrayBuffer(640)), false);
+  client.interrupt();
+  client.endAudio();
+  assert.equal(socket.sent.length, before);
 });
 
 test("a broken line is taken up, and sound from before it stays out", async () => {

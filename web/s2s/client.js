@@ -1,5 +1,6 @@
 // The protocol of /ws/s2s from the client's side: one session, resumed when the line breaks.
 
+const OPEN = 1; // WebSocket.OPEN
 const SUBPROTOCOL = "s2s.v1";
 const RESUME_WAITS_MS = [0, 250, 500, 1000, 2000, 4000, 8000, 8000];
 
@@ -92,7 +93,7 @@ export class S2SClient extends EventTarget {
    * @returns {boolean} whether it was sent
    */
   sendAudio(pcm) {
-    if (this.state !== "open") return false;
+    if (!this.#ready) return false;
     this.#send({ type: "audio_chunk", seq: this.sent, timestamp_ms: performance.now() });
     this.socket?.send(pcm);
     this.sent += 1;
@@ -100,11 +101,11 @@ export class S2SClient extends EventTarget {
   }
 
   endAudio() {
-    if (this.state === "open") this.#send({ type: "audio_end" });
+    if (this.#ready) this.#send({ type: "audio_end" });
   }
 
   interrupt() {
-    if (this.state === "open") this.#send({ type: "interrupt" });
+    if (this.#ready) this.#send({ type: "interrupt" });
   }
 
   /** Ends the session. */
@@ -150,6 +151,11 @@ export class S2SClient extends EventTarget {
         if (started && socket === this.socket) this.#lost(code);
       };
     });
+  }
+
+  // A socket that is on its way out takes nothing more, and browsers complain on the console.
+  get #ready() {
+    return this.state === "open" && this.socket?.readyState === OPEN;
   }
 
   // Whoever left while the answer was on its way stays away.

@@ -26,6 +26,7 @@ export class FakeSocket {
 
   sent: unknown[] = [];
   closedWith: number | null = null;
+  readyState = 1;
   onopen = (): void => {};
   onmessage = (_event: { data: unknown }): void => {};
   onclose = (_event: { code: number; reason: string }): void => {};
