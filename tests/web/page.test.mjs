@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { fitting } from "../../web/app/choices.js";
 import { Latency } from "../../web/app/latency.js";
 import { loudness } from "../../web/app/level.js";
 import { Transcript, agreement } from "../../web/app/transcript.js";
@@ -92,4 +93,28 @@ test("loudness runs from silence to full scale", () => {
   assert.equal(loudness(new Float32Array(8).fill(1)), 1);
   const quiet = loudness(new Float32Array(8).fill(0.01));
   assert.ok(quiet > 0.3 && quiet < 0.4);
+});
+
+const LISTS = {
+  flows: [{ id: "assistant" }, { id: "persona" }],
+  characters: [{ id: "everyone" }, { id: "Mira" }],
+  voices: [{ id: "lessac", language: "en" }, { id: "amy", language: "en" }, { id: "thorsten", language: "de" }],
+  languages: [{ id: "en-GB" }, { id: "de" }, { id: "auto" }],
+};
+const ids = (list) => list.map(({ id }) => id);
+
+test("characters are chosen where the flow has them", () => {
+  assert.deepEqual(ids(fitting(LISTS, {}).character), []);
+  assert.deepEqual(ids(fitting(LISTS, { flow: "persona" }).character), ["everyone", "Mira"]);
+  assert.deepEqual(ids(fitting({ ...LISTS, flows: [] }, {}).character), ["everyone", "Mira"]);
+});
+
+test("voices are those that speak the language, and one alone is no choice", () => {
+  assert.deepEqual(ids(fitting(LISTS, {}).voice), ["lessac", "amy"]);
+  assert.deepEqual(ids(fitting(LISTS, { language: "de" }).voice), []);
+  assert.deepEqual(ids(fitting(LISTS, { language: "auto" }).voice), ["lessac", "amy", "thorsten"]);
+});
+
+test("what was chosen at an earlier visit and is no more counts as the first", () => {
+  assert.deepEqual(ids(fitting(LISTS, { language: "fi", flow: "gone" }).voice), ["lessac", "amy"]);
 });

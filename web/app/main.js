@@ -3,6 +3,7 @@
 import { loadConfig } from "./api.js";
 import { joinAdvice, microphoneAdvice } from "./advice.js";
 import { Call } from "./call.js";
+import { Choices } from "./choices.js";
 import { Latency } from "./latency.js";
 import { LevelMeter } from "./level.js";
 import { Transcript } from "./transcript.js";
@@ -10,13 +11,6 @@ import { TranscriptView } from "./transcript_view.js";
 import { Waterfall } from "./waterfall.js";
 
 const $ = (id) => document.getElementById(id);
-
-const CHOICES = [
-  ["flow", "flows", "Flow"],
-  ["character", "characters", "Character"],
-  ["voice", "voices", "Voice"],
-  ["language", "languages", "Language"],
-];
 
 const STATES = {
   idle: "Ready when you are",
@@ -44,6 +38,7 @@ let agentState = "idle";
 let connection = "ended";
 let typedCount = 0;
 
+const choices = new Choices($("choices"));
 const view = new TranscriptView({ list: $("transcript"), empty: $("empty"), announce: $("announce"), latest: $("latest") });
 const waterfall = new Waterfall({
   table: $("waterfall"), body: $("turns"), empty: $("latency-empty"), legend: $("legend"), p50: $("p50"), p95: $("p95"),
@@ -65,40 +60,20 @@ async function start() {
   }
   document.title = $("title").textContent = config.title;
   $("key-field").hidden = config.auth !== "bearer";
-  $("choices").replaceChildren(...CHOICES.filter(([, list]) => config[list].length > 1).map(choice));
+  choices.show(config);
   document.body.dataset.ready = "true";
-}
-
-function choice([kind, list, label]) {
-  const field = document.createElement("label");
-  field.className = "field";
-  const name = document.createElement("span");
-  name.textContent = label;
-  const select = document.createElement("select");
-  select.name = kind;
-  for (const { id, name: text, note } of config[list]) {
-    const option = new Option(note ? `${text} – ${note}` : text, id);
-    select.append(option);
-  }
-  const kept = localStorage.getItem(`choice.${kind}`);
-  if (kept && config[list].some(({ id }) => id === kept)) select.value = kept;
-  select.addEventListener("change", () => localStorage.setItem(`choice.${kind}`, select.value));
-  field.append(name, select);
-  return field;
 }
 
 async function join(microphone) {
   if (call) return;
   hideBanner();
-  const choices = {};
-  for (const select of $("choices").querySelectorAll("select")) choices[select.name] = select.value;
   transcript = new Transcript();
   latency = new Latency();
   view.clear();
   waterfall.show(latency);
   call = new Call({
     agentName: config.agent_name,
-    choices,
+    choices: choices.chosen,
     key: $("key").value,
     deviceId: localStorage.getItem("microphone") ?? "",
   });
