@@ -232,6 +232,7 @@ def _livekit(command: str, rest: list[str]) -> int:
 def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
     from .engines import EngineError, try_engines
     from .found import choose_engines
+    from .telemetry import Telemetry
     from .worker import WorkerError, build_server, check_server, run
 
     if "--help" not in rest:
@@ -251,7 +252,8 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
         from .choice import Found, choose
 
         choices = choose(settings, Found())
-    return run(build_server(settings, choices), command, rest)
+    with Telemetry.of(settings) as telemetry:
+        return run(build_server(settings, choices, telemetry), command, rest)
 
 
 def _quiet_logs() -> None:

@@ -18,6 +18,7 @@ from .choice import Choices
 from .engines import build_engines, import_plugins
 from .session import RoomOutlet, build_call
 from .settings import Settings
+from .telemetry import Telemetry
 from .turn_taking import TurnTaking
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,9 @@ _FULL = 0.7
 threshold would not help: the load is scaled to it."""
 
 
-def build_server(settings: Settings, choices: Choices) -> AgentServer:
+def build_server(
+    settings: Settings, choices: Choices, telemetry: Telemetry | None = None
+) -> AgentServer:
     """The worker for these settings, not yet running.
 
     Calls run in threads of this process, not in processes of their own: one model then serves all
@@ -50,7 +53,8 @@ def build_server(settings: Settings, choices: Choices) -> AgentServer:
         prometheus_port=settings.metrics_port,
         setup_fnc=partial(_prewarm, settings, choices),
     )
-    server.rtc_session(partial(_serve_call, settings, choices), agent_name=settings.agent_name)
+    serve = partial(_serve_call, settings, choices, telemetry=telemetry)
+    server.rtc_session(serve, agent_name=settings.agent_name)
     return server
 
 
@@ -72,13 +76,21 @@ def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
         logger.error("an engine can't be loaded: %s", e)
 
 
-async def _serve_call(settings: Settings, choices: Choices, ctx: JobContext) -> None:
+async def _serve_call(
+    settings: Settings, choices: Choices, ctx: JobContext, *, telemetry: Telemetry | None
+) -> None:
     # reading the certificates for a model's connections takes a third of a second
     settings, engines = await asyncio.to_thread(
         engines_for_call, settings, choices, ctx.job.metadata
     )
     engines.llm.prewarm()
-    call = build_call(settings, engines, outlet=RoomOutlet(ctx.room))
+    call = build_call(
+        settings,
+        engines,
+        outlet=RoomOutlet(ctx.room),
+        telemetry=telemetry,
+        call_id=ctx.job.id,
+    )
     ctx.add_shutdown_callback(call.aclose)
     # else the job lives on until the server closes the empty room, and a drain waits for it
     call.session.on("close", lambda _: ctx.shutdown("the call has ended"))

@@ -15,9 +15,11 @@ from agent_worker.choice import Choices
 from agent_worker.engines import EngineError, build_engines, try_engines
 from agent_worker.found import choose_engines
 from agent_worker.gateway import Gateway, GatewayConfig
+from agent_worker.metrics import serve_metrics
 from agent_worker.offers import Offers, find_offers
 from agent_worker.session import Call, build_call
 from agent_worker.settings import Settings
+from agent_worker.telemetry import Telemetry
 
 from .access import Access
 from .app import WebConfig, create_app
@@ -127,21 +129,43 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
         websocket: serve ``/ws/s2s`` too, with the pipeline in this process.
 
     Raises:
-        WebServerError: as above, or no key, or an engine is missing.
+        WebServerError: as above, or no key, or an engine is missing, or the metrics' port is taken.
+        SettingsError: the turns' log can't be written.
     """
     if not settings.livekit_api_key or not settings.livekit_api_secret.get_secret_value():
         raise WebServerError("LIVEKIT_API_KEY and LIVEKIT_API_SECRET are not set")
     choices = await choose_engines(settings)
-    gateway = await _gateway(settings, choices) if websocket else None
-    app = page(settings, find_offers(settings, choices), gateway=gateway)
-    async with serve_app(app, host=settings.web_host, port=settings.web_port) as address:
+    async with contextlib.AsyncExitStack() as running:
+        gateway: Gateway | None = None
+        if websocket:
+            telemetry = Telemetry.of(settings)
+            running.push_async_callback(asyncio.to_thread, telemetry.close)
+            gateway = await _gateway(settings, choices, telemetry)
+            if settings.metrics_port is not None:
+                say(f"The metrics: {await running.enter_async_context(_metrics(settings))}")
+        app = page(settings, find_offers(settings, choices), gateway=gateway)
+        served = serve_app(app, host=settings.web_host, port=settings.web_port)
+        address = await running.enter_async_context(served)
         say(f"The page: {address}")
         if gateway is not None:
             say(f"The WebSocket: {address.replace('http', 'ws', 1)}/ws/s2s, and {address}/s2s/")
         await asyncio.Event().wait()
 
 
-async def _gateway(settings: Settings, choices: Choices) -> Gateway:
+@contextlib.asynccontextmanager
+async def _metrics(settings: Settings) -> AsyncIterator[str]:
+    host, port = settings.health_host, settings.metrics_port or 0
+    try:
+        async with serve_metrics(host, port) as address:
+            yield address
+    except OSError as e:
+        raise WebServerError(
+            f"can't serve metrics on {host}:{port} ({e.strerror}); a worker on this machine may "
+            "have the port: set metrics_port to another one"
+        ) from e
+
+
+async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -> Gateway:
     if choices.problems:
         raise WebServerError("\n".join(choices.problems))
     try:
@@ -158,7 +182,7 @@ async def _gateway(settings: Settings, choices: Choices) -> Gateway:
             except ValidationError as e:
                 raise ValueError(f"{language!r} is no language code") from e
         try:
-            return build_call(own, build_engines(own, choices))
+            return build_call(own, build_engines(own, choices), telemetry=telemetry)
         except EngineError as e:
             raise ValueError(str(e)) from e
 
