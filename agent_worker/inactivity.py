@@ -42,6 +42,7 @@ class InactivityPolicy:
         self._clock = clock
         self._quiet_since = clock()
         self._left_at: float | None = None
+        self._gone = False
         self._goodbye_at: float | None = None
         self._goodbye_said = False
 
@@ -69,9 +70,15 @@ class InactivityPolicy:
         self._left_at = None
         self.activity()
 
+    def caller_gone(self) -> None:
+        """Nobody is waited for any more: the call was ended, or the worker is shutting down."""
+        self._gone = True
+
     def decide(self) -> Next:
         """What to do now. `Next.SAY_GOODBYE` is returned once for each silence."""
         now = self._clock()
+        if self._gone:
+            return Next.LEAVE
         if self._left_at is not None:
             # There is nobody to say goodbye to.
             return Next.LEAVE if now >= self._left_at + self._return_within_s else Next.GO_ON

@@ -1,4 +1,4 @@
-"""Ends a call in which nobody speaks any more: a goodbye, then the agent leaves."""
+"""Ends a call in which nobody speaks any more, or which its caller has left for good."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Lifetime:
         self._policy = policy
         self._goodbye = goodbye
         self._says_goodbye = False
+        self._over = False
         self._changed = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
 
@@ -41,6 +42,26 @@ class Lifetime:
         session.on("agent_state_changed", self._on_agent)
         session.on("close", self._on_close)
         self._watcher = asyncio.create_task(self._watch(session), name="lifetime.watch")
+
+    @property
+    def over(self) -> bool:
+        """Whether the call was ended from here: after silence, or because the caller is gone."""
+        return self._over
+
+    def caller_left(self) -> None:
+        """The caller is not there any more; they have a while to come back."""
+        self._policy.caller_left()
+        self._changed.set()
+
+    def caller_returned(self) -> None:
+        """The caller is there again."""
+        self._policy.caller_returned()
+        self._changed.set()
+
+    def caller_gone(self) -> None:
+        """The call ends now, without a goodbye."""
+        self._policy.caller_gone()
+        self._changed.set()
 
     async def aclose(self) -> None:
         """Stops watching; safe to call twice."""
@@ -83,6 +104,8 @@ class Lifetime:
                         self._policy.goodbye_said()
                     continue
                 case Next.LEAVE:
+                    logger.info("the call is over")
+                    self._over = True
                     session.shutdown()
                     return
                 case Next.GO_ON:

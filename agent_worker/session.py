@@ -141,7 +141,9 @@ def build_call(
     turns.attach(session)
     lifetime = Lifetime(
         InactivityPolicy(
-            silence_s=settings.session_timeout_s, clock=asyncio.get_running_loop().time
+            silence_s=settings.session_timeout_s,
+            return_within_s=settings.return_within_s,
+            clock=asyncio.get_running_loop().time,
         ),
         goodbye=settings.goodbye,
     )
@@ -153,7 +155,8 @@ def room_options(agent: VoicePipelineAgent) -> RoomOptions:
     """How a call is attached to a room: small frames in, typed messages taken as turns."""
 
     async def typed(session: AgentSession[Any], event: TextInputEvent) -> None:
-        await session.interrupt()
+        # also where the voice of the caller may not interrupt
+        await session.interrupt(force=True)
         agent.commit_turn()
         session.generate_reply(user_input=event.text)
 
@@ -161,6 +164,8 @@ def room_options(agent: VoicePipelineAgent) -> RoomOptions:
         text_input=TextInputOptions(text_input_cb=typed),
         audio_input=AudioInputOptions(sample_rate=16_000, frame_size_ms=20),
         audio_output=AudioOutputOptions(sample_rate=24_000),
+        # a caller who leaves may come back: see presence.py
+        close_on_disconnect=False,
     )
 
 

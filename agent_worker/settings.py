@@ -121,6 +121,12 @@ class Settings(BaseSettings):
     session_timeout_s: float = Field(
         300.0, gt=0, description="Seconds of silence on both sides after which the agent leaves."
     )
+    return_within_s: float = Field(
+        30.0,
+        ge=0,
+        description="Seconds for which a caller who left the room can come back to the same call. "
+        "The server must keep the room for as long: departure_timeout in its configuration.",
+    )
 
     # -- hearing -------------------------------------------------------------------------------
     stt: SttEngine = Field(

@@ -166,10 +166,18 @@ class TurnTaking:
 
     def cancel_turn(self) -> None:
         """Push-to-talk: what was said since the key went down is forgotten."""
-        session = self._running()
-        session.input.set_audio_enabled(False)
-        session.clear_user_turn()
+        self._running().input.set_audio_enabled(False)
+        self.forget_turn()
+
+    def forget_turn(self) -> None:
+        """Forgets what was said and is not answered yet: its speaker left, or takes it back.
+
+        The recogniser begins anew too, so that no sound of before reaches the next turn.
+        """
+        self._running().clear_user_turn()
+        self._final_pending = False
         self._end_of_turn.dropped()
+        self._settle()
 
     def _running(self) -> AgentSession[Any]:
         if self._session is None:

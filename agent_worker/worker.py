@@ -9,13 +9,14 @@ import warnings
 from functools import partial
 
 import aiohttp
-from livekit.agents import AgentServer, JobContext, JobExecutorType, JobProcess, cli
+from livekit.agents import AgentServer, CloseEvent, JobContext, JobExecutorType, JobProcess, cli
 
 from livekit import api, rtc
 
 from .call_engines import engines_for_call
 from .choice import Choices
 from .engines import build_engines, import_plugins
+from .presence import Presence
 from .session import RoomOutlet, build_call
 from .settings import Settings
 from .telemetry import Telemetry
@@ -37,12 +38,13 @@ def build_server(
     rooms, memory does not grow with them, and a call starts in milliseconds.
     """
     import_plugins(choices)
+    absent: set[str] = set()
     server = AgentServer(
         job_executor_type=JobExecutorType.THREAD,
         # threads are cheap, and a burst of calls is turned away once they are used up
         num_idle_processes=min(settings.max_sessions, 10),
         initialize_process_timeout=120,
-        load_fnc=partial(_load, limit=settings.max_sessions),
+        load_fnc=partial(_load, limit=settings.max_sessions, absent=absent),
         load_threshold=_FULL,
         drain_timeout=int(settings.drain_timeout_s),
         ws_url=settings.livekit_url,
@@ -53,13 +55,15 @@ def build_server(
         prometheus_port=settings.metrics_port,
         setup_fnc=partial(_prewarm, settings, choices),
     )
-    serve = partial(_serve_call, settings, choices, telemetry=telemetry)
+    serve = partial(_serve_call, settings, choices, server, absent, telemetry=telemetry)
     server.rtc_session(serve, agent_name=settings.agent_name)
     return server
 
 
-def _load(server: AgentServer, *, limit: int) -> float:
-    return _FULL * min(len(server.active_jobs) / limit, 1.0)
+def _load(server: AgentServer, *, limit: int, absent: set[str]) -> float:
+    """A call whose caller is away does nothing, and must keep nobody else out."""
+    calls = sum(job.job.id not in absent for job in server.active_jobs)
+    return _FULL * min(calls / limit, 1.0)
 
 
 def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
@@ -77,7 +81,13 @@ def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
 
 
 async def _serve_call(
-    settings: Settings, choices: Choices, ctx: JobContext, *, telemetry: Telemetry | None
+    settings: Settings,
+    choices: Choices,
+    server: AgentServer,
+    absent: set[str],
+    ctx: JobContext,
+    *,
+    telemetry: Telemetry | None,
 ) -> None:
     # reading the certificates for a model's connections takes a third of a second
     settings, engines = await asyncio.to_thread(
@@ -92,11 +102,30 @@ async def _serve_call(
         call_id=ctx.job.id,
     )
     ctx.add_shutdown_callback(call.aclose)
-    # else the job lives on until the server closes the empty room, and a drain waits for it
-    call.session.on("close", lambda _: ctx.shutdown("the call has ended"))
     push_to_talk = settings.turns == "push_to_talk"
     await call.start(room=ctx.room, push_to_talk=push_to_talk)
+    presence = Presence(
+        ctx.room,
+        call.session,
+        turns=call.turns,
+        lifetime=call.lifetime,
+        push_to_talk=push_to_talk,
+        greeting=settings.greeting,
+        draining=lambda: server.draining,
+        on_change=lambda here: (absent.discard if here else absent.add)(ctx.job.id),
+    )
+    ctx.add_shutdown_callback(presence.aclose)
+
+    def ended(event: CloseEvent) -> None:
+        # An agent is called as a room opens: one who comes later would find a room without it.
+        if call.lifetime.over and not presence.others:
+            ctx.delete_room()
+        # else the job lives on until the server closes the empty room, and a drain waits for it
+        ctx.shutdown("the call has ended")
+
+    call.session.on("close", ended)
     await ctx.connect()
+    presence.offer_hang_up()
     if push_to_talk:
         _offer_push_to_talk(ctx.room, call.turns)
 

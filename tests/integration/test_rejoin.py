@@ -1,0 +1,101 @@
+"""Callers who leave and come back: the same agent, the same conversation, no second greeting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from agent_worker.caller import SimulatedCaller
+from agent_worker.demo import render, room_token, run_worker
+from agent_worker.livekit_server import RunningServer
+from livekit import api
+from tests import real
+from tests.integration.test_call import TIMEOUT_S, ask, greeted
+
+pytestmark = pytest.mark.timeout(180)
+
+
+class Line:
+    """A way into one room, by any name, as often as wanted."""
+
+    def __init__(self, server: RunningServer, *, agent: str = real.AGENT) -> None:
+        self._server = server
+        self._agent = agent
+        self._room = f"room-{uuid.uuid4().hex[:8]}"
+
+    def caller(self, identity: str = "caller") -> SimulatedCaller:
+        token = room_token(self._server, room=self._room, identity=identity, agent_name=self._agent)
+        return SimulatedCaller(self._server.url, token)
+
+    async def is_open(self) -> bool:
+        """Whether the server still has the room."""
+        server = self._server
+        async with api.LiveKitAPI(server.url, server.api_key, server.api_secret) as service:
+            rooms = await service.room.list_rooms(api.ListRoomsRequest(names=[self._room]))
+        return len(rooms.rooms) > 0
+
+
+async def test_a_caller_who_leaves_mid_answer_comes_back_to_a_silent_agent_that_knows_them(
+    livekit_server: RunningServer, worker_pid: int
+) -> None:
+    line = Line(livekit_server)
+    async with line.caller() as caller:
+        await greeted(caller)
+        await ask(caller, "remember that my name is alice")
+        await caller.silent(for_s=0.7, timeout_s=TIMEOUT_S)
+        spoken = await caller.speak(await render("tell me a story"))
+        await caller.audible_after(spoken.ended_at, timeout_s=TIMEOUT_S)
+    async with line.caller() as caller:
+        back_at = time.time()
+        await caller.wait_for_agent_state("listening", timeout_s=TIMEOUT_S)
+        assert "Alice" in await ask(caller, "what is my name")
+        assert "Hello" not in caller.answered(back_at)
+        assert "story" not in caller.answered(back_at)
+
+
+async def test_a_caller_who_is_back_before_their_loss_is_noticed_goes_on(
+    livekit_server: RunningServer, worker_pid: int
+) -> None:
+    line = Line(livekit_server)
+    async with line.caller() as lost:
+        await greeted(lost)
+        await ask(lost, "remember that my name is alice")
+        # The rest of this sentence is never said to anyone.
+        await lost.speak(await render("please remember that my name is"))
+        async with line.caller() as caller:
+            assert "Alice" in await ask(caller, "what is my name")
+            assert "remember" not in caller.heard(0.0)
+
+
+async def test_a_page_that_comes_back_by_another_name_takes_the_call_over(
+    livekit_server: RunningServer, worker_pid: int
+) -> None:
+    line = Line(livekit_server)
+    async with line.caller("page-1") as caller:
+        await greeted(caller)
+        await ask(caller, "remember that my name is bob")
+    async with line.caller("page-2") as caller:
+        back_at = time.time()
+        assert "Bob" in await ask(caller, "what is my name")
+        assert "Hello" not in caller.answered(back_at)
+
+
+async def test_a_call_whose_caller_stays_away_ends_and_the_next_one_begins_anew(
+    livekit_server: RunningServer, tmp_path: Path
+) -> None:
+    settings = real.worker_settings(livekit_server, agent_name="brief", return_within_s=1.0)
+    log_file = tmp_path / "worker.log"
+    line = Line(livekit_server, agent="brief")
+    async with run_worker(settings, log_file=log_file):
+        async with line.caller() as caller:
+            await greeted(caller)
+        while await line.is_open():
+            await asyncio.sleep(0.1)
+        assert "the call is over" in log_file.read_text()
+        # an agent is called as a room opens: in the old one nobody would have come
+        async with line.caller() as caller:
+            assert "How can I help you?" in await greeted(caller)
