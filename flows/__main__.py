@@ -15,6 +15,7 @@ from flows.catalogue import open_flows
 from flows.memory import DatabaseError, open_memory
 from flows.persona_profiles import ProfileError
 from flows.server import FlowServer, ServerOptions
+from flows.serving.connections import server_config
 from flows.serving.turns import FillerOptions
 from flows.settings import FlowSettings
 
@@ -78,14 +79,8 @@ async def serve(settings: FlowSettings) -> None:
         )
         flows = await open_flows(settings, memory, stack)
         app = FlowServer(flows, memory, _server_options(settings)).app()
-        config = uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            log_level=settings.log_level,
-            access_log=False,
-            lifespan="on",
-            timeout_graceful_shutdown=2,
+        config = server_config(
+            app, host=settings.host, port=settings.port, log_level=settings.log_level
         )
         server = uvicorn.Server(config)
         await server.serve()

@@ -9,10 +9,11 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from langchain_core.messages import HumanMessage
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -24,11 +25,20 @@ from flows.flow import Flow
 from flows.memory import Memory
 from flows.serving.event_stream import EventStream, SseEncoder, cancelled_on_disconnect
 from flows.serving.faults import RequestRefusedError, fault_response
-from flows.serving.guard import BearerGuard
+from flows.serving.guard import BearerGuard, ForeignPageGuard
 from flows.serving.openai_face import ChunkEncoder, completion, failure
 from flows.serving.sessions import Sessions, TurnInput
 from flows.serving.turns import FillerOptions
-from flows.serving.wire import ChatRequest, TurnReference, TurnRequest, read_body, to_messages
+from flows.serving.wire import (
+    MAX_CALLER_ID,
+    ChatRequest,
+    TurnReference,
+    TurnRequest,
+    read_body,
+    to_messages,
+)
+
+_Body = TypeVar("_Body", bound=BaseModel)
 
 _ID = re.compile(r"[A-Za-z0-9_.:@+-]{1,128}")
 
@@ -40,7 +50,10 @@ class ServerOptions:
     token: str | None = None
     max_body_bytes: int = 1_000_000
     ping_s: float = 12.0
+    body_timeout_s: float = 10.0
+    """Seconds in which a request's body has to be there."""
     session_ttl_s: float = 900.0
+    max_sessions: int = 1000
     filler: FillerOptions | None = None
 
 
@@ -57,12 +70,22 @@ class FlowServer:
         self._flows = flows
         self._memory = memory
         self._options = options
-        self._sessions = Sessions(memory, ttl_s=options.session_ttl_s, filler=options.filler)
+        self._sessions = Sessions(
+            memory,
+            ttl_s=options.session_ttl_s,
+            limit=options.max_sessions,
+            filler=options.filler,
+        )
+
+    @property
+    def sessions(self) -> int:
+        """Sessions under way, with those that are quiet."""
+        return len(self._sessions)
 
     def app(self) -> Starlette:
         """The ASGI application; sessions live as long as its lifespan."""
         stream = "/api/flows/{flow_id}/stream/{session_id}"
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/healthz", self._health),
                 Route("/api/flows", self._list_flows),
@@ -75,7 +98,10 @@ class FlowServer:
                 Route("/v1/models", self._list_models),
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
             ],
-            middleware=[Middleware(BearerGuard, token=self._options.token)],
+            middleware=[
+                Middleware(ForeignPageGuard),
+                Middleware(BearerGuard, token=self._options.token),
+            ],
             exception_handlers={
                 RequestRefusedError: _refused,
                 HTTPException: _http_fault,
@@ -83,6 +109,9 @@ class FlowServer:
             },
             lifespan=self._lifespan,
         )
+        # Or an address that is wrong is answered by a redirection to another wrong one.
+        app.router.redirect_slashes = False
+        return app
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -132,7 +161,7 @@ class FlowServer:
 
     async def _stream_post(self, request: Request) -> Response:
         flow, session_id = self._address(request)
-        body = await read_body(request, TurnRequest, self._options.max_body_bytes)
+        body = await self._read(request, TurnRequest)
         turn = TurnInput(
             turn_id=body.turn_id,
             messages=to_messages(body.messages),
@@ -150,7 +179,7 @@ class FlowServer:
 
     async def _commit(self, request: Request) -> Response:
         flow, session_id = self._address(request)
-        body = await read_body(request, TurnReference, self._options.max_body_bytes)
+        body = await self._read(request, TurnReference)
         if not body.turn_id:
             raise RequestRefusedError(400, "no_turn_id", 'Say which turn, as {"turn_id": …}.')
         running = self._sessions.commit(flow.id, session_id, body.turn_id)
@@ -158,7 +187,7 @@ class FlowServer:
 
     async def _cancel(self, request: Request) -> Response:
         flow, session_id = self._address(request)
-        body = await read_body(request, TurnReference, self._options.max_body_bytes)
+        body = await self._read(request, TurnReference)
         cancelled = self._sessions.cancel(flow.id, session_id, body.turn_id)
         return JSONResponse({"cancelled": cancelled})
 
@@ -169,10 +198,14 @@ class FlowServer:
 
     async def _forget_caller(self, request: Request) -> Response:
         caller_id = request.path_params["caller_id"]
+        if len(caller_id) > MAX_CALLER_ID:
+            raise RequestRefusedError(
+                400, "bad_id", f"A caller id has up to {MAX_CALLER_ID} characters."
+            )
         return JSONResponse({"forgotten": await self._memory.forget_caller(caller_id)})
 
     async def _chat(self, request: Request) -> Response:
-        body = await read_body(request, ChatRequest, self._options.max_body_bytes)
+        body = await self._read(request, ChatRequest)
         flow = self._flow(body.model)
         # Each request brings the whole conversation, so each is a session of its own.
         session_id = f"openai-{uuid4().hex}"
@@ -199,6 +232,14 @@ class FlowServer:
         if fault is not None:
             return fault_response(502, fault["code"], fault["message"])
         return JSONResponse(completion(flow.id, events))
+
+    async def _read(self, request: Request, form: type[_Body]) -> _Body:
+        return await read_body(
+            request,
+            form,
+            self._options.max_body_bytes,
+            timeout_s=self._options.body_timeout_s,
+        )
 
     def _address(self, request: Request) -> tuple[Flow, str]:
         flow = self._flow(request.path_params["flow_id"])

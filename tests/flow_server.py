@@ -13,18 +13,18 @@ import uvicorn
 from flows.flow import Flow
 from flows.memory import Memory, open_memory
 from flows.server import FlowServer, ServerOptions
+from flows.serving.connections import server_config
 
 
 @contextlib.asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:
-    """Serve an ASGI application on a free port; gives its address."""
+async def served(app: Any, **options: Any) -> AsyncIterator[str]:
+    """Serve an ASGI application on a free port, as the flow server is; gives its address."""
     # asyncio turns Nagle's algorithm off only where the protocol is named; with it on, the first
     # event of a stream waits 40 ms for an acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(512)
-    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(app, **{"log_level": "error", **options}))
     # Tests have signal handlers of their own.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(server.serve(sockets=[listener]))

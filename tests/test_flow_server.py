@@ -17,11 +17,13 @@ from flows.flow import Flow
 from flows.graphs import assistant, offline
 from flows.memory import Memory, open_memory
 from flows.model import ModelOptions, ServerKind, VoiceChatModel, chat_model
-from flows.server import ServerOptions
+from flows.server import FlowServer, ServerOptions
 from flows.serving.turns import FillerOptions
 from flows.tools.lookups import LookupEndpoints
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
-from tests.flow_server import ask, flow_server, read_events, spoken
+from tests.flow_server import ask, flow_server, read_events, served, spoken
+
+HI = b'{"messages": [{"role": "user", "content": "hello"}]'
 
 
 def noon() -> datetime:
@@ -416,7 +418,28 @@ async def test_the_list_tells_what_runs_and_why_not() -> None:
         ("POST", "/api/flows/offline/stream/s1", b'{"messages": []}', 400),
         ("POST", "/api/flows/offline/stream/s1", b'{"messages": [{"role": "king"}]}', 400),
         ("POST", "/api/flows/offline/stream/s1", b"x" * 30_000, 413),
+        ("POST", "/api/flows/offline/stream/s1", HI + b', "context": {"x": NaN}}', 400),
+        ("POST", "/api/flows/offline/stream/s1", HI + b', "context": {"x": "\\ud800"}}', 400),
+        ("POST", "/api/flows/offline/stream/s1", HI + b', "context": {"x": "\xed\xa0\x80"}}', 400),
+        ("POST", "/api/flows/offline/stream/s1", HI + b', "tools": [{"function": "x"}]}', 400),
+        ("POST", "/api/flows/offline/stream/s1", HI + b', "tools": [{"function": null}]}', 400),
+        ("POST", "/api/flows/offline/stream/s1", HI + b', "turn_id": "' + b"t" * 200 + b'"}', 400),
+        (
+            "POST",
+            "/api/flows/offline/stream/s1",
+            HI + b', "context": ' + b'{"a":' * 70 + b"1" + b"}" * 71,
+            400,
+        ),
+        (
+            "POST",
+            "/api/flows/offline/stream/s1",
+            HI + b', "context": {"caller_id": "' + b"c" * 300 + b'"}}',
+            400,
+        ),
+        ("DELETE", f"/api/callers/{'c' * 300}", None, 400),
+        ("GET", "/api/flows/offline/stream/s1/?message=hi", None, 404),
         ("POST", "/api/flows/offline/stream/s1/commit", b"{}", 400),
+        ("POST", "/api/flows/offline/stream/s1/commit", b'{"turn_id": "' + b"t" * 200 + b'"}', 400),
         ("PUT", "/api/flows/offline/stream/s1", b"{}", 405),
         ("GET", "/api/flows/offline/stream/s1/cancel", None, 405),
         ("GET", "/nowhere", None, 404),
@@ -433,6 +456,102 @@ async def test_a_bad_request_is_refused_in_one_sentence(
     assert message.endswith(".")
     assert "\n" not in message
     assert "Traceback" not in response.text
+
+
+async def test_a_tool_call_with_arguments_nested_too_deep_has_none(
+    offline_client: httpx.AsyncClient,
+) -> None:
+    arguments = "[" * 5_000 + "]" * 5_000
+    call = {"id": "c1", "function": {"name": "clock", "arguments": arguments}}
+    history: list[dict[str, Any]] = [
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "user", "content": "what is two plus three"},
+    ]
+    events = await ask(offline_client, "offline", "s1", history)
+    assert spoken(events) == "Two plus three is five."
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Content-Type": "Application/JSON; charset=utf-8", "Sec-Fetch-Site": "same-site"}, 200),
+    ],
+)
+async def test_another_sites_page_can_not_ask(
+    offline_client: httpx.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    path = "/api/flows/offline/stream/s1"
+    answer = await offline_client.post(path, content=HI + b"}", headers=headers)
+    assert answer.status_code == status
+
+
+async def _cut_off(url: str, data: bytes) -> bytes:
+    """What comes until the server closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    try:
+        writer.write(data)
+        async with asyncio.timeout(20):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_a_request_that_does_not_come_to_its_end_is_given_up() -> None:
+    async with open_memory() as memory:
+        app = FlowServer({}, memory, ServerOptions(body_timeout_s=0.1)).app()
+        async with served(app, patience_s=0.2) as url:
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+            for start in (b"", head[:20], head):
+                assert await _cut_off(url, start) == b""
+            assert (await _cut_off(url, head + b"\r\n{")).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_that_is_announced_too_large_is_not_waited_for(
+    offline_client: httpx.AsyncClient,
+) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    for length in (b"20001", b"9" * 20):
+        data = head + b"Content-Length: " + length + b"\r\n\r\n"
+        answer = await _cut_off(str(offline_client.base_url), data)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_one_session_too_many_ends_the_one_that_was_quiet_longest() -> None:
+    async with open_memory() as memory:
+        options = ServerOptions(max_sessions=2)
+        async with (
+            flow_server([offline_flow(memory)], options, memory) as url,
+            httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        ):
+
+            async def repeat(session: str) -> str:
+                path = f"/api/flows/offline/stream/{session}"
+                async with client.stream(
+                    "GET", path, params={"message": "say that again"}
+                ) as response:
+                    return spoken([event async for event in read_events(response)])
+
+            await ask(client, "offline", "first", "what is one plus one")
+            await ask(client, "offline", "second", "what is two plus two")
+            assert await repeat("first") == "One plus one is two."
+            await ask(client, "offline", "third", "hello")
+            assert await repeat("first") == "One plus one is two."
+            assert await repeat("second") == "I have not said anything yet."
+
+
+async def test_sessions_that_are_at_work_are_not_ended_for_another() -> None:
+    endless = Reply(["word "] * 5000, tokens_per_second=50)
+    options = ServerOptions(max_sessions=1)
+    async with assistant_on(endless, options=options) as (upstream, client):
+        turn = asyncio.create_task(ask(client, "assistant", "s1", "talk"))
+        await upstream.wait_until(lambda server: len(server.requests) == 1)
+        answer = await client.get("/api/flows/assistant/stream/s2", params={"message": "hi"})
+        assert answer.status_code == 503 and answer.json()["error"]["code"] == "busy"
+        await client.post("/api/flows/assistant/stream/s1/cancel")
+        assert (await turn)[-1]["reason"] == "cancelled"
 
 
 async def test_the_token_guards_everything_but_the_health_check() -> None:

@@ -33,7 +33,8 @@ class SseEncoder:
     def __call__(self, event: Event) -> bytes:
         self._sent += 1
         data = json.dumps(event, ensure_ascii=False, default=str)
-        return f"id: {self._sent}\ndata: {data}\n\n".encode()
+        # A model may break off within a surrogate pair.
+        return f"id: {self._sent}\ndata: {data}\n\n".encode(errors="replace")
 
 
 class EventStream(Response):

@@ -80,7 +80,7 @@ class ChunkEncoder:
         return lines + b"data: [DONE]\n\n"
 
     def _line(self, data: dict[str, Any]) -> bytes:
-        return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+        return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode(errors="replace")
 
 
 def completion(model: str, events: list[Event]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from flows.memory import Memory
 from flows.serving.events import EventTranslator
 from flows.serving.faults import RequestRefusedError
 from flows.serving.turns import EarlyCommits, FillerOptions, Turn, known_calls
+
+logger = logging.getLogger("flows")
 
 _CANCEL_PATIENCE_S = 2.0
 
@@ -46,6 +49,11 @@ class _Session:
     """Time of the event loop; 0 lets the next sweep take it."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    @property
+    def idle(self) -> bool:
+        """Whether it may be ended."""
+        return not (self.lock.locked() or (self.turn is not None and self.turn.running))
+
 
 class Sessions:
     """All sessions. Use as `async with`, which ends them.
@@ -53,18 +61,28 @@ class Sessions:
     Args:
         memory: Where their threads live.
         ttl_s: Seconds without a turn after which a session is over.
+        limit: Sessions at once; for one more, that which was quiet longest is ended.
         filler: The phrase for slow tools; None for none.
     """
 
     def __init__(
-        self, memory: Memory, *, ttl_s: float = 900.0, filler: FillerOptions | None = None
+        self,
+        memory: Memory,
+        *,
+        ttl_s: float = 900.0,
+        limit: int = 1000,
+        filler: FillerOptions | None = None,
     ) -> None:
         self._memory = memory
         self._ttl_s = ttl_s
+        self._limit = limit
         self._filler = filler
         self._sessions: dict[str, _Session] = {}
         self._early_commits = EarlyCommits()
         self._sweeper: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._sessions)
 
     async def __aenter__(self) -> "Sessions":
         self._sweeper = asyncio.create_task(self._sweep(), name="session sweeper")
@@ -87,11 +105,13 @@ class Sessions:
         """Start a turn; a turn that still runs in this session is cancelled first.
 
         Raises:
-            RequestRefusedError: The flow can't run here.
+            RequestRefusedError: The flow can't run here, or all sessions are at work.
         """
         if flow.graph is None:
             raise RequestRefusedError(503, "flow_unavailable", flow.unavailable)
         thread_id = thread_of(flow.id, session_id)
+        if thread_id not in self._sessions:
+            await self._make_room()
         session = self._sessions.setdefault(thread_id, _Session(thread_id))
         async with session.lock:
             # It may have been swept away while this turn waited.
@@ -184,14 +204,29 @@ class Sessions:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(self._ttl_s / 4, 30.0))
-            for thread_id, session in list(self._sessions.items()):
+            for session in list(self._sessions.values()):
                 idle_s = loop.time() - session.last_used if session.last_used else math.inf
-                running = session.turn is not None and session.turn.running
-                if running or session.lock.locked() or idle_s <= self._ttl_s:
-                    continue
-                async with session.lock:
-                    del self._sessions[thread_id]
-                    await self._memory.end_session(thread_id)
+                if session.idle and idle_s > self._ttl_s:
+                    try:
+                        await self._end(session)
+                    except Exception:
+                        # The next sweep must come, or the sessions pile up.
+                        logger.exception("a session could not be ended")
+
+    async def _make_room(self) -> None:
+        while len(self._sessions) >= self._limit:
+            idle = [session for session in self._sessions.values() if session.idle]
+            if not idle:
+                raise RequestRefusedError(
+                    503, "busy", "Too many sessions are at work; try again in a while."
+                )
+            await self._end(min(idle, key=lambda session: session.last_used))
+
+    async def _end(self, session: _Session) -> None:
+        async with session.lock:
+            if self._sessions.get(session.thread_id) is session:
+                del self._sessions[session.thread_id]
+                await self._memory.end_session(session.thread_id)
 
 
 def thread_of(flow_id: str, session_id: str) -> str:

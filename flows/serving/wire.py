@@ -1,8 +1,10 @@
 """What clients send, and how it becomes LangChain messages."""
 
+import asyncio
 import json
+import re
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from uuid import uuid4
 
 from langchain_core.messages import (
@@ -13,12 +15,26 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.messages.tool import ToolCall
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect, Request
 
 from flows.serving.faults import RequestRefusedError
 
 CANCELLED_TOOL = "The call was cancelled before it had a result."
+
+MAX_MESSAGES = 2000
+"""An hour of talk is some hundreds; each costs the event loop some 20 µs."""
+
+MAX_CALLS = 64
+"""Tool calls in one message."""
+
+MAX_TOOLS = 256
+MAX_DEPTH = 64
+"""Nested lists and objects in a body: what is beyond breaks encoders further in."""
+
+MAX_CALLER_ID = 256
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class FunctionCall(BaseModel):
@@ -49,7 +65,7 @@ class WireMessage(BaseModel):
     id: str | None = None
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[ContentPart] | None = None
-    tool_calls: list[WireToolCall] | None = None
+    tool_calls: list[WireToolCall] | None = Field(default=None, max_length=MAX_CALLS)
     tool_call_id: str | None = None
     name: str | None = None
 
@@ -68,15 +84,33 @@ class WireMessage(BaseModel):
         return self.text
 
 
+def _check_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    function = tool.get("function", tool)
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise ValueError("a tool has a function with a name")
+    return tool
+
+
+ClientTool = Annotated[dict[str, Any], AfterValidator(_check_tool)]
+"""A tool that the client runs, as OpenAI's function schema."""
+
+
+def _check_context(context: dict[str, Any]) -> dict[str, Any]:
+    caller_id = context.get("caller_id")
+    if isinstance(caller_id, str) and len(caller_id) > MAX_CALLER_ID:
+        raise ValueError(f"caller_id has up to {MAX_CALLER_ID} characters")
+    return context
+
+
 class TurnRequest(BaseModel):
     """The body of `POST /api/flows/{flow_id}/stream/{session_id}`."""
 
     model_config = ConfigDict(extra="ignore")
 
-    messages: list[WireMessage] = Field(min_length=1)
+    messages: list[WireMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     turn_id: str = Field(default_factory=lambda: uuid4().hex, min_length=1, max_length=128)
-    context: dict[str, Any] = {}
-    tools: list[dict[str, Any]] = []
+    context: Annotated[dict[str, Any], AfterValidator(_check_context)] = {}
+    tools: list[ClientTool] = Field(default=[], max_length=MAX_TOOLS)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     committed: bool = True
@@ -87,7 +121,7 @@ class TurnRequest(BaseModel):
 class TurnReference(BaseModel):
     """The body of `commit` and `cancel`."""
 
-    turn_id: str | None = None
+    turn_id: str | None = Field(default=None, max_length=128)
 
 
 class StreamOptions(BaseModel):
@@ -102,36 +136,93 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     model: str
-    messages: list[WireMessage] = Field(min_length=1)
+    messages: list[WireMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[ClientTool] | None = Field(default=None, max_length=MAX_TOOLS)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    user: str | None = None
+    user: str | None = Field(default=None, max_length=MAX_CALLER_ID)
 
 
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
-async def read_body(request: Request, form: type[_Body], limit: int) -> _Body:
+async def read_body(
+    request: Request, form: type[_Body], limit: int, *, timeout_s: float = 10.0
+) -> _Body:
     """Read and check a JSON body of at most `limit` bytes.
 
     Raises:
-        RequestRefusedError: It is too large, not JSON, or not of this form.
+        RequestRefusedError: It is too large or too slow, not JSON, or not of this form.
     """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and kind != "application/json":
+        raise RequestRefusedError(415, "not_json", "Send the body as application/json.")
+    try:
+        async with asyncio.timeout(timeout_s):
+            received = await _receive(request, limit)
+    except TimeoutError as fault:
+        raise RequestRefusedError(408, "too_slow", "The body did not come in time.") from fault
+    except ClientDisconnect as fault:
+        raise RequestRefusedError(400, "gone", "The request ended early.") from fault
+    return checked(parse(received or b"{}"), form)
+
+
+async def _receive(request: Request, limit: int) -> bytes:
+    announced = request.headers.get("content-length", "")
+    too_large = RequestRefusedError(
+        413, "body_too_large", f"The body is larger than {limit} bytes."
+    )
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
+        raise too_large
     received = bytearray()
     async for chunk in request.stream():
         received += chunk
         if len(received) > limit:
-            raise RequestRefusedError(
-                413, "body_too_large", f"The body is larger than {limit} bytes."
-            )
+            raise too_large
+    return bytes(received)
+
+
+def parse(body: bytes) -> Any:
+    """The JSON of a body.
+
+    Raises:
+        RequestRefusedError: It is no JSON as RFC 8259 has it: NaN, halves of surrogate pairs and
+            other encodings than UTF-8 are none. Or it is nested too deep.
+    """
+    bad_json = RequestRefusedError(400, "bad_json", "The body is not valid JSON.")
     try:
-        data = json.loads(bytes(received) or b"{}")
+        text = body.decode()
+        data = json.loads(text, parse_constant=_no_constant)
+        if _SURROGATE.search(text):
+            # A half of a pair can't be sent on to anybody.
+            json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as fault:
-        raise RequestRefusedError(400, "bad_json", "The body is not valid JSON.") from fault
-    return checked(data, form)
+        raise bad_json from fault
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(data, MAX_DEPTH):
+        raise RequestRefusedError(
+            400, "too_deep", f"The body is nested more than {MAX_DEPTH} deep."
+        )
+    return data
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _is_deeper(data: Any, limit: int) -> bool:
+    level = [data]
+    for _ in range(limit + 1):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def checked(data: Any, form: type[_Body]) -> _Body:
@@ -189,8 +280,8 @@ def _tool_call(call: WireToolCall) -> ToolCall:
     arguments: Any = call.function.arguments
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments or "{}")
-        except ValueError:
+            arguments = parse((arguments or "{}").encode())
+        except RequestRefusedError:
             arguments = {}
     if not isinstance(arguments, dict):
         arguments = {}
