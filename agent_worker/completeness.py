@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import enum
-import functools
 import re
-import tomllib
 import unicodedata
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Iterable
+
+from .dictation import is_dictation
+from .lexicon import Lexicon, asks_dictation, lexicon
 
 
 class Completeness(enum.Enum):
     """What the words alone say about the end of a turn."""
 
     FINISHED = "finished"
-    """A finished sentence, a question, or an answer that is a turn by itself."""
+    """A finished sentence, a question, a whole command, or an answer that is a turn by itself."""
     PLAIN = "plain"
     """Nothing speaks for more to come, and nothing against it."""
     UNFINISHED = "unfinished"
@@ -29,51 +29,10 @@ _QUESTION_END = re.compile(r"[?？؟]['\"”’»」）)]*$")
 _OPEN_END = re.compile(r"(\.\.\.|…|[,،，、:：;；—–-])$")
 _LOOSE_MARKS = re.compile(r"(?<!\S)['-]+|['-]+(?!\S)")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
-_CJK_OR_OTHER = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\u3040-\u30ff\u3400-\u9fff]+")
-_DIGITS = re.compile(r"\+?\d[\d-]*")
-_WHOLE_PHONE_NUMBER = 10
-"""Digits; a number may well be complete now."""
 _SHORT_TURN = 2
 """Words; so few are often only the beginning."""
-
-
-@dataclass(frozen=True)
-class _Lexicon:
-    open_words: frozenset[str]
-    fillers: frozenset[str]
-    question_words: frozenset[str]
-    question_ends: frozenset[str]
-    answers: frozenset[str]
-    numbers: frozenset[str]
-    email: frozenset[str]
-    domains: frozenset[str]
-
-
-@functools.cache
-def _tables() -> dict[str, dict[str, list[str]]]:
-    source = resources.files(__package__).joinpath("data/turns.toml")
-    tables: dict[str, dict[str, list[str]]] = tomllib.loads(source.read_text(encoding="utf-8"))
-    return tables
-
-
-@functools.cache
-def _lexicon(language: str) -> _Lexicon:
-    tables = _tables()
-    common, own = tables["any"], tables.get(language, {})
-
-    def words(name: str) -> frozenset[str]:
-        return frozenset(own.get(name, [])) | frozenset(common.get(name, []))
-
-    return _Lexicon(
-        open_words=words("open_words"),
-        fillers=words("fillers"),
-        question_words=words("question_words"),
-        question_ends=words("question_ends"),
-        answers=words("answers"),
-        numbers=frozenset(tables["numbers"].get(language, [])),
-        email=words("email"),
-        domains=words("domains"),
-    )
+_UNSPACED = ("zh", "ja")
+"""Languages without spaces between words, where the lists are compared with characters."""
 
 
 def split_words(text: str) -> list[str]:
@@ -112,7 +71,7 @@ def language_of(text: str, language: str | None = None) -> str:
 def asks_for_dictation(text: str) -> bool:
     """Whether an agent's words ask for digits, a spelled name or an address."""
     lower = text.lower()
-    return any(word in lower for word in _tables()["any"]["asks_dictation"])
+    return any(word in lower for word in asks_dictation())
 
 
 def judge(
@@ -131,80 +90,152 @@ def judge(
     if not words:
         return Completeness.UNFINISHED
     tag = language_of(stripped, language)
-    lexicon = _lexicon(tag)
-    if _is_dictation(stripped, words, lexicon, expects_dictation):
+    known = lexicon(tag)
+    if is_dictation(stripped, words, known, expected=expects_dictation):
         return Completeness.DICTATING
     if _OPEN_END.search(stripped):
         return Completeness.UNFINISHED
-    separator = "" if tag in ("zh", "ja") else " "
-    joined = separator.join(words)
-    if joined in lexicon.answers:
+    marked = bool(_QUESTION_END.search(stripped))
+    kind = (
+        _judge_unspaced("".join(words), known, marked)
+        if tag in _UNSPACED
+        else _judge_spaced(words, known, marked)
+    )
+    if kind is Completeness.PLAIN and _SENTENCE_END.search(stripped):
         return Completeness.FINISHED
-    # Recognisers end partials with a full stop whatever the last word is, so words go first.
-    is_question = bool(_QUESTION_END.search(stripped)) or _asks(words, joined, lexicon, tag)
-    if _is_open(words, joined, lexicon, tag) and not (
-        is_question and _may_end_question(words, lexicon, tag)
+    return kind
+
+
+def _judge_spaced(words: list[str], known: Lexicon, marked: bool) -> Completeness:
+    core = _core(words, known)
+    if _only_answers(words, known) or (
+        _only_answers(core, known) and core[-1] not in known.open_words
     ):
+        return Completeness.FINISHED
+    asks = marked or _asks(core, known)
+    # Recognisers end partials with a full stop whatever the last word is, so words go first.
+    if _is_open(words, core, known, asks):
         return Completeness.UNFINISHED
-    if is_question or _SENTENCE_END.search(stripped):
+    if asks or _is_whole_command(core, words, known):
         return Completeness.FINISHED
     return Completeness.PLAIN
 
 
-def _asks(words: list[str], joined: str, lexicon: _Lexicon, tag: str) -> bool:
-    if tag == "zh":
-        return any(word in joined for word in lexicon.question_words)
-    return len(words) > _SHORT_TURN and words[0] in lexicon.question_words
+def _only_answers(words: list[str], known: Lexicon) -> bool:
+    """Whether nothing else was said: "yes", "okay thank you bye"."""
+    whole = {0}
+    for end in range(1, len(words) + 1):
+        if any(
+            start in whole and " ".join(words[start:end]) in known.answers for start in range(end)
+        ):
+            whole.add(end)
+    return len(words) in whole
 
 
-def _may_end_question(words: list[str], lexicon: _Lexicon, tag: str) -> bool:
-    return tag in ("zh", "ja") or words[-1] in lexicon.question_ends
+def _core(words: list[str], known: Lexicon) -> list[str]:
+    """Without "um", "okay", "please" … before the sentence."""
+    first = 0
+    while first < len(words) - 1 and words[first] in known.openers:
+        first += 1
+    return words[first:]
 
 
-def _is_open(words: list[str], joined: str, lexicon: _Lexicon, tag: str) -> bool:
-    endings = lexicon.open_words | lexicon.fillers
-    if tag in ("zh", "ja"):
-        return joined.endswith(tuple(endings))
-    if words[-1] in endings:
-        return True
-    return any(" " in ending and joined.endswith(ending) for ending in lexicon.fillers)
+def _asks(core: list[str], known: Lexicon) -> bool:
+    if len(core) > _SHORT_TURN + 1 and core[0] in known.question_leads:
+        core = core[1:]
+    if len(core) <= _SHORT_TURN or core[0] not in known.question_words:
+        return False
+    # "when i get home" is a clause, "when do you open" a question
+    return not (core[0] in known.clause_words and core[1] in known.subjects)
 
 
-def _is_dictation(text: str, words: list[str], lexicon: _Lexicon, expected: bool) -> bool:
+def _is_open(words: list[str], core: list[str], known: Lexicon, asks: bool) -> bool:
     last = words[-1]
-    if last in lexicon.email and ("@" in text or _spells_address(words, lexicon, expected)):
+    spaced = f" {' '.join(words)}"
+    if spaced.endswith(tuple(f" {filler}" for filler in known.fillers)):
         return True
-    if "@" in last and "." not in text.rpartition("@")[2].rstrip(".?!"):
-        return True
-    if expected and {"at", "@"} & set(words[1:]) and last not in lexicon.domains:
-        return True
-    run = 0
-    digits = 0
-    for word in reversed(words):
-        if _DIGITS.fullmatch(word):
-            digits += sum(char.isdigit() for char in word)
-        elif word in lexicon.numbers:
-            digits += 1
-        else:
-            break
-        run += 1
-    if run and digits < _WHOLE_PHONE_NUMBER:
-        if expected or run > 2 or (run > 1 and run == len(words)):
+    if spaced.endswith(tuple(f" {end}" for end in known.closed_ends)):
+        return False
+    ends = [known.particles[word] for word in core if word in known.particles]
+    if ends:
+        # "turn the lights on" is whole, "turn on" wants its object
+        if any(last in particles for particles in ends) and words[-2] not in known.particles:
+            return False
+        if core[0] in known.needs_particle:
             return True
-        grouped = [word for word in words[-run:] if _DIGITS.fullmatch(word)]
-        if run > 1 and len(grouped) == run:
-            return True
-    letters = 0
-    for word in reversed(words):
-        if not all(len(part) == 1 and part.isalpha() for part in word.split("-")):
-            break
-        letters += word.count("-") + 1
-    spelled = letters > 1 or (letters == 1 and expected and len(words) == 1)
-    return spelled and not _CJK.search(words[-1])
+    if _only_begins(core, known):
+        return True
+    wants_verb = len(words) > 1 and words[-2] in known.auxiliaries
+    if asks and last in known.question_ends:
+        # "where is he from" is whole, "how much does it" is not
+        return wants_verb
+    if last not in known.open_words:
+        return False
+    # "tell me what time it is": a verb at the end of a clause ends it
+    first = 2 if asks else 1
+    clause = next(
+        (at for at, word in enumerate(core) if at >= first and word in known.clause_words), None
+    )
+    return not (last in known.final_verbs and clause is not None and clause < len(core) - 2)
 
 
-def _spells_address(words: list[str], lexicon: _Lexicon, expected: bool) -> bool:
-    """Whether a trailing "at" or "dot" belongs to an address."""
-    if words[-1] != "at":
-        return expected or "at" in words[:-1] or words[-1] in ("underscore", "@", "arroba")
-    return expected
+def _only_begins(core: list[str], known: Lexicon) -> bool:
+    """A verb without its object: "play", "tell me", "can you", "turn off"."""
+    verb = core[0]
+    if verb in known.starts and [word for word in core if word not in known.closers] == [verb]:
+        return True
+    wants_more = known.starts.get(verb, 0) > len(core) or verb in known.question_words
+    after = known.subjects | known.objects | known.particles.get(verb, frozenset())
+    return len(core) == _SHORT_TURN and wants_more and core[1] in after
+
+
+def _is_whole_command(core: list[str], words: list[str], known: Lexicon) -> bool:
+    if core[-1] in known.closers and len(core) > _SHORT_TURN:
+        rest = [word for word in core if word not in known.closers]
+        return len(rest) > _SHORT_TURN or (len(rest) > 1 and rest[0] in known.starts)
+    said = [word for word in core if word not in known.closers]
+    if said and said[-1] in known.particles.get(said[0], ()):
+        return True
+    if not said or said[0] not in known.starts or len(said) < known.starts[said[0]]:
+        return False
+    # digits may go on or a unit may follow; "remind me to call" needs an object
+    last = said[-1]
+    return not (last in known.numbers or last in known.quantities or last in known.starts)
+
+
+def _judge_unspaced(joined: str, known: Lexicon, marked: bool) -> Completeness:
+    rest = joined
+    while rest and (answer := _longest(rest, known.answers)):
+        rest = rest[len(answer) :]
+    if not rest:
+        return Completeness.FINISHED
+    core = joined
+    while opener := _longest(core[:-1], known.openers):
+        core = core[len(opener) :]
+    for phrase in known.not_questions:
+        core = core.replace(phrase, "")
+    if marked or joined.endswith(tuple(known.question_ends | known.question_particles)):
+        return Completeness.FINISHED
+    open_end = _longest_end(joined, known.open_words | known.fillers)
+    if core in known.starts or len(open_end) > len(_longest_end(joined, known.closed_ends)):
+        inner = any(0 <= joined.find(word) < len(joined) - 2 for word in known.clause_words)
+        if not (inner and open_end in known.final_verbs):
+            return Completeness.UNFINISHED
+    if any(word in core for word in known.question_words):
+        return Completeness.FINISHED
+    if joined.endswith(tuple(known.closers)):
+        return Completeness.FINISHED
+    start = _longest(core, known.starts)
+    if start and len(core) >= known.starts[start]:
+        return Completeness.FINISHED
+    return Completeness.PLAIN
+
+
+def _longest_end(text: str, words: Iterable[str]) -> str:
+    """The longest of the words that the text ends with, or nothing."""
+    return max((word for word in words if text.endswith(word)), key=len, default="")
+
+
+def _longest(text: str, words: Iterable[str]) -> str:
+    """The longest of the words that the text begins with, or nothing."""
+    return max((word for word in words if text.startswith(word)), key=len, default="")

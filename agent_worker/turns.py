@@ -16,6 +16,8 @@ _CUT_OFF_WITHIN_S = 1.0
 """Seconds after a commit in which new speech means that the caller had not finished."""
 _FORGIVEN = 0.7
 """What is left of the caution after a cut-off with each turn that was not cut off."""
+_RHYTHM = 2
+"""Pauses in a turn from which it is known how long the caller takes between groups of digits."""
 _SETTLE_S = 0.1
 """Seconds for which a partial must not change before its end is believed."""
 
@@ -69,6 +71,7 @@ class EndOfTurnPolicy:
         self._partial = ""
         self._changed_at: float | None = None
         self._probability: float | None = None
+        self._pauses_here: list[float] = []
 
     @property
     def text(self) -> str:
@@ -88,6 +91,7 @@ class EndOfTurnPolicy:
             self._committed_at = None
         elif self._ended_at is not None and now - self._ended_at >= _MIN_PAUSE_S:
             self._pauses.append(now - self._ended_at)
+            self._pauses_here.append(now - self._ended_at)
         self._ended_at = None
         self._probability = None
 
@@ -116,7 +120,11 @@ class EndOfTurnPolicy:
             self._partial = text
 
     def model_says(self, probability: float) -> None:
-        """An audio model's probability that the turn is over, for the silence under way."""
+        """What an audio model says of the silence under way.
+
+        Args:
+            probability: That the turn is over; under 0.5 the model thinks it is not.
+        """
         self._probability = min(max(probability, 0.0), 1.0)
 
     def agent_said(self, text: str) -> None:
@@ -151,7 +159,7 @@ class EndOfTurnPolicy:
         kind = judge(self.text, language=self._language, expects_dictation=self._expects_dictation)
         match kind:
             case Completeness.DICTATING:
-                return waits.dictating_s
+                return self._dictating_wait_s()
             case Completeness.UNFINISHED:
                 wait_s = waits.doubt_s
                 if self._probability is not None and self._probability > 0.9 and self.text:
@@ -170,7 +178,10 @@ class EndOfTurnPolicy:
             # only a beginning.
             wait_s = (waits.plain_s + waits.doubt_s) / 2
         if self._probability is not None:
-            wait_s = waits.agreed_s + (1 - self._probability) * (waits.doubt_s - waits.agreed_s)
+            # from plain_s, where it has no opinion, towards what it thinks
+            sure = abs(2 * self._probability - 1)
+            towards_s = waits.agreed_s if self._probability > 0.5 else waits.doubt_s
+            wait_s = waits.plain_s + sure * (towards_s - waits.plain_s)
         return min(max(wait_s, self._habit_s()), waits.doubt_s)
 
     def _agreed_wait_s(self) -> float:
@@ -180,6 +191,13 @@ class EndOfTurnPolicy:
             wait_s = waits.plain_s
         # Whoever was cut off at the end of a sentence pauses there.
         return wait_s + min(self._cut_offs, 3.0) / 3.0 * waits.plain_s
+
+    def _dictating_wait_s(self) -> float:
+        """Twice the longest pause between the groups, once their rhythm is known."""
+        waits = self._waits
+        if len(self._pauses_here) < _RHYTHM:
+            return waits.dictating_s
+        return min(max(2 * max(self._pauses_here), waits.doubt_s), waits.dictating_s)
 
     def _habit_s(self) -> float:
         """The pause that covers most of this caller's pauses inside a turn."""
