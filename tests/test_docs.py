@@ -7,9 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from agent_worker.__main__ import main
 from agent_worker.gateway.protocol import AudioFormat, Connection, Send
+from agent_worker.latency import STAGES, TurnRecord
+from agent_worker.metrics import Metrics
 from agent_worker.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +34,7 @@ def test_there_are_documents_and_only_languages_that_are_tried() -> None:
     assert len(DOCS) >= 8
     used = {language for doc in DOCS for language, _ in BLOCK.findall(doc.read_text())}
     # tsx is rendered in a browser by test_react_hooks.py
-    assert used <= {"bash", "toml", "json", "tsx"}
+    assert used <= {"bash", "toml", "json", "tsx", "yaml"}
 
 
 @pytest.mark.parametrize("text", blocks("toml"))
@@ -59,6 +63,10 @@ def test_shown_commands_are_shell_and_exist(text: str, capsys: pytest.CaptureFix
 @pytest.mark.parametrize("text", blocks("json"))
 def test_shown_messages_are_understood(text: str) -> None:
     message = json.loads(text)
+    if "turn" in message:
+        record = TurnRecord(message["turn"], message["speech_ended_at"], message["at"])
+        assert message["stages_ms"] == pytest.approx(record.stages_ms)
+        assert message.keys() == record.to_dict().keys()
     if "type" not in message:
         return
     connection = Connection()
@@ -68,6 +76,17 @@ def test_shown_messages_are_understood(text: str) -> None:
     assert not any(isinstance(action, Send) for action in connection.receive_text(text))
 
 
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_shown_scrapes_ask_for_the_ports_that_the_settings_beside_them_serve(text: str) -> None:
+    jobs = yaml.safe_load(text)["scrape_configs"]
+    targets = {
+        target for job in jobs for part in job["static_configs"] for target in part["targets"]
+    }
+    doc = (ROOT / "docs" / "observability.md").read_text()
+    ports = re.findall(r"(?:metrics_port ?=|METRICS_PORT=) ?(\d+)", doc)
+    assert targets == {f"127.0.0.1:{port}" for port in ports}
+
+
 @pytest.mark.parametrize("doc", DOCS, ids=lambda doc: doc.stem)
 def test_named_settings_and_linked_files_exist(doc: Path) -> None:
     text = doc.read_text()
@@ -75,7 +94,21 @@ def test_named_settings_and_linked_files_exist(doc: Path) -> None:
         assert (doc.parent / target).exists(), target
     for name in re.findall(r"`([a-z]+_[a-z_]+)`", text):
         known = name in Settings.model_fields or name in PROTOCOL or name.startswith("secrets/")
-        assert known, name
+        assert known or name in TOLD or name in LIVEKITS_FIGURES, name
 
 
+def test_every_figure_of_a_turn_is_explained() -> None:
+    text = (ROOT / "docs" / "observability.md").read_text()
+    assert {name for name in TOLD if f"`{name}" not in text} == set()
+
+
+def figures() -> set[str]:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    families = registry.collect()
+    return {f.name + ("_total" if f.type == "counter" else "") for f in families}
+
+
+LIVEKITS_FIGURES = {family.name for family in REGISTRY.collect()}
+TOLD = {*figures(), *STAGES, *TurnRecord(1, 0.0, {}).to_dict()}
 PROTOCOL = {"audio_chunk", "session_id", "audio_end", "audio_overflow"}

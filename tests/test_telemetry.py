@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import json
 import os
 import re
+import socket
 import threading
 from pathlib import Path
 
@@ -17,10 +20,11 @@ from prometheus_client import CollectorRegistry
 
 from agent_worker.latency import HeardUntil, TurnRecord
 from agent_worker.metrics import Metrics, serve_metrics
-from agent_worker.settings import SettingsError, load_settings
+from agent_worker.settings import Settings, SettingsError, load_settings
 from agent_worker.spans import stage_times
 from agent_worker.telemetry import Telemetry
 from agent_worker.turn_log import TurnLog
+from agent_worker.web.server import WebServerError, serve_web
 from tests.fake_otlp_receiver import FakeOtlpReceiver
 
 ANSWERED = TurnRecord(
@@ -42,6 +46,12 @@ INTERRUPTED = dataclasses.replace(
     ANSWERED, turn=2, interrupted_at=1003.0, heard_until=HeardUntil(2.5, 31)
 )
 UNANSWERED = TurnRecord(turn=3, speech_ended_at=1000.0, at={"final": 999.9, "committed": 1000.3})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +160,43 @@ async def test_the_page_is_served_on_the_address_that_is_named() -> None:
     async with serve_metrics("127.0.0.1", 0) as address, httpx.AsyncClient() as client:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/metrics", address)
         assert "lk_agents_active_job_count" in (await client.get(address)).text
+
+
+def gateway_settings(port: int) -> Settings:
+    return load_settings(
+        livekit_api_key="key",
+        livekit_api_secret="a secret of this test alone, long enough",
+        web_port=0,
+        stt="bundled",
+        llm="offline",
+        tts="espeak",
+        metrics_port=port,
+    )
+
+
+async def test_the_websocket_gateway_has_the_page_too() -> None:
+    port = free_port()
+    said: asyncio.Queue[str] = asyncio.Queue()
+    serving = asyncio.create_task(
+        serve_web(gateway_settings(port), websocket=True, say=said.put_nowait)
+    )
+    try:
+        assert await said.get() == f"The metrics: http://127.0.0.1:{port}/metrics"
+        async with httpx.AsyncClient() as client:
+            page = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+        assert "\nagent_worker_calls " in page
+        assert "agent_worker_turns_total" in page
+    finally:
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+
+async def test_a_port_that_is_taken_is_one_clear_line() -> None:
+    async with serve_metrics("127.0.0.1", 0) as address:
+        port = int(address.rpartition(":")[2].removesuffix("/metrics"))
+        with pytest.raises(WebServerError, match=r"can't serve metrics on .* set metrics_port"):
+            await serve_web(gateway_settings(port), websocket=True, say=lambda _: None)
 
 
 # -- lines -------------------------------------------------------------------------------------

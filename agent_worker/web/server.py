@@ -155,14 +155,15 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
 @contextlib.asynccontextmanager
 async def _metrics(settings: Settings) -> AsyncIterator[str]:
     host, port = settings.health_host, settings.metrics_port or 0
-    try:
-        async with serve_metrics(host, port) as address:
-            yield address
-    except OSError as e:
-        raise WebServerError(
-            f"can't serve metrics on {host}:{port} ({e.strerror}); a worker on this machine may "
-            "have the port: set metrics_port to another one"
-        ) from e
+    async with contextlib.AsyncExitStack() as running:
+        try:
+            address = await running.enter_async_context(serve_metrics(host, port))
+        except OSError as e:
+            raise WebServerError(
+                f"can't serve metrics on {host}:{port} ({e.strerror}); a worker on this machine "
+                "may have the port: set metrics_port to another one"
+            ) from e
+        yield address
 
 
 async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -> Gateway:

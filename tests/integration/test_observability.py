@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from pathlib import Path
 
 import httpx
@@ -18,6 +17,7 @@ from agent_worker.livekit_server import RunningServer
 from tests import real
 from tests.fake_otlp_receiver import FakeOtlpReceiver
 from tests.integration.test_call import TIMEOUT_S, ask, greeted
+from tests.test_telemetry import free_port
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -33,12 +33,6 @@ async def scrape(port: int) -> Figures:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_a_call_is_in_the_figures_the_lines_and_the_spans_without_a_word_of_it(
