@@ -236,11 +236,11 @@ async def _converse(
     return result
 
 
-async def render(text: str) -> Pcm:
+async def render(text: str, *, language: str = "en-us") -> Pcm:
     """A line in the caller's voice: mono int16 at the caller's sample rate."""
     resampler: rtc.AudioResampler | None = None
     parts: list[bytes] = []
-    async with caller_voice() as voice, voice.synthesize(text) as stream:
+    async with caller_voice(language) as voice, voice.synthesize(text) as stream:
         async for event in stream:
             frame = event.frame
             resampler = resampler or rtc.AudioResampler(frame.sample_rate, SAMPLE_RATE)

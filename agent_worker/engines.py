@@ -254,8 +254,8 @@ def _voice(settings: Settings, choice: Choice) -> tts.TTS[Any]:
             )
 
 
-def caller_voice() -> tts.TTS[Any]:
+def caller_voice(language: str = "en-us") -> tts.TTS[Any]:
     """The voice of the simulated caller: espeak-ng, in process."""
     from livekit.plugins import espeak
 
-    return espeak.TTS(voice="en-us")
+    return espeak.TTS(language=language)

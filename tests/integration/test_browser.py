@@ -53,9 +53,11 @@ SHARPEN_EARS = """() => {
 }"""
 
 
-async def microphone(folder: Path, text: str, *, before_s: float, after_s: float) -> Path:
+async def microphone(
+    folder: Path, text: str, *, before_s: float, after_s: float, language: str = "en-us"
+) -> Path:
     """A WAV that Chromium plays round and round as its microphone."""
-    pcm = await render(text)
+    pcm = await render(text, language=language)
     parts: list[Any] = [
         np.zeros(int(before_s * SAMPLE_RATE)),
         pcm,
