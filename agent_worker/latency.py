@@ -149,7 +149,6 @@ class TurnLatency:
         if stage == "committed":
             self._end_unanswered()
             self._taken = _Taken(self._speech_ended_at, dict(self._heard))
-            self._speech_ended_at = None
 
     def begin_generation(self) -> Generation:
         """A new attempt at an answer."""

@@ -156,6 +156,20 @@ def test_what_was_heard_of_an_answer_in_two_parts_is_their_sum() -> None:
     assert cut.heard_until.seconds == 1.5
 
 
+def test_words_that_come_late_are_a_turn_with_the_same_end_of_speech() -> None:
+    call = Call()
+    call.asked()
+    call.wait(0.1)
+    call.latency.heard("committed")
+    assert call.answered().stages_ms == {
+        "final": 100.0,
+        "committed": 300.0,
+        "first_audio_out": 400.0,
+    }
+    call.latency.call_ended()
+    assert [record.end_to_end_ms for record in call.latency.ended()] == [None, 400.0]
+
+
 def test_a_cough_between_the_commit_and_the_voice_changes_nothing() -> None:
     call = Call()
     call.asked()
@@ -170,6 +184,8 @@ def test_a_cough_between_the_commit_and_the_voice_changes_nothing() -> None:
 
 def test_a_key_that_commits_before_the_silence_is_noticed_has_a_record_too() -> None:
     call = Call()
+    call.latency.speech_started()
+    call.latency.speech_ended(990.0)  # said over the agent, and no turn
     call.latency.speech_started()
     call.latency.heard("committed")
     call.latency.speech_ended(999.9)

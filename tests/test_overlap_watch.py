@@ -59,6 +59,17 @@ def test_what_stops_the_agent_was_not_ignored(voiced_s: float) -> None:
     assert agent.ignored == []
 
 
+def test_a_hum_that_goes_on_as_an_objection_was_not_ignored() -> None:
+    agent = Agent()
+    agent.policy.speech_started(agent.now)
+    agent.policy.heard("mhm", language="en")
+    assert agent.policy.decide() is Overlap.IGNORE
+    agent.policy.heard("mhm no wait", is_final=True, language="en")
+    assert agent.policy.decide() is Overlap.STOP
+    agent.policy.settled()
+    assert agent.ignored == []
+
+
 def test_an_overlap_that_another_one_follows_is_told_of_too() -> None:
     agent = Agent()
     agent.policy.speech_started(agent.now)

@@ -123,12 +123,14 @@ def test_failures_and_overlaps_are_counted_by_kind(
     metrics.failed("tts", recoverable=False)
     metrics.overlap_ignored(had_words=True, was_held=False)
     metrics.overlap_ignored(had_words=False, was_held=True)
+    metrics.overlap_ignored(had_words=True, was_held=True)
+    metrics.overlap_ignored(had_words=True, was_held=False)
     metrics.overlap_ignored(had_words=False, was_held=False)
     value = registry.get_sample_value
     labels = {"stage": "tts", "recoverable": "false"}
     assert value("agent_worker_failures_total", labels) == 1
-    assert value("agent_worker_backchannels_ignored_total") == 1
-    assert value("agent_worker_false_interruptions_total") == 1
+    assert value("agent_worker_backchannels_ignored_total") == 3
+    assert value("agent_worker_false_interruptions_total") == 2
 
 
 def test_the_queue_of_every_shared_engine_is_read_when_asked_for(
