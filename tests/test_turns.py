@@ -132,8 +132,10 @@ def test_whole_commands_questions_and_answers_are_finished(text: str, language: 
         ("i want to book a no wait", "en"),
         ("i was going to sorry", "en"),
         ("remind me to", "en"),
+        ("i am", "en"),
         ("schalte das licht", "de"),
         ("kannst du das", "de"),
+        ("ich hätte gern", "de"),
         ("ich möchte einen nein warte", "de"),
         ("est-ce que vous avez", "fr"),
         ("je voudrais un non attendez", "fr"),
@@ -146,6 +148,7 @@ def test_whole_commands_questions_and_answers_are_finished(text: str, language: 
         ("我想知道怎么", "zh"),
         ("打开客厅的", "zh"),
         ("请问", "zh"),
+        ("我觉得", "zh"),
     ],
 )
 def test_what_lacks_its_object_or_starts_again_is_not_finished(text: str, language: str) -> None:
