@@ -65,6 +65,7 @@ class TurnTaking:
         end_of_turn: EndOfTurnPolicy | None = None,
         barge_in: BargeInPolicy | None = None,
         final_timeout_s: float = 1.5,
+        release_s: tuple[float, float] = (0.2, 0.7),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """
@@ -73,11 +74,16 @@ class TurnTaking:
             barge_in: What speech over the agent means.
             final_timeout_s: Seconds of silence after which a turn is committed though the
                 recogniser still owes the end of it.
+            release_s: Push-to-talk: at least and at most so many seconds the agent listens on when
+                the key is up. A message over the data channel overtakes the sound, so the end of
+                the last word is still on its way; beyond the first figure only a voice counts.
             clock: Seconds since the epoch, as in the session's events.
         """
         self._end_of_turn = end_of_turn or EndOfTurnPolicy(clock=clock)
         self._barge_in = barge_in or BargeInPolicy(clock=clock)
         self._final_timeout_s = final_timeout_s
+        self._release_s = release_s
+        self._presses = 0
         self._clock = clock
         self._detector = _Detector(self)
         self._session: AgentSession[Any] | None = None
@@ -147,14 +153,23 @@ class TurnTaking:
     async def begin_turn(self) -> None:
         """Push-to-talk: the key is down. The agent falls silent and listens."""
         session = self._running()
+        self._presses += 1
+        self.forget_turn()
+        # before the agent is silent: who presses the key speaks
+        session.input.set_audio_enabled(True)
         if self._may_interrupt():
             await session.interrupt()
-        session.clear_user_turn()
-        session.input.set_audio_enabled(True)
 
     async def end_turn(self) -> str:
-        """Push-to-talk: the key is up. The turn is answered; returns what was heard."""
+        """Push-to-talk: the key is up. The turn is answered; returns what was heard.
+
+        A turn that is begun or cancelled meanwhile takes the place of this one, which is lost.
+        """
         session = self._running()
+        press = self._presses
+        await self._last_word()
+        if press != self._presses:
+            return ""
         session.input.set_audio_enabled(False)
         if self._flush is not None:
             self._flush()
@@ -164,8 +179,17 @@ class TurnTaking:
         self._end_of_turn.committed()
         return heard
 
+    async def _last_word(self) -> None:
+        at_least_s, at_most_s = self._release_s
+        latest = self._clock() + at_most_s
+        await asyncio.sleep(at_least_s)
+        while self._speaking() and self._clock() < latest:
+            self._turn_changed.clear()
+            await _wait(self._turn_changed, latest - self._clock())
+
     def cancel_turn(self) -> None:
         """Push-to-talk: what was said since the key went down is forgotten."""
+        self._presses += 1
         self._running().input.set_audio_enabled(False)
         self.forget_turn()
 
