@@ -94,6 +94,9 @@ class Lifetime:
         loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
+            if session.agent_state in ("thinking", "speaking") and not self._says_goodbye:
+                # an answer may be longer than the silence that ends a call
+                self._policy.activity()
             match self._policy.decide():
                 case Next.SAY_GOODBYE:
                     logger.info("nobody has spoken for long; the agent says goodbye")
