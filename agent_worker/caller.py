@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +86,7 @@ class SimulatedCaller:
         self.latency_records: list[dict[str, Any]] = []
         """What the agent published on its latency topic, in order."""
 
-    async def __aenter__(self) -> SimulatedCaller:
+    async def __aenter__(self) -> Self:
         room = self._room
         room.on("track_subscribed", self._on_track)
         room.on("participant_disconnected", lambda _: self._agent_gone.set())
