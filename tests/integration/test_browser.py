@@ -284,7 +284,18 @@ async def test_after_the_server_was_restarted_the_call_goes_on(tmp_path: Path) -
         await says(page, "agent", "five")
 
 
-async def test_the_thin_client_talks_over_the_websocket(tmp_path: Path) -> None:
+REFUSES_OTHER_RATES = """
+const make = AudioContext.prototype.createMediaStreamSource;
+AudioContext.prototype.createMediaStreamSource = function (stream) {
+  if (this.sampleRate === 16000) throw new DOMException("another rate", "NotSupportedError");
+  return make.call(this, stream);
+};
+"""
+"""What Firefox does with a microphone of another rate."""
+
+
+@pytest.mark.parametrize("quirk", ["", REFUSES_OTHER_RATES], ids=["", "own rate only"])
+async def test_the_thin_client_talks_over_the_websocket(tmp_path: Path, quirk: str) -> None:
     wav = await microphone(tmp_path, "hello", before_s=2.0, after_s=6.0)
     stack = FakeStack(words="hello there", answer="Good day.", voice_s=1.0, greeting="Welcome.")
     gateway = Gateway(stack.build_call)
@@ -294,6 +305,7 @@ async def test_the_thin_client_talks_over_the_websocket(tmp_path: Path) -> None:
         serve_app(app, host="127.0.0.1", port=0) as address,
         chromium(wav) as page,
     ):
+        await page.add_init_script(quirk)
         await open_page(page, f"{address}/s2s/")
         await page.click("#start")
         await says(page, "agent", "Welcome.")

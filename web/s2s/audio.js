@@ -45,15 +45,14 @@ export class Microphone {
       return;
     }
     try {
-      const context = new AudioContext({ sampleRate: SAMPLE_RATE });
-      this.context = context;
+      const { context, source } = await this.listen(stream);
       await context.audioWorklet.addModule(this.worklet);
       if (this.stopped) return;
       const capture = new AudioWorkletNode(context, "s2s-capture", { numberOfOutputs: 0 });
       capture.port.onmessage = ({ data }) => {
         if (!this.stopped) this.onFrame(data.pcm, data.level);
       };
-      context.createMediaStreamSource(stream).connect(capture);
+      source.connect(capture);
       this.track?.addEventListener("ended", () => {
         if (!this.stopped) this.onEnded();
       });
@@ -62,6 +61,23 @@ export class Microphone {
       await this.stop();
       throw error;
     }
+  }
+
+  /**
+   * A context at 16 kHz. Firefox refuses that to a microphone of another rate (its bug 1674892): it
+   * gets a context of its own rate, from which the worklet comes down to 16 kHz.
+   * @param {MediaStream} stream
+   */
+  async listen(stream) {
+    this.context = new AudioContext({ sampleRate: SAMPLE_RATE });
+    try {
+      return { context: this.context, source: this.context.createMediaStreamSource(stream) };
+    } catch (error) {
+      if (!(error instanceof DOMException) || error.name !== "NotSupportedError") throw error;
+    }
+    await this.context.close();
+    this.context = new AudioContext();
+    return { context: this.context, source: this.context.createMediaStreamSource(stream) };
   }
 
   async stop() {
