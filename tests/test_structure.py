@@ -15,6 +15,7 @@ PLUGINS = sorted(
     if (path / "__init__.py").is_file()
 )
 ENGINE_MODULES = {"faster_whisper", "ctranslate2", "onnxruntime", "piper", "torch", "TTS", "onnx"}
+SHARED_BY_VOICES = ROOT / "plugins/livekit/local_tts"
 MAY_IMPORT_PLUGINS = {"engines.py", "found.py", "download.py"}
 
 
@@ -64,6 +65,24 @@ def test_a_plugin_imports_no_sibling_and_not_the_worker(plugin: str) -> None:
     for path in (ROOT / "plugins/livekit/plugins" / plugin).rglob("*.py"):
         wrong = {name for name in _imports(path) if name.startswith(forbidden)}
         assert not wrong, path
+
+
+def test_what_the_voices_share_knows_none_of_them_and_needs_livekit_and_numpy_alone() -> None:
+    allowed = ("livekit.agents", "livekit.rtc", "livekit.local_tts", "numpy")
+    files = list(SHARED_BY_VOICES.rglob("*.py"))
+    assert files
+    for path in files:
+        wrong = {
+            name
+            for name in _imports(path)
+            if name.split(".")[0] not in sys.stdlib_module_names and not name.startswith(allowed)
+        }
+        assert not wrong, path
+
+
+def test_what_the_voices_share_loads_from_this_repository() -> None:
+    module = importlib.import_module("livekit.local_tts")
+    assert Path(str(module.__file__)).is_relative_to(SHARED_BY_VOICES)
 
 
 def test_only_a_few_rooms_of_the_worker_import_plugins() -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from livekit.agents import APIConnectionError, APITimeoutError
 
+from livekit.local_tts.text import cut_at_last
+
 from .engine import SAMPLE_RATE, Engine, SpeechOptions, WordEvent
 
 MAX_PIECE_CHARS = 600
@@ -78,19 +80,7 @@ class WordClock:
 
 def split_long(text: str) -> list[str]:
     """Cuts `text` at sentence ends or spaces into pieces which, joined, are `text`."""
-    pieces: list[str] = []
-    while len(text) > MAX_PIECE_CHARS:
-        head = text[:MAX_PIECE_CHARS]
-        found = _LAST_BREAK.match(head)
-        cut = found.end() if found else MAX_PIECE_CHARS
-        pieces.append(text[:cut])
-        text = text[cut:]
-    return [*pieces, text]
-
-
-def encodable(text: str) -> str:
-    """Replaces lone surrogates, which a token cut in half can leave and blingfire refuses."""
-    return text.encode("utf-8", "replace").decode()
+    return cut_at_last(text, MAX_PIECE_CHARS, _LAST_BREAK)
 
 
 async def speak(

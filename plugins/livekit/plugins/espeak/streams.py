@@ -9,8 +9,10 @@ from typing import Never
 from livekit.agents import APIConnectOptions, tokenize, tts, utils
 from livekit.agents.types import TimedString
 
+from livekit.local_tts.text import encodable
+
 from .engine import SAMPLE_RATE, Engine, SpeechOptions
-from .speech import Chunk, encodable, speak, split_long
+from .speech import Chunk, speak, split_long
 
 FRAME_MS = 93
 """4 KB of PCM at 22,050 Hz."""

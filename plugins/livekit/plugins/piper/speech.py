@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from livekit.agents import APIConnectionError, APITimeoutError
 
+from livekit.local_tts.text import cut_at_last, encodable
+
 from .alignment import WordSpan, align_words, phoneme_starts
 from .engine import Engine, Sentence, SpeechOptions, VoiceError
 
@@ -43,19 +45,12 @@ class Chunk:
 
 def split_long(text: str) -> list[str]:
     """Cuts `text` at clause ends or spaces into pieces which, joined, are `text`."""
-    pieces: list[str] = []
-    while len(text) > MAX_PIECE_CHARS:
-        head = text[:MAX_PIECE_CHARS]
-        found = _LAST_BREAK.match(head)
-        cut = found.end() if found else MAX_PIECE_CHARS
-        pieces.append(text[:cut])
-        text = text[cut:]
-    return [*pieces, text]
+    return cut_at_last(text, MAX_PIECE_CHARS, _LAST_BREAK)
 
 
 def speakable(text: str) -> str:
     """Replaces what the phonemizer's C interface refuses: lone surrogates and zero bytes."""
-    return text.replace("\0", " ").encode("utf-8", "replace").decode()
+    return encodable(text.replace("\0", " "))
 
 
 async def speak(

@@ -10,10 +10,11 @@ import httpx
 from livekit.agents import APIConnectOptions, APIError
 from livekit.agents.utils import aio
 
+from livekit.local_tts.text import cut_long, is_speakable
+
 from .body import Usage
 from .log import logger
 from .request import SpeechRequest, speak
-from .text import cut_long, is_speakable
 
 BUFFERED_CHUNKS = 256
 """Of one piece that waits for its turn: a megabyte, 21 s at 24 kHz. Then the server has to wait."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from livekit.agents import APIConnectOptions, APIError, tokenize, tts
 from livekit.agents.utils import aio, shortuuid
 
+from livekit.local_tts.text import cut_long, is_speakable
+
 from .log import logger
-from .text import cut_long, is_speakable
 
 if TYPE_CHECKING:
     from .engine import Engine
