@@ -18,11 +18,12 @@ RATE = 24_000
 
 
 class LoudnessSTT(stt.STT[Any]):
-    """Hears the words given for every stretch of loud frames."""
+    """Hears the words given for every stretch of loud frames, and is as sure as told."""
 
-    def __init__(self, words: str) -> None:
+    def __init__(self, words: str, *, confidence: float = 0.9) -> None:
         super().__init__(capabilities=stt.STTCapabilities(streaming=True, interim_results=True))
         self.words = words
+        self.confidence = confidence
 
     async def _recognize_impl(self, *args: Any, **kwargs: Any) -> stt.SpeechEvent:
         raise NotImplementedError
@@ -56,16 +57,20 @@ class _Hearing(stt.RecognizeStream):
                 self._say(stt.SpeechEventType.END_OF_SPEECH)
 
     def _say(self, kind: stt.SpeechEventType, text: str = "") -> None:
-        data = stt.SpeechData(language=LanguageCode("en"), text=text, confidence=0.9)
+        assert isinstance(self._stt, LoudnessSTT)
+        data = stt.SpeechData(
+            language=LanguageCode("en"), text=text, confidence=self._stt.confidence
+        )
         self._event_ch.send_nowait(stt.SpeechEvent(type=kind, alternatives=[data]))
 
 
 class ScriptLLM(llm.LLM[Any]):
-    """Answers with the words given, one token each."""
+    """Answers with the words given, one token each, after some thought."""
 
-    def __init__(self, answer: str) -> None:
+    def __init__(self, answer: str, *, think_s: float = 0.0) -> None:
         super().__init__()
         self.answer = answer
+        self.think_s = think_s
 
     def chat(self, *, chat_ctx: llm.ChatContext, **kwargs: Any) -> llm.LLMStream:
         return _Thinking(
@@ -80,6 +85,7 @@ class _Thinking(llm.LLMStream):
     async def _run(self) -> None:
         assert isinstance(self._llm, ScriptLLM)
         request_id = utils.shortuuid()
+        await asyncio.sleep(self._llm.think_s)
         for word in self._llm.answer.split():
             delta = llm.ChoiceDelta(role="assistant", content=word + " ")
             self._event_ch.send_nowait(llm.ChatChunk(id=request_id, delta=delta))
@@ -142,6 +148,8 @@ class FakeStack:
     words: str = "hello there"
     answer: str = "Good day."
     voice_s: float = 0.2
+    think_s: float = 0.0
+    confidence: float = 0.9
     greeting: str = ""
     calls: list[FakeCall] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
@@ -152,8 +160,8 @@ class FakeStack:
         if self.fail is not None:
             raise self.fail
         session: AgentSession[None] = AgentSession(
-            stt=LoudnessSTT(self.words),
-            llm=ScriptLLM(self.answer),
+            stt=LoudnessSTT(self.words, confidence=self.confidence),
+            llm=ScriptLLM(self.answer, think_s=self.think_s),
             tts=ToneTTS(self.voice_s),
             turn_handling={
                 "turn_detection": "stt",

@@ -19,7 +19,8 @@ from agent_worker.gateway import Gateway, GatewayConfig
 from agent_worker.gateway.opus import OpusDecoder, OpusEncoder
 from agent_worker.gateway.protocol import MAX_ERRORS, SUBPROTOCOL
 from agent_worker.web import WebConfig, create_app
-from agent_worker.web.access import Access, RateLimit
+from agent_worker.web.access import Access, AccessDeniedError, RateLimit
+from agent_worker.web.connections import server_config
 
 from .fake_voice_stack import FakeStack, tone
 
@@ -40,10 +41,7 @@ async def serving(stack: FakeStack | None = None, **changes: Any) -> AsyncIterat
     changes.setdefault("limit", RateLimit(burst=1000))
     gateway = Gateway(stack.build_call, replace(GatewayConfig(), **changes))
     app = create_app(WEB, gateway=gateway)
-    config = uvicorn.Config(
-        app, port=0, log_level="error", ws="websockets-sansio", ws_max_size=2**17
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(app, port=0, log_level="error"))
     before = asyncio.all_tasks()
     serve = asyncio.create_task(server.serve())
     try:
@@ -131,6 +129,7 @@ async def test_a_turn_goes_through_hearing_thinking_and_speaking_in_order() -> N
         order += ["tts_audio", "audio_stream_stop", "response_end"]
         assert sorted(first, key=first.__getitem__) == order
         assert (await caller.until("asr_final"))["text"] == "hello there"
+        assert (await caller.until("asr_partial"))["confidence"] == 0.9
         tokens = [m for m in caller.messages if m["type"] == "llm_token"]
         assert "".join(t["token"] for t in tokens).strip() == "Good day."
         assert [t["is_first"] for t in tokens] == [True] + [False] * (len(tokens) - 1)
@@ -203,6 +202,91 @@ async def test_a_lost_connection_is_taken_up_without_old_sound() -> None:
             first = next(m["seq"] for m in again.messages if m["type"] == "tts_audio")
             assert first > started["last_seq"]
         assert len(server.stack.calls) == 1
+
+
+async def test_a_recogniser_that_knows_no_confidence_claims_none() -> None:
+    async with serving(FakeStack(confidence=0.0)) as server, client(server) as caller:
+        await caller.start()
+        await caller.speak()
+        assert (await caller.until("asr_partial"))["confidence"] is None
+
+
+async def resume(caller: Client, *, last_seq: int = -1) -> dict[str, Any]:
+    # Until the server has noticed the loss, the session is in use: the client asks again.
+    async with asyncio.timeout(10):
+        while "session_started" not in caller.kinds():
+            await caller.send("session_resume", session_id="session-one", last_seq=last_seq)
+            await asyncio.sleep(0.1)
+    return await caller.until("session_started")
+
+
+async def test_an_answer_to_what_was_said_before_a_break_is_not_heard_after_it() -> None:
+    async with serving(FakeStack(think_s=0.5, voice_s=20.0)) as server:
+        async with connect(server.url) as socket:
+            caller = Client(socket)
+            await caller.start()
+            await caller.speak()
+            await caller.until("asr_final")
+            socket.transport.abort()
+            await caller.reader
+        async with client(server) as again:
+            await resume(again)
+            model = server.stack.calls[0].session.llm
+            model.think_s, model.answer = 0.0, "New words."  # type: ignore[union-attr]
+            await again.speak()
+            await again.until("tts_audio")
+            kinds = [kind for kind in again.kinds() if kind not in ("error", "asr_partial")]
+            order = ["session_started", "asr_final", "llm_token"]
+            assert kinds[:3] == order and "audio_stream_start" in kinds
+            tokens = [m for m in again.messages if m["type"] == "llm_token"]
+            assert tokens[0] == {"type": "llm_token", "token": "New ", "is_first": True}
+
+
+async def test_an_answer_that_began_before_a_break_does_not_go_on_after_it() -> None:
+    async with serving(FakeStack(voice_s=20.0)) as server:
+        async with connect(server.url) as socket:
+            caller = Client(socket)
+            await caller.start()
+            await caller.speak()
+            await caller.until("tts_audio", count=3)
+            socket.transport.abort()
+            await caller.reader
+        async with client(server) as again:
+            started = await resume(again)
+            await again.speak()
+            first = await again.until("tts_audio")
+            kinds = again.kinds()
+            assert "audio_stream_stop" not in kinds[: kinds.index("audio_stream_start")]
+            assert kinds.index("audio_stream_start") < kinds.index("tts_audio")
+            assert first["seq"] == started["last_seq"] + 1
+
+
+async def test_a_client_may_come_back_before_its_old_connection_has_broken() -> None:
+    async with serving(stale_s=0.3) as server, connect(server.url) as socket:
+        lost = Client(socket)
+        await lost.start()
+        async with client(server) as again:
+            await resume(again)
+            assert (await lost.until("error"))["code"] == "session_moved"
+            await asyncio.wait_for(lost.reader, 10)
+            assert socket.close_code == 1000
+            # The end of the old connection is not the end of the session.
+            await again.speak()
+            await again.until("response_end")
+        assert len(server.stack.calls) == 1
+
+
+async def test_half_a_character_is_refused_like_any_other_nonsense() -> None:
+    async with serving() as server, client(server) as caller:
+        await caller.socket.send('{"type": "\\ud800"}')
+        assert (await caller.until("error"))["code"] == "bad_message"
+        await caller.start()
+
+
+@pytest.mark.parametrize("host", [None, "", "127.0.0.1"])
+def test_a_page_without_an_origin_is_no_page_of_ours(host: str | None) -> None:
+    with pytest.raises(AccessDeniedError):
+        Access().check_origin("null", host)
 
 
 async def test_a_session_that_nobody_takes_up_again_ends() -> None:

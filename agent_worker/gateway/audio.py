@@ -22,31 +22,36 @@ LEAD_S = 0.3
 cut off by an interruption is never more than this."""
 
 
+_LEAST_BYTES = FRAME_SAMPLES
+"""10 ms, handed on as soon as they are there."""
+
+_MOST_BYTES = 4 * FRAME_SAMPLES
+"""40 ms, however much has come at once."""
+
+
 class GatewayAudioInput(io.AudioInput):
     """Frames from the client, and silence while there are none: a turn ends in silence, and a
     client that has stopped sending would never be answered."""
 
     def __init__(self) -> None:
         super().__init__(label="websocket")
-        self._frames: deque[rtc.AudioFrame] = deque()
-        self._samples = 0
+        # Bytes, not the frames as they came: a client may send them one sample each.
+        self._pcm = bytearray()
         self._arrived = asyncio.Event()
         self._closed = False
 
     def push(self, pcm: bytes) -> bool:
         """Takes PCM16, mono, 16 kHz. Returns False where the buffer is full: it is dropped."""
-        samples = len(pcm) // 2
-        if self._samples + samples > MAX_BUFFERED_S * SAMPLE_RATE:
+        if len(self._pcm) + len(pcm) > MAX_BUFFERED_S * SAMPLE_RATE * 2:
             return False
-        self._frames.append(rtc.AudioFrame(pcm, SAMPLE_RATE, 1, samples))
-        self._samples += samples
-        self._arrived.set()
+        self._pcm += pcm
+        if len(self._pcm) >= _LEAST_BYTES:
+            self._arrived.set()
         return True
 
     def clear(self) -> None:
         """Forgets what was not heard yet."""
-        self._frames.clear()
-        self._samples = 0
+        self._pcm.clear()
 
     def close(self) -> None:
         """Ends the iteration."""
@@ -54,19 +59,23 @@ class GatewayAudioInput(io.AudioInput):
         self._arrived.set()
 
     async def __anext__(self) -> rtc.AudioFrame:
-        if not self._frames and not self._closed:
+        if len(self._pcm) < _LEAST_BYTES and not self._closed:
             self._arrived.clear()
             try:
                 # Longer than a frame, so that a client with jitter is not padded within a word.
-                await asyncio.wait_for(self._arrived.wait(), 5 * FRAME_S)
+                async with asyncio.timeout(5 * FRAME_S):
+                    await self._arrived.wait()
             except TimeoutError:
-                silence = bytes(2 * 5 * FRAME_SAMPLES)
-                return rtc.AudioFrame(silence, SAMPLE_RATE, 1, 5 * FRAME_SAMPLES)
+                return self._take(10 * FRAME_SAMPLES)
         if self._closed:
             raise StopAsyncIteration
-        frame = self._frames.popleft()
-        self._samples -= frame.samples_per_channel
-        return frame
+        return self._take(min(len(self._pcm), _MOST_BYTES))
+
+    def _take(self, size: int) -> rtc.AudioFrame:
+        """The oldest sound, filled up with silence to so many bytes."""
+        pcm = bytes(self._pcm[:size]).ljust(size, b"\0")
+        del self._pcm[:size]
+        return rtc.AudioFrame(pcm, SAMPLE_RATE, 1, size // 2)
 
 
 class GatewayAudioOutput(io.AudioOutput):

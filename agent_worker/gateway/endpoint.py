@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from livekit.agents import utils
 from starlette.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
@@ -47,6 +46,8 @@ class GatewayConfig:
         max_sessions: sessions at once, with those that wait for their client to come back.
         start_timeout_s: how long a connection may go without a session.
         resume_s: how long a session waits for its client.
+        stale_s: after so long without a message a connection gives way to one that resumes its
+            session: a client that lost its network comes back before the old connection breaks.
         idle_timeout_s: seconds of silence on both sides that end a session.
         send_timeout_s: how long one message may take to leave.
         limit: connections, per caller.
@@ -57,6 +58,7 @@ class GatewayConfig:
     max_sessions: int = 16
     start_timeout_s: float = 10.0
     resume_s: float = 30.0
+    stale_s: float = 3.0
     idle_timeout_s: float = 300.0
     send_timeout_s: float = 5.0
     limit: RateLimit = field(default_factory=lambda: RateLimit(burst=30, per_minute=60))
@@ -130,7 +132,7 @@ class Gateway:
         # Known and attached before it starts: a stop finds it, and the greeting is not missed.
         self._sessions[session.id] = session
         self._spawn(self._reap(session))
-        session.attach(outbox, resumed=False)
+        session.attach(outbox)
         try:
             await session.start()
         except BaseException:
@@ -138,27 +140,28 @@ class Gateway:
             raise
         return session
 
-    def resume(self, request: SessionResume, outbox: Outbox) -> LiveSession:
+    async def resume(self, request: SessionResume, outbox: Outbox) -> LiveSession:
         """Gives a session back to the client that lost its connection.
 
         Raises:
-            RefusedError: there is no such session, or its connection is still up.
+            RefusedError: there is no such session, or its connection is still in use.
         """
         session = self._sessions.get(request.session_id)
         if session is None or session.ended.is_set():
             raise RefusedError("unknown_session", "that session is over; start a new one")
-        if session.attached:
+        if session.attached and session.unheard_s < self._config.stale_s:
             raise RefusedError("session_in_use", "that session has a connection")
         if request.last_seq > session.last_seq:
             raise RefusedError("bad_message", "last_seq: no such frame was sent")
-        session.attach(outbox, resumed=True)
+        await session.resume(outbox)
         return session
 
-    async def release(self, session: LiveSession, *, lost: bool) -> None:
+    async def release(self, session: LiveSession, outbox: Outbox, *, lost: bool) -> None:
         """The connection is gone: the session waits for its client, or ends."""
+        if not session.is_at(outbox):
+            return  # its client came back over another connection
         if lost and not session.ended.is_set():
-            await session.detach()
-            self._spawn(self._forget(session))
+            await session.detach(wait_s=self._config.resume_s)
         else:
             session.ended.set()
 
@@ -179,14 +182,6 @@ class Gateway:
         user = access.user(headers, peer)
         if self._config.limit.wait_s(user or peer or ""):
             raise AccessDeniedError(429, "too many connections; wait a little")
-
-    async def _forget(self, session: LiveSession) -> None:
-        lost_at = session.detached_at
-        ended = asyncio.create_task(session.ended.wait())
-        await asyncio.wait([ended], timeout=self._config.resume_s)
-        await utils.aio.cancel_and_wait(ended)
-        if session.detached_at == lost_at:
-            session.ended.set()
 
     async def _reap(self, session: LiveSession) -> None:
         await session.ended.wait()

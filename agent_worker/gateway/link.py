@@ -30,6 +30,8 @@ from .session import LiveSession, Outbox
 logger = logging.getLogger(__name__)
 
 _ENDED_ON_PURPOSE = 1000
+_TRY_AGAIN_LATER = 1013
+"""The session may be resumed."""
 
 
 class RefusedError(Exception):
@@ -46,9 +48,9 @@ class Register(Protocol):
 
     async def open(self, request: SessionStart, outbox: Outbox) -> LiveSession: ...
 
-    def resume(self, request: SessionResume, outbox: Outbox) -> LiveSession: ...
+    async def resume(self, request: SessionResume, outbox: Outbox) -> LiveSession: ...
 
-    async def release(self, session: LiveSession, *, lost: bool) -> None: ...
+    async def release(self, session: LiveSession, outbox: Outbox, *, lost: bool) -> None: ...
 
 
 class Link:
@@ -93,7 +95,7 @@ class Link:
         finally:
             await utils.aio.cancel_and_wait(*tasks)
             if self._session is not None:
-                await self._register.release(self._session, lost=self._lost)
+                await self._register.release(self._session, self._outbox, lost=self._lost)
             await self._close()
         for task in (reader, writer):
             if not task.cancelled() and (failure := task.exception()) is not None:
@@ -114,6 +116,8 @@ class Link:
             if message["type"] == "websocket.disconnect":
                 self._lost = message.get("code") != _ENDED_ON_PURPOSE
                 return
+            if self._session is not None:
+                self._session.client_heard()
             if (text := message.get("text")) is not None:
                 actions = self._protocol.receive_text(text)
             else:
@@ -129,8 +133,8 @@ class Link:
             case Start() | Resume():
                 await self._begin(action)
             case Hear() if session is not None:
-                if not session.hear(action.data):
-                    self._outbox.put(error("bad_audio", "the frame could not be taken"))
+                if (refusal := session.hear(action.data)) is not None:
+                    self._outbox.put(refusal)
             case Silence() if session is not None:
                 await session.interrupt()
             case EndOfAudio():
@@ -152,7 +156,7 @@ class Link:
             if isinstance(action, Start):
                 session = await self._register.open(action.request, self._outbox)
             else:
-                session = self._register.resume(action.request, self._outbox)
+                session = await self._register.resume(action.request, self._outbox)
         except RefusedError as refusal:
             self._protocol.refused()
             self._outbox.put(error(refusal.code, refusal.message))
@@ -177,7 +181,9 @@ class Link:
                             await self._websocket.send_bytes(message)
                         case Send():
                             text = json.dumps(message.message, ensure_ascii=False)
-                            await self._websocket.send_text(text)
+                            # Half a surrogate pair, from a client or a model, can't be sent.
+                            sendable = text.encode(errors="replace").decode()
+                            await self._websocket.send_text(sendable)
                         case Close():
                             self._lost = False
                             await self._websocket.close(message.code, message.reason)
@@ -190,7 +196,7 @@ class Link:
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 if self._outbox.overflowed.is_set():
-                    await self._websocket.close(1008, "the client reads too slowly")
+                    await self._websocket.close(_TRY_AGAIN_LATER, "the client reads too slowly")
                 else:
                     await self._websocket.close()
         except (TimeoutError, RuntimeError, WebSocketDisconnect):

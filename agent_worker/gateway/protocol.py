@@ -136,7 +136,7 @@ class Silence:
 
 @dataclass(frozen=True)
 class Close:
-    """Close the connection, and with it the session where `end` says so."""
+    """Close the connection."""
 
     code: int
     reason: str
@@ -294,6 +294,11 @@ class Reply:
     def last_seq(self) -> int:
         """The last `tts_audio`; -1 before the first."""
         return self._seq
+
+    def begin_again(self) -> None:
+        """Another connection: what the last one was told of the answer under way is gone."""
+        self._first_token = True
+        self._open = self._cut = self._streaming = False
 
     def token(self, text: str) -> list[Send]:
         """The model wrote some text."""

@@ -22,9 +22,20 @@ from livekit.agents import (
 from livekit.agents.voice.transcription import TranscriptSynchronizer
 
 from .audio import GatewayAudioInput, GatewayAudioOutput, TokenTap
-from .protocol import AudioFormat, Close, Reply, Send, SessionStart, error
+from .confidence import ConfidenceTap
+from .protocol import (
+    MAX_BUFFERED_S,
+    AudioFormat,
+    Close,
+    Reply,
+    Send,
+    SessionStart,
+    error,
+)
 
 logger = logging.getLogger(__name__)
+
+_INTERRUPT_PATIENCE_S = 2.0
 
 Outgoing = Send | bytes | Close
 
@@ -76,11 +87,15 @@ class LiveSession:
     ) -> None:
         self.id = request.session_id
         self.audio: AudioFormat = request.audio
-        self.detached_at: float | None = None
         self._call = call
         self._idle_timeout_s = idle_timeout_s
         self._reply = Reply(request.audio)
         self._outbox: Outbox | None = None
+        self._client_heard_at = time.monotonic()
+        # Between a resumption and the end of what was under way before it.
+        self._silent = False
+        self._waiting: asyncio.TimerHandle | None = None
+        self._confidence = ConfidenceTap(call.agent)
         self._input = GatewayAudioInput()
         self._output = GatewayAudioOutput(self._send_audio, self._voice_stopped)
         self._sync = TranscriptSynchronizer(
@@ -88,11 +103,7 @@ class LiveSession:
         )
         self._decoder: Any = None
         self._encoder: Any = None
-        if request.audio.format == "opus":
-            # PyAV brings FFmpeg with it: loaded only when a client asks for Opus.
-            from .opus import OpusDecoder, OpusEncoder
-
-            self._decoder, self._encoder = OpusDecoder(), OpusEncoder()
+        self._renew_codecs()
         self._last_activity = time.monotonic()
         self._busy = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,6 +120,19 @@ class LiveSession:
         """Whether a connection has the session."""
         return self._outbox is not None
 
+    @property
+    def unheard_s(self) -> float:
+        """Seconds since the client sent anything."""
+        return time.monotonic() - self._client_heard_at
+
+    def is_at(self, outbox: Outbox) -> bool:
+        """Whether this is the connection that has the session."""
+        return self._outbox is outbox
+
+    def client_heard(self) -> None:
+        """The client has sent something."""
+        self._client_heard_at = time.monotonic()
+
     async def start(self) -> None:
         """Starts the `AgentSession` with this caller's microphone and loudspeaker."""
         session = self._call.session
@@ -124,11 +148,35 @@ class LiveSession:
         self._spawn(self._watch_idle())
         await session.start(self._call.agent, record=False)
 
-    def attach(self, outbox: Outbox, *, resumed: bool) -> None:
+    def attach(self, outbox: Outbox) -> None:
         """Sends to this connection from now on, `session_started` first."""
+        self._take(outbox)
+        self._welcome(resumed=False)
+
+    async def resume(self, outbox: Outbox) -> None:
+        """Sends to this connection what comes from now on, and nothing that began before."""
+        if self._outbox is not None:
+            moved = error("session_moved", "resumed over another connection", recoverable=False)
+            self._post([moved, Close(1000, "session_moved")])
+        self._take(outbox)
+        self._silent = True
+        self._input.clear()
+        await self.interrupt()
+        if self.is_at(outbox):
+            self._silent = False
+            self._reply.begin_again()
+            self._renew_codecs()
+            self._welcome(resumed=True)
+
+    def _take(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self.detached_at = None
         self._last_activity = time.monotonic()
+        self.client_heard()
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _welcome(self, *, resumed: bool) -> None:
         self._post(
             [
                 Send(
@@ -143,33 +191,43 @@ class LiveSession:
             ]
         )
 
-    async def detach(self) -> None:
-        """The connection is gone: the agent stops, and nothing old is heard or sent later."""
+    async def detach(self, *, wait_s: float) -> None:
+        """The connection is gone: the agent stops, and nothing old is heard or sent later.
+
+        Args:
+            wait_s: seconds for which the session waits for its client.
+        """
         self._outbox = None
-        self.detached_at = time.monotonic()
         self._input.clear()
+        self._waiting = asyncio.get_running_loop().call_later(wait_s, self.ended.set)
         await self.interrupt()
 
-    def hear(self, data: bytes) -> bool:
-        """Takes a frame from the client. Returns False where it had to be dropped."""
+    def hear(self, data: bytes) -> Send | None:
+        """Takes a frame from the client. Returns the error where it had to be dropped."""
         if self._decoder is not None:
             try:
                 data = self._decoder.decode(data)
             except ValueError:
-                return False
-        return self._input.push(data) if data else True
+                return error("bad_audio", "the packet is no Opus frame")
+        if data and not self._input.push(data):
+            return error("audio_overflow", f"over {MAX_BUFFERED_S:.0f} s wait to be heard; dropped")
+        return None
 
     async def interrupt(self) -> None:
         """Makes the agent be quiet."""
         # Not running any more, or not yet: there is nothing to interrupt.
         with contextlib.suppress(RuntimeError):
-            await self._call.session.interrupt(force=True)
+            quiet = self._call.session.interrupt(force=True)
+            # A tool may take its time; nobody waits for it.
+            await asyncio.wait([quiet], timeout=_INTERRUPT_PATIENCE_S)
 
     async def aclose(self) -> None:
         """Ends the session; safe to call twice."""
         if self._closed:
             return
         self._closed = True
+        if self._waiting is not None:
+            self._waiting.cancel()
         self._input.close()
         await utils.aio.cancel_and_wait(*self._tasks)
         try:
@@ -184,33 +242,58 @@ class LiveSession:
             for message in messages:
                 self._outbox.put(message)
 
+    @property
+    def _heard(self) -> bool:
+        """Whether there is anybody to tell what the agent says and hears now."""
+        return self._outbox is not None and not self._silent
+
+    def _renew_codecs(self) -> None:
+        if self.audio.format != "opus":
+            return
+        # PyAV brings FFmpeg with it: loaded only when a client asks for Opus.
+        from .opus import OpusDecoder, OpusEncoder
+
+        self._decoder, self._encoder = OpusDecoder(), OpusEncoder()
+
     async def _send_audio(self, pcm: bytes) -> None:
+        if not self._heard:
+            return
         frames = [pcm] if self._encoder is None else self._encoder.encode(pcm)
         for frame in frames:
             self._post([*self._reply.audio(), frame])
 
     def _voice_stopped(self, interrupted: bool) -> None:
-        self._post(self._reply.audio_stopped(interrupted=interrupted))
+        if self._heard:
+            self._post(self._reply.audio_stopped(interrupted=interrupted))
 
     def _on_token(self, text: str) -> None:
-        self._post(self._reply.token(text))
+        if self._heard:
+            self._post(self._reply.token(text))
 
     def _on_transcribed(self, event: UserInputTranscribedEvent) -> None:
+        if not self._heard:
+            return
+        text = event.transcript
         if event.is_final:
-            self._post([Send({"type": "asr_final", "text": event.transcript})])
+            self._post([Send({"type": "asr_final", "text": text})])
         else:
-            # The session's event carries no confidence; the field is there, and says so.
-            message = {"type": "asr_partial", "text": event.transcript, "confidence": None}
-            self._post([Send(message)])
+            confidence = self._confidence.of(text)
+            self._post([Send({"type": "asr_partial", "text": text, "confidence": confidence})])
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
-        self._last_activity = time.monotonic()
         self._busy = event.new_state == "speaking"
+        if "speaking" in (event.new_state, event.old_state):
+            # "away" is no activity: the session says so when nobody has spoken for a while.
+            self._last_activity = time.monotonic()
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         self._last_activity = time.monotonic()
         if event.new_state in ("listening", "idle"):
-            self._post(self._reply.ended())
+            if self._heard:
+                self._post(self._reply.ended())
+        elif self._outbox is None and not self._closed:
+            # An answer to what was said before the line broke: nobody would hear it.
+            self._spawn(self.interrupt())
 
     def _on_error(self, event: ErrorEvent) -> None:
         stage = type(event.source).__name__

@@ -84,7 +84,8 @@ class Access:
         if origin is None or origin in self.allowed_origins:
             return
         try:
-            same = urlsplit(origin).netloc == (host_header or "")
+            # A page without an origin of its own says "null", which has no name.
+            same = bool(host_header) and urlsplit(origin).netloc == host_header
         except ValueError:
             same = False
         if not same:

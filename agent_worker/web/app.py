@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 16 * 1024
 """A token request with every field full stays well below it."""
+
+BODY_TIMEOUT_S = 10.0
 
 _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = ("app", "s2s", "vendor")
@@ -211,10 +214,13 @@ async def _give_token(request: Request, config: WebConfig, policy: TokenPolicy) 
 async def _read_body(request: Request) -> bytes:
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise TokenRefusedError(413, f"the body is over {MAX_BODY_BYTES} bytes")
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise TokenRefusedError(413, f"the body is over {MAX_BODY_BYTES} bytes")
+    except TimeoutError as error:
+        raise TokenRefusedError(408, "the request did not come in time") from error
     except ClientDisconnect as error:
         raise TokenRefusedError(400, "the request ended early") from error
     return bytes(body)

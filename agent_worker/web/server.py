@@ -23,6 +23,7 @@ from agent_worker.telemetry import Telemetry
 
 from .access import Access
 from .app import WebConfig, create_app
+from .connections import server_config
 from .tokens import InsecureConfigurationError
 
 
@@ -38,11 +39,14 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve_app(app: Starlette, *, host: str, port: int) -> AsyncIterator[str]:
+async def serve_app(
+    app: Starlette, *, host: str, port: int, patience_s: float = 20.0
+) -> AsyncIterator[str]:
     """Serves until the context ends. Gives the address.
 
     Args:
         port: taken if it is free; 0 = any.
+        patience_s: seconds after which a client that sends no request, or never reads, is cut off.
 
     Raises:
         WebServerError: the port is taken.
@@ -53,17 +57,7 @@ async def serve_app(app: Starlette, *, host: str, port: int) -> AsyncIterator[st
         raise WebServerError(
             f"can't listen on {host}:{port} ({e.strerror}); set web_port to another one, or to 0"
         ) from e
-    server = _Server(
-        uvicorn.Config(
-            app,
-            log_level="warning",
-            lifespan="on",
-            timeout_graceful_shutdown=2,
-            ws="websockets-sansio",
-            # a frame of the protocol is far below it; a larger one is refused unread
-            ws_max_size=2**17,
-        )
-    )
+    server = _Server(server_config(app, patience_s=patience_s))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started and not task.done():
