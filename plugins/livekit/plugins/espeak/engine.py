@@ -13,14 +13,13 @@ import importlib.util
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from livekit.local_tts.threads import WorkThreads
 
 from . import library as c
-
-T = TypeVar("T")
 
 SAMPLE_RATE = 22050
 """Hertz, of every voice but the MBROLA ones, which the pip package does not carry."""
@@ -88,26 +87,6 @@ def require_library() -> None:
 
 _library_locks: dict[int, threading.Lock] = {}
 """By process: a lock that was held during a fork would stay locked in the child."""
-
-
-class WorkThreads(ThreadPoolExecutor):
-    """Threads that can say how much waits for them."""
-
-    def __init__(self, max_workers: int, name: str) -> None:
-        super().__init__(max_workers, thread_name_prefix=name)
-        self._submitted: set[Future[Any]] = set()
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """As of any executor."""
-        future = super().submit(fn, *args, **kwargs)
-        self._submitted.add(future)
-        future.add_done_callback(self._submitted.discard)
-        return future
-
-    @property
-    def waiting(self) -> int:
-        """Pieces of work that no thread has begun."""
-        return sum(not (job.running() or job.done()) for job in tuple(self._submitted))
 
 
 class Engine:

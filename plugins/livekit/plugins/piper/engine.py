@@ -6,10 +6,11 @@ import importlib.util
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+
+from livekit.local_tts.threads import WorkThreads
 
 from .log import logger
 from .split import CannotSplitError
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .graph import Inputs, Samples, Utterance, VoiceGraph
-
-T = TypeVar("T")
 
 PEAK = 0.8
 """Loudest sample of the calibration sentence after the gain. Other sentences are up to 2 dB
@@ -69,26 +68,6 @@ def require_piper() -> None:
     """
     if importlib.util.find_spec("piper") is None:
         raise ImportError("Piper is not installed; run: pip install 'livekit-agent-worker[piper]'")
-
-
-class WorkThreads(ThreadPoolExecutor):
-    """Threads that can say how much waits for them."""
-
-    def __init__(self, max_workers: int, name: str) -> None:
-        super().__init__(max_workers, thread_name_prefix=name)
-        self._submitted: set[Future[Any]] = set()
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """As of any executor."""
-        future = super().submit(fn, *args, **kwargs)
-        self._submitted.add(future)
-        future.add_done_callback(self._submitted.discard)
-        return future
-
-    @property
-    def waiting(self) -> int:
-        """Pieces of work that no thread has begun."""
-        return sum(not (job.running() or job.done()) for job in tuple(self._submitted))
 
 
 class Engine:
