@@ -21,6 +21,7 @@ from livekit.agents.voice.room_io import (
 from livekit import rtc
 
 from .agent import VoicePipelineAgent
+from .end_of_turn_model import PauseListener, shared_model
 from .engines import Engines
 from .inactivity import InactivityPolicy
 from .latency import TurnLatency
@@ -108,6 +109,7 @@ def build_call(
         barge_in=WatchedBargeIn(
             observer.overlap_ignored, pause_after_s=settings.interruption_min_s
         ),
+        listener=_listener(settings),
     )
     agent = VoicePipelineAgent(
         instructions=settings.instructions,
@@ -149,6 +151,15 @@ def build_call(
     )
     lifetime.attach(session)
     return Call(session, agent, engines, turns, lifetime, observer)
+
+
+def _listener(settings: Settings) -> PauseListener | None:
+    if settings.end_of_turn_model == "off":
+        return None
+    model = shared_model()
+    # once in a process, where nothing loaded it before: in a call it would hold up the others
+    model.prewarm()
+    return PauseListener(model, language=settings.language)
 
 
 def room_options(agent: VoicePipelineAgent) -> RoomOptions:

@@ -231,6 +231,11 @@ class Settings(BaseSettings):
     max_endpointing_s: float = Field(
         1.2, ge=0, le=10.0, description="Seconds to wait after the end of speech when it does not."
     )
+    end_of_turn_model: Literal["off", "v1-mini"] = Field(
+        "off",
+        description="v1-mini: LiveKit's local model also hears in each pause whether the turn is "
+        "over, where the words leave doubt; about 290 MB.",
+    )
     interruption_min_s: float = Field(
         0.15, ge=0, le=5.0, description="Seconds of voice without a known word that hold the agent."
     )

@@ -37,6 +37,7 @@ from livekit.agents import (
 from livekit import rtc
 
 from .backchannel import BargeInPolicy, Overlap
+from .end_of_turn_model import PauseListener
 from .turns import EndOfTurnPolicy
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class TurnTaking:
         *,
         end_of_turn: EndOfTurnPolicy | None = None,
         barge_in: BargeInPolicy | None = None,
+        listener: PauseListener | None = None,
         final_timeout_s: float = 1.5,
         release_s: tuple[float, float] = (0.2, 0.7),
         clock: Callable[[], float] = time.time,
@@ -72,6 +74,8 @@ class TurnTaking:
         Args:
             end_of_turn: When the caller has finished.
             barge_in: What speech over the agent means.
+            listener: Hears in the caller's pauses whether the turn is over; None: only the words
+                tell. It is closed with this object.
             final_timeout_s: Seconds of silence after which a turn is committed though the
                 recogniser still owes the end of it.
             release_s: Push-to-talk: at least and at most so many seconds the agent listens on when
@@ -80,6 +84,7 @@ class TurnTaking:
             clock: Seconds since the epoch, as in the session's events.
         """
         self._end_of_turn = end_of_turn or EndOfTurnPolicy(clock=clock)
+        self._listener = listener
         self._barge_in = barge_in or BargeInPolicy(clock=clock)
         self._final_timeout_s = final_timeout_s
         self._release_s = release_s
@@ -149,6 +154,8 @@ class TurnTaking:
             self._session = None
         tasks = [task for task in (self._watcher, self._stopping) if task is not None]
         await utils.aio.cancel_and_wait(*tasks)
+        if self._listener is not None:
+            await self._listener.aclose()
 
     async def begin_turn(self) -> None:
         """Push-to-talk: the key is down. The agent falls silent and listens."""
@@ -231,7 +238,9 @@ class TurnTaking:
         """
         async with engine.stream(conn_options=conn_options) as stream:
             self._flush = stream.flush if engine.capabilities.manual_flush else None
-            forwarding = asyncio.create_task(_forward(audio, stream), name="turn_taking.forward")
+            forwarding = asyncio.create_task(
+                _forward(audio, stream, self._listener), name="turn_taking.forward"
+            )
             try:
                 async for event in stream:
                     if (kept := self._hear(event)) is not None:
@@ -314,6 +323,8 @@ class TurnTaking:
             self._final_pending = True
             self._has_words = False
             self._end_of_turn.speech_started(at)
+            if self._listener is not None:
+                self._listener.speech_started()
             if self._agent_speaks():
                 self._barge_in.speech_started(at)
             else:
@@ -324,6 +335,12 @@ class TurnTaking:
             self._ended_at = at
             self._end_of_turn.speech_ended(at)
             self._barge_in.speech_ended(at)
+            if self._listener is not None:
+                self._listener.speech_ended(self._clock() - at, self._model_says)
+        self._notify()
+
+    def _model_says(self, probability: float) -> None:
+        self._end_of_turn.model_says(probability)
         self._notify()
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
@@ -462,8 +479,14 @@ async def _wait(event: asyncio.Event, timeout_s: float) -> None:
             await event.wait()
 
 
-async def _forward(audio: AsyncIterable[rtc.AudioFrame], stream: stt.RecognizeStream) -> None:
+async def _forward(
+    audio: AsyncIterable[rtc.AudioFrame],
+    stream: stt.RecognizeStream,
+    listener: PauseListener | None,
+) -> None:
     async for frame in audio:
+        if listener is not None:
+            listener.push(frame)
         stream.push_frame(frame)
     stream.end_input()
 

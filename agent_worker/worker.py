@@ -15,6 +15,7 @@ from livekit import api, rtc
 
 from .call_engines import engines_for_call
 from .choice import Choices
+from .end_of_turn_model import shared_model
 from .engines import build_engines, import_plugins
 from .presence import Presence
 from .session import RoomOutlet, build_call
@@ -76,6 +77,8 @@ def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
         engines = build_engines(settings, choices)
         engines.stt.prewarm()
         engines.tts.prewarm()
+        if settings.end_of_turn_model != "off":
+            shared_model().prewarm()
     except Exception as e:
         logger.error("an engine can't be loaded: %s", e)
 

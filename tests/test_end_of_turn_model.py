@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from livekit.agents import AgentSession
 
 from agent_worker.end_of_turn_model import (
     SAMPLE_RATE,
@@ -21,9 +22,18 @@ from agent_worker.end_of_turn_model import (
     calibrated,
     shared_model,
 )
+from agent_worker.engines import build_engines
+from agent_worker.found import choose_engines
+from agent_worker.session import build_call
+from agent_worker.settings import load_settings
+from agent_worker.turn_taking import TurnTaking
+from agent_worker.turns import EndOfTurnPolicy, Waits
 from livekit import rtc
 
+from .fake_conversation import FrameVAD, Loudspeaker, Microphone, ScriptSTT, Utterance
+from .fake_voice_stack import ScriptLLM, ToneTTS
 from .speech import speak, to_pcm16
+from .test_turn_taking import TurnAgent
 
 
 def voice(seconds: float) -> Pcm:
@@ -187,3 +197,48 @@ def test_livekits_threshold_is_where_the_policy_has_no_opinion() -> None:
     assert calibrated(0.0, 0.36) == 0.0
     assert calibrated(1.0, 0.36) == 1.0
     assert calibrated(0.2, 0.36) < 0.5 < calibrated(0.4, 0.36)
+
+
+async def test_in_a_call_the_model_ends_a_turn_that_the_words_leave_open() -> None:
+    recorder = Recorder(1.0)
+    # by its words alone this turn would outlast the test
+    policy = EndOfTurnPolicy(Waits(plain_s=300.0, doubt_s=400.0))
+    turns = TurnTaking(
+        end_of_turn=policy, listener=PauseListener(EndOfTurnModel(load=lambda: recorder))
+    )
+    recogniser = ScriptSTT(end_s=0.3)
+    recogniser.script.append(Utterance("my name is alice", [(0.2, "my name")]))
+    session: AgentSession[None] = AgentSession(
+        stt=recogniser,
+        llm=ScriptLLM("Hello Alice."),
+        tts=ToneTTS(0.1),
+        vad=FrameVAD(),
+        turn_handling=turns.options(),
+        aec_warmup_duration=None,
+    )
+    turns.attach(session)
+    answered = asyncio.Event()
+    session.on(
+        "agent_state_changed",
+        lambda event: answered.set() if event.new_state == "speaking" else None,
+    )
+    microphone, loudspeaker = Microphone(), Loudspeaker()
+    session.input.audio, session.output.audio = microphone, loudspeaker
+    await session.start(TurnAgent(turns))
+    try:
+        await microphone.speak(0.5)
+        await answered.wait()
+    finally:
+        await turns.aclose()
+        await session.aclose()
+        await loudspeaker.aclose()
+    assert (recorder.heard[-1] == 1000).sum() >= 0.4 * SAMPLE_RATE, "the caller's own voice"
+    assert (recorder.heard[-1][-SAMPLE_RATE // 10 :] == 0).all(), "and the silence after it"
+
+
+async def test_a_call_asks_the_model_only_where_the_settings_want_it() -> None:
+    for wanted in ("off", "v1-mini"):
+        settings = load_settings(end_of_turn_model=wanted, llm="offline", tts="espeak")
+        call = build_call(settings, build_engines(settings, await choose_engines(settings)))
+        assert (call.turns._listener is not None) is (wanted == "v1-mini")
+        await call.aclose()
