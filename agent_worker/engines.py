@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
 from importlib import import_module
@@ -12,8 +13,9 @@ from livekit.agents import NOT_GIVEN, NotGivenOr, llm, stt, tts
 
 from flows.persona_profiles import Character, default_profiles, load_profiles
 
+from .character_voices import CharacterVoices
 from .choice import Choice, Choices
-from .languages import languages, primary
+from .languages import languages, primary, same_language
 from .settings import Settings
 
 
@@ -26,9 +28,13 @@ class Engines:
     tts: tts.TTS[Any]
     close_model: Callable[[], Awaitable[None]] | None = None
     """Closes the connections of this call's chat model, if it has any."""
+    voices: CharacterVoices | None = None
+    """Of characters, by name."""
 
     async def aclose(self) -> None:
         """Closes them; safe to call twice."""
+        if self.voices is not None:
+            await self.voices.aclose()
         for engine in (self.stt, self.llm, self.tts):
             await engine.aclose()
         if self.close_model is not None:
@@ -72,11 +78,17 @@ def build_engines(settings: Settings, choices: Choices) -> Engines:
     speech_to_text = _built(choices.stt, lambda: _build_stt(settings, choices.stt))
     language_model, close_model = _built(choices.llm, lambda: _build_llm(settings, choices.llm))
     text_to_speech = _built(choices.tts, lambda: _build_tts(settings, choices.tts))
+    voices = CharacterVoices(
+        text_to_speech, lambda name: _character_voice(settings, choices.tts, name)
+    )
+    if choices.llm.engine == "persona" and choices.tts.engine == "piper":
+        voices.prewarm(character.voice for character in _cast(settings) if character.voice)
     return Engines(
         stt=speech_to_text,
         llm=language_model,
         tts=text_to_speech,
         close_model=close_model,
+        voices=voices,
     )
 
 
@@ -199,9 +211,12 @@ def _has_espeak() -> bool:
 def _espeak(settings: Settings, voice: NotGivenOr[str]) -> tts.TTS[Any]:
     from livekit.plugins import espeak
 
-    if voice and voice.startswith("+"):
-        # the variant of whichever voice speaks the language
-        voice = espeak.TTS(language=settings.spoken_language).model + voice
+    if voice:
+        # The library files some voices under other names than their language: en-gb is gmw/en. A
+        # variant alone goes with whichever voice speaks the call's language.
+        tag, plus, variant = voice.partition("+")
+        with contextlib.suppress(ValueError):
+            voice = espeak.TTS(language=tag or settings.spoken_language).model + plus + variant
     return espeak.TTS(
         voice=voice,
         language=settings.spoken_language,
@@ -252,6 +267,32 @@ def _voice(settings: Settings, choice: Choice) -> tts.TTS[Any]:
                 speed=settings.tts_speed,
                 ref_audio=settings.tts_reference or NOT_GIVEN,
             )
+
+
+def _character_voice(settings: Settings, choice: Choice, name: str) -> tts.TTS[Any]:
+    """The engine with the voice that a character's profile names.
+
+    Raises:
+        ValueError, OSError: the engine has no such voice.
+    """
+    match choice.engine:
+        case "espeak":
+            return _espeak(settings, _espeak_name(name, settings.spoken_language))
+        case "piper":
+            return _voice(settings, dataclasses.replace(choice, detail=name))
+    if settings.persona_profiles is None and settings.llm != "remote":
+        raise ValueError(f"the profiles that come along name no voice of {choice.engine}")
+    if choice.engine == "speech-api":
+        return _voice(settings.model_copy(update={"tts_voice": name}), choice)
+    raise ValueError(f"{choice.engine} speaks with one voice in a call")
+
+
+def _espeak_name(name: str, language: str) -> str:
+    """A profile's voice, or what is left of it in another language: the variant."""
+    voice, _, variant = name.partition("+")
+    if voice and same_language(voice, language):
+        return name
+    return f"+{variant or voice}"
 
 
 def caller_voice(language: str = "en-us") -> tts.TTS[Any]:

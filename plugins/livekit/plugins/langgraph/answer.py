@@ -6,14 +6,18 @@ the same. Nothing in here waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from livekit.agents import llm, utils
 from livekit.agents.types import FlushSentinel
 
 from .history import Aside, mark_asides
 from .think_filter import ThinkFilter
+
+SPEAKER_KEY = "speaker"
+"""The key in `ChoiceDelta.extra` of the first words of whoever speaks from there on."""
 
 
 class SpeechBreak(FlushSentinel):
@@ -79,6 +83,8 @@ class Answer:
         self._new_paragraph = False
         self._paused_at = 0
         self._asides: list[Aside] = []
+        self._speaker: dict[str, str | None] | None = None
+        """Who speaks from the next piece on, until that is told."""
 
     # --- what is said ---
 
@@ -130,6 +136,11 @@ class Answer:
         if text:
             self._say(text)
 
+    def speaker(self, event: Mapping[str, Any]) -> None:
+        """Says who speaks from here on: `name`, `tag` and `voice`, as far as they are strings."""
+        known = {key: event.get(key) for key in ("name", "tag", "voice")}
+        self._speaker = {k: v if isinstance(v, str) else None for k, v in known.items()}
+
     def ask(self, text: str) -> None:
         """A question that the graph stopped for."""
         self.end_all()
@@ -172,8 +183,11 @@ class Answer:
         self._ends_in_space = text[-1:].isspace()
         self.pieces += 1
         delta = llm.ChoiceDelta(role="assistant", content=text)
-        if asides:
-            delta.extra = mark_asides(self._asides)
+        extra: dict[str, Any] = mark_asides(self._asides) if asides else {}
+        if self._speaker is not None:
+            extra[SPEAKER_KEY], self._speaker = self._speaker, None
+        if extra:
+            delta.extra = extra
         self._send(llm.ChatChunk(id=self.id, delta=delta))
 
     # --- tools and usage ---

@@ -254,6 +254,8 @@ class GraphEvents(BaseCallbackHandler):
             self._answer.speak(data)
         elif isinstance(data, Mapping):
             kind, text = data.get("type", "speak"), data.get("text", data.get("content"))
+            if kind == "speaker":
+                self._answer.speaker(data)
             if not isinstance(text, str):
                 return
             if kind in _SPEAK_TYPES:

@@ -42,7 +42,8 @@ class LLM(llm.LLM[Any]):
             `"subgraph/node"` one node in it. Not given, every node but tool nodes is heard, so a
             graph whose router or classifier calls a model must name its speaking nodes (or tag
             those calls `nostream`). What a node writes to the custom stream is heard in any case:
-            strings, and `{"type": "speak", "text": ...}`.
+            strings, and `{"type": "speak", "text": ...}`. After `{"type": "speaker", "name": ...,
+            "voice": ...}` there, the next chunk has that in `delta.extra["speaker"]`.
         session_id: The `thread_id`; a fresh one if not given.
         config: The base of each run's config. Its `configurable` may hold more for the nodes.
         context: The graph's runtime context, if it has a context schema.

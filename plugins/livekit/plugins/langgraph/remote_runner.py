@@ -225,6 +225,9 @@ class _Events:
                 answer.token(self._SOURCE, str(event.get("content") or ""))
             case "filler":
                 answer.aside(str(event.get("content") or ""))
+            case "speaker":
+                answer.end_of(self._SOURCE)
+                answer.speaker(event)
             case "tool_start":
                 answer.end_of(self._SOURCE)
                 answer.tool_began(str(event.get("id")))
