@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
+from typing import Any
 
-from livekit.agents import Agent, ModelSettings, llm, stt
+from livekit.agents import Agent, ModelSettings, llm, stt, tts
 from livekit.agents.types import NOT_GIVEN, FlushSentinel
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.io import PlaybackStartedEvent
@@ -19,6 +20,7 @@ from .speakable import speakable_stream
 from .speaking import Voice, synthesize_phrases
 from .streaming_buffer import SentenceStreamBuffer
 from .turn_taking import TurnTaking
+from .voiced_text import SpeakerMarks, cut_by_voice, voice_of, voiced
 
 _OPENING_LENGTH = 3
 """Characters of "No," and its like."""
@@ -42,6 +44,7 @@ class VoicePipelineAgent(Agent):
         latency: where the stages of each turn are noted.
         turns: owns the turns of this call; None = the session decides by itself.
         voice: is told when the TTS fails and when it is back; meanwhile answers go out in writing.
+        voices: gives the engine for a speaker's voice, where the model says who speaks.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class VoicePipelineAgent(Agent):
         latency: TurnLatency | None = None,
         voice: Voice | None = None,
         turns: TurnTaking | None = None,
+        voices: Callable[[str], tts.TTS[Any]] | None = None,
     ) -> None:
         super().__init__(instructions=instructions)
         self._greeting = greeting
@@ -68,6 +72,7 @@ class VoicePipelineAgent(Agent):
         self._latency = latency or TurnLatency()
         self._voice = voice or Voice()
         self._turns = turns
+        self._voices = voices
         self._generation: Generation | None = None
         self._turn_open = False
         self._turn_committed = asyncio.Event()
@@ -146,6 +151,7 @@ class VoicePipelineAgent(Agent):
         extra: dict[str, object] = {}
         if self._tells_commit and self._turn_open:
             extra["turn_committed"] = self._turn_committed
+        speakers = SpeakerMarks()
         async with model.chat(
             chat_ctx=chat_ctx,
             tools=tools,
@@ -156,6 +162,7 @@ class VoicePipelineAgent(Agent):
             async for chunk in stream:
                 if chunk.delta is not None and chunk.delta.content:
                     self._latency.mark(generation, "first_token")
+                speakers.mark(chunk)
                 yield chunk
 
     async def tts_node(
@@ -174,11 +181,15 @@ class VoicePipelineAgent(Agent):
         buffer = SentenceStreamBuffer(
             min_sentence_length=self._min_sentence_length, opening_length=_OPENING_LENGTH
         )
-        pieces = noticing_speakable(
-            speakable_stream(text, language=self._language),
-            lambda: self._latency.mark(generation, "first_speakable"),
-        )
-        phrases = self._phrases(buffer.stream_with_sentences(pieces), generation)
+
+        def cut(tokens: AsyncIterator[str]) -> AsyncGenerator[str, None]:
+            pieces = noticing_speakable(
+                speakable_stream(tokens, language=self._language),
+                lambda: self._latency.mark(generation, "first_speakable"),
+            )
+            return buffer.stream_with_sentences(pieces)
+
+        phrases = self._phrases(cut_by_voice(text, cut), generation)
         frames = synthesize_phrases(
             phrases,
             engine,
@@ -186,6 +197,7 @@ class VoicePipelineAgent(Agent):
             ahead=self._sentences_ahead,
             played_s=playhead.played_s,
             voice=self._voice,
+            voices=self._voices,
         )
         try:
             async with aclosing(phrases), aclosing(frames):
@@ -203,7 +215,7 @@ class VoicePipelineAgent(Agent):
             self._latency.mark(generation, "first_phrase")
             if self._turns is not None:
                 self._turns.agent_says(sentence)
-            yield self._speakable(sentence)
+            yield voiced(self._speakable(sentence), voice_of(sentence))
 
 
 class _Playhead:

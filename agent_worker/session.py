@@ -123,6 +123,7 @@ def build_call(
         latency=latency,
         voice=Voice(on_change=observer.voice_changed),
         turns=turns,
+        voices=engines.voices,
     )
     session: AgentSession[None] = AgentSession(
         stt=engines.stt,

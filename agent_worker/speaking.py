@@ -14,6 +14,8 @@ from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT, TimedString
 
 from livekit import rtc
 
+from .voiced_text import voice_of
+
 _POLL_S = 0.05
 _SILENT_FRAME_S = 0.1
 _CHARACTERS_A_SECOND = 15.0
@@ -102,6 +104,7 @@ async def synthesize_phrases(
     ahead: int,
     played_s: Callable[[], float],
     voice: Voice | None = None,
+    voices: Callable[[str], tts.TTS[Any]] | None = None,
 ) -> AsyncGenerator[rtc.AudioFrame, None]:
     """Speaks each phrase in a stream of its own, so that its borders in the audio are known.
 
@@ -112,6 +115,8 @@ async def synthesize_phrases(
         ahead: phrases synthesised ahead of the playout at most.
         played_s: seconds of this reply played so far.
         voice: is told of failures, and says whether to try.
+        voices: gives the engine for a phrase that names its voice (see `voiced_text`), at the
+            sample rate of `engine`.
 
     Yields:
         Audio frames; the word times that an engine attaches count from the reply's start. A phrase
@@ -130,7 +135,9 @@ async def synthesize_phrases(
         try:
             if not voice.worth_trying:
                 raise APIConnectionError("the voice failed a moment ago")
-            async with aclosing(_speak(phrase, engine, conn_options)) as frames:
+            name = voice_of(phrase)
+            speaker = engine if name is None or voices is None else voices(name)
+            async with aclosing(_speak(phrase, speaker, conn_options)) as frames:
                 async for frame in frames:
                     lookahead.add_audio(frame.duration)
                     _shift_words(frame, offset_s)
