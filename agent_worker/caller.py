@@ -232,6 +232,30 @@ class SimulatedCaller:
                 )
             await asyncio.sleep(0.02)
 
+    async def call_agent(self, method: str) -> str:
+        """Calls a method of the agent over RPC, as a client's buttons do.
+
+        Raises:
+            CallerError: there is no agent, or it refuses.
+        """
+        people = self._room.remote_participants.values()
+        agents = [p for p in people if p.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT]
+        if not agents:
+            raise CallerError(f"there is no agent to call {method} of")
+        try:
+            reply = await self._room.local_participant.perform_rpc(
+                destination_identity=agents[0].identity, method=method, payload=""
+            )
+        except rtc.RpcError as e:
+            raise CallerError(f"the agent refuses {method}: {e.message}") from e
+        return str(reply)
+
+    async def write(self, text: str) -> float:
+        """Types a message to the agent. Returns when, in Unix seconds."""
+        at = time.time()
+        await self._room.local_participant.send_text(text, topic="lk.chat")
+        return at
+
     async def wait_for_agent_to_leave(self, *, timeout_s: float) -> None:
         """Waits until the agent has left the room, or the room has closed.
 

@@ -13,7 +13,6 @@ import pytest
 from agent_worker.caller import Pcm, SimulatedCaller
 from agent_worker.demo import render, run_worker
 from agent_worker.livekit_server import RunningServer
-from livekit import rtc
 from tests import real
 from tests.integration.test_call import TIMEOUT_S, greeted
 
@@ -21,31 +20,11 @@ pytestmark = pytest.mark.timeout(180)
 
 
 class Client(SimulatedCaller):
-    """A caller with a push-to-talk key and a keyboard."""
-
-    @property
-    def agent(self) -> str:
-        people = self._room.remote_participants.values()
-        return next(
-            p.identity for p in people if p.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT
-        )
+    """A caller who knows what to wait for."""
 
     @property
     def connected(self) -> bool:
         return bool(self._room.isconnected())
-
-    async def key(self, method: str) -> str:
-        """Presses or releases the key."""
-        reply = await self._room.local_participant.perform_rpc(
-            destination_identity=self.agent, method=method, payload=""
-        )
-        return str(reply)
-
-    async def write(self, text: str) -> float:
-        """Types a message. Returns when."""
-        at = time.time()
-        await self._room.local_participant.send_text(text, topic="lk.chat")
-        return at
 
     async def is_told(self, word: str, since: float) -> None:
         """Waits for a word in what the agent says."""
@@ -95,10 +74,10 @@ async def test_push_to_talk_hears_what_is_said_while_the_key_is_down(
         await caller.silent(for_s=0.5, timeout_s=TIMEOUT_S)
         await caller.speak(await render("tell me a joke"))
         line = await spoken("what is two plus three")
-        await caller.key("start_turn")
+        await caller.call_agent("start_turn")
         since = time.time()
         await caller.speak(line)
-        assert await caller.key("end_turn") == "What is two plus three?"
+        assert await caller.call_agent("end_turn") == "What is two plus three?"
         await caller.is_told("five", since)
         assert caller.heard(0.0) == "What is two plus three?"
 
@@ -110,17 +89,17 @@ async def test_a_press_of_the_key_stops_the_agent_and_a_cancelled_turn_is_forgot
         await greeted(caller)
         joke, sum_of_two = await spoken("tell me a joke"), await spoken("what is two plus three")
         await caller.ask_for_a_story()
-        await caller.key("start_turn")
+        await caller.call_agent("start_turn")
         await caller.wait_for_agent_state("listening", timeout_s=TIMEOUT_S)
         await caller.silent(for_s=0.5, timeout_s=TIMEOUT_S)
         since = time.time()
         await caller.speak(joke)
-        await caller.key("cancel_turn")
+        await caller.call_agent("cancel_turn")
         await asyncio.sleep(1.0)
         assert caller.answered(since) == ""
-        await caller.key("start_turn")
+        await caller.call_agent("start_turn")
         await caller.speak(sum_of_two)
-        assert await caller.key("end_turn") == "What is two plus three?"
+        assert await caller.call_agent("end_turn") == "What is two plus three?"
         await caller.is_told("five", since)
         assert "joke" not in caller.heard(0.0)
 

@@ -39,7 +39,7 @@ class Line:
         return len(rooms.rooms) > 0
 
 
-async def test_a_caller_who_leaves_mid_answer_comes_back_to_a_silent_agent_that_knows_them(
+async def test_a_caller_comes_back_twice_to_a_silent_agent_that_knows_them(
     livekit_server: RunningServer, worker_pid: int
 ) -> None:
     line = Line(livekit_server)
@@ -54,7 +54,11 @@ async def test_a_caller_who_leaves_mid_answer_comes_back_to_a_silent_agent_that_
         await caller.wait_for_agent_state("listening", timeout_s=TIMEOUT_S)
         assert "Alice" in await ask(caller, "what is my name")
         assert "Hello" not in caller.answered(back_at)
-        assert "story" not in caller.answered(back_at)
+        assert "lighthouse" not in caller.answered(back_at)
+    async with line.caller("after-reload") as caller:
+        back_at = time.time()
+        assert "Alice" in await ask(caller, "what is my name")
+        assert "Hello" not in caller.answered(back_at)
 
 
 async def test_a_caller_who_is_back_before_their_loss_is_noticed_goes_on(
@@ -71,31 +75,32 @@ async def test_a_caller_who_is_back_before_their_loss_is_noticed_goes_on(
             assert "remember" not in caller.heard(0.0)
 
 
-async def test_a_page_that_comes_back_by_another_name_takes_the_call_over(
-    livekit_server: RunningServer, worker_pid: int
-) -> None:
-    line = Line(livekit_server)
-    async with line.caller("page-1") as caller:
-        await greeted(caller)
-        await ask(caller, "remember that my name is bob")
-    async with line.caller("page-2") as caller:
-        back_at = time.time()
-        assert "Bob" in await ask(caller, "what is my name")
-        assert "Hello" not in caller.answered(back_at)
-
-
-async def test_a_call_whose_caller_stays_away_ends_and_the_next_one_begins_anew(
+async def test_a_call_that_waits_takes_no_place_and_ends_with_the_worker(
     livekit_server: RunningServer, tmp_path: Path
 ) -> None:
-    settings = real.worker_settings(livekit_server, agent_name="brief", return_within_s=1.0)
+    settings = real.worker_settings(livekit_server, agent_name="small", max_sessions=1)
     log_file = tmp_path / "worker.log"
-    line = Line(livekit_server, agent="brief")
+    away, here = Line(livekit_server, agent="small"), Line(livekit_server, agent="small")
+
+    async def logged(message: str, times: int = 1) -> None:
+        while log_file.read_text().count(message) < times:
+            await asyncio.sleep(0.05)
+
     async with run_worker(settings, log_file=log_file):
-        async with line.caller() as caller:
+        async with away.caller() as caller:
             await greeted(caller)
-        while await line.is_open():
-            await asyncio.sleep(0.1)
-        assert "the call is over" in log_file.read_text()
+            await logged("worker is at full capacity")
+        await logged("worker is below capacity")
+        async with here.caller() as caller:
+            await greeted(caller)
+            assert "the call is over" not in log_file.read_text()
+            await caller.call_agent("end_call")
+            await caller.wait_for_agent_to_leave(timeout_s=TIMEOUT_S)
+        while await here.is_open():
+            await asyncio.sleep(0.05)
+        assert await away.is_open()
+        await logged("worker is below capacity", times=2)
         # an agent is called as a room opens: in the old one nobody would have come
-        async with line.caller() as caller:
+        async with here.caller() as caller:
             assert "How can I help you?" in await greeted(caller)
+    assert log_file.read_text().count("the call is over") == 3
