@@ -157,6 +157,8 @@ async def test_closing_a_stream_stops_the_engine_at_the_next_window(
     await stream.aclose()
     await stream.aclose()
     steps.release.set()
+    while steps.done < steps.begun:
+        await asyncio.sleep(0.005)
     # Whatever the cancelled utterance had still wanted would be in the queue before this.
     await asyncio.wrap_future(tts._engine.threads.submit(int))
     assert (steps.begun, steps.done) == (2, 2)
