@@ -12,10 +12,11 @@ from livekit.agents import (
     NOT_GIVEN,
     APIConnectOptions,
     NotGivenOr,
-    tokenize,
     tts,
 )
 from livekit.agents.utils import is_given
+
+from livekit.local_tts.options import Tokenizer, checked_numbers, sentences_unless
 
 from .engine import SAMPLE_RATE, SpeechOptions, Voice, require_library, shared
 from .languages import voice_for_language
@@ -53,7 +54,7 @@ class TTS(tts.TTS[Never]):
         pitch_range: int = 50,
         volume: int = 100,
         word_gap_ms: int = 0,
-        tokenizer: NotGivenOr[tokenize.SentenceTokenizer | tokenize.WordTokenizer] = NOT_GIVEN,
+        tokenizer: NotGivenOr[Tokenizer] = NOT_GIVEN,
     ) -> None:
         """Creates a voice; the library itself is loaded by the first one in the process.
 
@@ -90,12 +91,8 @@ class TTS(tts.TTS[Never]):
             volume=volume,
             word_gap_ms=word_gap_ms,
         )
-        self._tokenizer: tokenize.SentenceTokenizer | tokenize.WordTokenizer = (
-            tokenizer
-            if is_given(tokenizer)
-            else tokenize.blingfire.SentenceTokenizer(
-                min_sentence_len=6, stream_context_len=3, retain_format=True
-            )
+        self._tokenizer = sentences_unless(
+            tokenizer, min_sentence_len=6, stream_context_len=3, retain_format=True
         )
         self._streams: weakref.WeakSet[ChunkedStream | SynthesizeStream] = weakref.WeakSet()
 
@@ -182,11 +179,7 @@ class TTS(tts.TTS[Never]):
         language: NotGivenOr[str],
         **numbers: NotGivenOr[int],
     ) -> SpeechOptions:
-        given = {name: value for name, value in numbers.items() if is_given(value)}
-        for name, value in given.items():
-            low, high = _LIMITS[name]
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be between {low} and {high}, not {value}")
+        given = checked_numbers(numbers, _LIMITS)
         name = base.voice
         if is_given(voice):
             name = self._known_voice(voice)

@@ -14,10 +14,11 @@ from livekit.agents import (
     NOT_GIVEN,
     APIConnectOptions,
     NotGivenOr,
-    tokenize,
     tts,
 )
 from livekit.agents.utils import is_given
+
+from livekit.local_tts.options import Tokenizer, checked_numbers, sentences_unless
 
 from .engine import SpeechOptions, require_piper, shared
 from .log import logger
@@ -39,7 +40,7 @@ class TTS(tts.TTS[Never]):
         noise_w_scale: NotGivenOr[float] = NOT_GIVEN,
         volume: float = 1.0,
         num_threads: NotGivenOr[int] = NOT_GIVEN,
-        tokenizer: NotGivenOr[tokenize.SentenceTokenizer | tokenize.WordTokenizer] = NOT_GIVEN,
+        tokenizer: NotGivenOr[Tokenizer] = NOT_GIVEN,
     ) -> None:
         """Finds the voice; it is loaded by `prewarm()` or with the first text. No download.
 
@@ -83,12 +84,8 @@ class TTS(tts.TTS[Never]):
             noise_w_scale=noise_w_scale,
             volume=volume,
         )
-        self._tokenizer: tokenize.SentenceTokenizer | tokenize.WordTokenizer = (
-            tokenizer
-            if is_given(tokenizer)
-            else tokenize.blingfire.SentenceTokenizer(
-                min_sentence_len=6, stream_context_len=3, retain_format=True
-            )
+        self._tokenizer = sentences_unless(
+            tokenizer, min_sentence_len=6, stream_context_len=3, retain_format=True
         )
         self._streams: weakref.WeakSet[ChunkedStream | SynthesizeStream] = weakref.WeakSet()
 
@@ -171,11 +168,7 @@ class TTS(tts.TTS[Never]):
     def _changed(
         self, base: SpeechOptions, *, speaker: NotGivenOr[int | str], **numbers: NotGivenOr[float]
     ) -> SpeechOptions:
-        given: dict[str, Any] = {name: n for name, n in numbers.items() if is_given(n)}
-        for name, value in given.items():
-            low, high = _LIMITS[name]
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be between {low} and {high}, not {value}")
+        given: dict[str, Any] = {**checked_numbers(numbers, _LIMITS)}
         if isinstance(speaker, (int, str)):
             given["speaker"] = self._speaker_id(speaker)
         return replace(base, **given)

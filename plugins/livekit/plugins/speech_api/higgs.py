@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from livekit.agents import NOT_GIVEN, NotGivenOr, tokenize
+from livekit.agents import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
+
+from livekit.local_tts.options import Tokenizer, checked
 
 from .character import SAMPLE_RATE, Character, VoiceMemory
 from .reference import read_recording
 from .request import SpeechRequest
-from .server_tts import ServerTTS, checked
+from .server_tts import ServerTTS
 
 STOP = ("<|eot_id|>", "<|end_of_text|>", "<|audio_eos|>")
 
@@ -155,7 +157,7 @@ class HiggsTTS(ServerTTS):
         seed: NotGivenOr[int | None] = NOT_GIVEN,
         extra_fields: NotGivenOr[Mapping[str, Any]] = NOT_GIVEN,
         extra_headers: NotGivenOr[Mapping[str, str]] = NOT_GIVEN,
-        tokenizer: NotGivenOr[tokenize.SentenceTokenizer | tokenize.WordTokenizer] = NOT_GIVEN,
+        tokenizer: NotGivenOr[Tokenizer] = NOT_GIVEN,
         max_characters: int = 1000,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:

@@ -17,10 +17,11 @@ from livekit.agents import (
     APIConnectionError,
     APIConnectOptions,
     NotGivenOr,
-    tokenize,
     tts,
 )
-from livekit.agents.utils import aio, is_given
+from livekit.agents.utils import aio
+
+from livekit.local_tts.options import Tokenizer, sentences_unless
 
 from .log import logger
 from .pieces import Voice
@@ -37,7 +38,7 @@ class ServerTTS(tts.TTS[Never]):
         *,
         base_url: str,
         sample_rate: int,
-        tokenizer: NotGivenOr[tokenize.SentenceTokenizer | tokenize.WordTokenizer] = NOT_GIVEN,
+        tokenizer: NotGivenOr[Tokenizer] = NOT_GIVEN,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
         super().__init__(
@@ -46,12 +47,7 @@ class ServerTTS(tts.TTS[Never]):
             num_channels=1,
         )
         self._base_url = api_root(base_url)
-        self._tokenizer = (
-            tokenizer
-            if is_given(tokenizer)
-            # LiveKit's default waits for 20 characters; a short first sentence is heard sooner.
-            else tokenize.blingfire.SentenceTokenizer(min_sentence_len=10, stream_context_len=5)
-        )
+        self._tokenizer = sentences_unless(tokenizer, min_sentence_len=10, stream_context_len=5)
         self._client = http_client
         self._owns_client = http_client is None
         self._closed = False
@@ -166,17 +162,6 @@ def api_root(base_url: str) -> str:
         raise ValueError(f"base_url {base_url!r} is no http address, like http://127.0.0.1:8000/v1")
     url = base_url.rstrip("/")
     return url if parts.path.strip("/") else f"{url}/v1"
-
-
-def checked(name: str, value: float, low: float, high: float) -> float:
-    """The value, if it lies within its bounds.
-
-    Raises:
-        ValueError: It does not.
-    """
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be {low:g} to {high:g}, not {value:g}")
-    return value
 
 
 def _model_names(listing: Any) -> list[str]:

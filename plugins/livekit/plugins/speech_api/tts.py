@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
-from livekit.agents import NOT_GIVEN, NotGivenOr, tokenize
+from livekit.agents import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
+
+from livekit.local_tts.options import Tokenizer, checked
 
 from .reference import reference_field
 from .request import SpeechRequest
-from .server_tts import ServerTTS, checked
+from .server_tts import ServerTTS
 
 ResponseFormat = Literal["pcm", "wav"]
 StreamFormat = Literal["audio", "sse"]
@@ -122,7 +124,7 @@ class TTS(ServerTTS):
         ref_text: NotGivenOr[str | None] = NOT_GIVEN,
         extra_fields: NotGivenOr[Mapping[str, Any]] = NOT_GIVEN,
         extra_headers: NotGivenOr[Mapping[str, str]] = NOT_GIVEN,
-        tokenizer: NotGivenOr[tokenize.SentenceTokenizer | tokenize.WordTokenizer] = NOT_GIVEN,
+        tokenizer: NotGivenOr[Tokenizer] = NOT_GIVEN,
         requests_ahead: int = 1,
         max_characters: int = 4096,
         http_client: httpx.AsyncClient | None = None,

@@ -15,10 +15,11 @@ from livekit.agents import (
     APIConnectOptions,
     APIError,
     NotGivenOr,
-    tokenize,
     tts,
 )
 from livekit.agents.utils import is_given
+
+from livekit.local_tts.options import Tokenizer, checked_numbers, sentences_unless
 
 from . import shared
 from .download import default_model_dir
@@ -31,7 +32,7 @@ from .streams import SAMPLE_RATE, ChunkedStream, SynthesizeStream
 
 DEFAULT_SPEAKER = "Claribel Dervla"
 
-_BOUNDS = {
+_LIMITS = {
     "speed": (0.5, 2.0),
     "temperature": (0.01, 2.0),
     "top_p": (0.01, 1.0),
@@ -124,7 +125,7 @@ class TTS(tts.TTS[Never]):
         stream_chunk_size: NotGivenOr[int] = NOT_GIVEN,
         device: str = "auto",
         use_deepspeed: bool = False,
-        tokenizer: NotGivenOr[tokenize.SentenceTokenizer | tokenize.WordTokenizer] = NOT_GIVEN,
+        tokenizer: NotGivenOr[Tokenizer] = NOT_GIVEN,
         load_timeout_s: float = 300.0,
         hang_timeout_s: float = 10.0,
         model_factory: NotGivenOr[str] = NOT_GIVEN,
@@ -137,12 +138,7 @@ class TTS(tts.TTS[Never]):
         )
         if load_timeout_s <= 0 or hang_timeout_s <= 0:
             raise ValueError("load_timeout_s and hang_timeout_s must be more than 0")
-        self._tokenizer = (
-            tokenizer
-            if is_given(tokenizer)
-            # LiveKit's default waits for 20 characters; a short first sentence is heard sooner.
-            else tokenize.blingfire.SentenceTokenizer(min_sentence_len=10, stream_context_len=5)
-        )
+        self._tokenizer = sentences_unless(tokenizer, min_sentence_len=10, stream_context_len=5)
         self._opts = VoiceOptions(
             language=language_code(language), speaker=DEFAULT_SPEAKER, recording=None, settings={}
         )
@@ -215,13 +211,7 @@ class TTS(tts.TTS[Never]):
             "length_penalty": length_penalty,
             "stream_chunk_size": stream_chunk_size,
         }
-        settings = dict(self._opts.settings)
-        for name, value in numbers.items():
-            if is_given(value):
-                low, high = _BOUNDS[name]
-                if not low <= value <= high:
-                    raise ValueError(f"{name} must be {low:g} to {high:g}, not {value:g}")
-                settings[name] = value
+        settings = {**self._opts.settings, **checked_numbers(numbers, _LIMITS)}
         changes: dict[str, Any] = {"settings": settings}
         if is_given(language):
             changes["language"] = language_code(language)
