@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from collections.abc import Iterable, Mapping
 
-from .call_options import for_call, read_options
+from pydantic import ValidationError
+
+from .call_options import for_call, pick, read_options
 from .choice import Choices
 from .engines import EngineError, Engines, build_engines
 from .offers import find_offers
@@ -27,8 +31,7 @@ def engines_for_call(
         EngineError: not even the worker's own engines can be built.
     """
     options, troubles = read_options(metadata, find_offers(settings, choices))
-    for trouble in troubles:
-        logger.warning("a wish of the caller is passed over", extra={"reason": trouble})
+    _tell(troubles)
     own, chosen = for_call(settings, choices, options)
     try:
         return own, build_engines(own, chosen)
@@ -37,3 +40,42 @@ def engines_for_call(
             raise
         logger.warning("the call is served without the caller's wishes: %s", e)
         return settings, build_engines(settings, choices)
+
+
+def engines_for_language(
+    settings: Settings, choices: Choices, language: str | None, wishes: Mapping[str, object]
+) -> tuple[Settings, Engines]:
+    """The same for a client that names its language, and can be told when that is not served.
+
+    Args:
+        settings: of this process.
+        choices: of this process.
+        language: BCP 47 tag; None = the settings' own.
+        wishes: the caller's others, by kind.
+
+    Raises:
+        ValueError: the language can't be served; the message is for the client.
+    """
+    offers = find_offers(settings, choices)
+    on_offer = language in offers.of("language")
+    options, troubles = pick({**wishes, "language": language if on_offer else None}, offers)
+    _tell(troubles)
+    if language is not None and not on_offer:
+        if "language" not in settings.caller_may_choose and language != settings.language:
+            raise ValueError(f"only {settings.language} is served here")
+        try:
+            # a copy would skip the check of the pattern
+            Settings.model_validate({**settings.model_dump(), "language": language})
+        except ValidationError as e:
+            raise ValueError(f"{language!r} is no language code") from e
+        options = dataclasses.replace(options, language=language)
+    own, chosen = for_call(settings, choices, options)
+    try:
+        return own, build_engines(own, chosen)
+    except EngineError as e:
+        raise ValueError(str(e)) from e
+
+
+def _tell(troubles: Iterable[str]) -> None:
+    for trouble in troubles:
+        logger.warning("a wish of the caller is passed over", extra={"reason": trouble})

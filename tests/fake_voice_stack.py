@@ -10,6 +10,8 @@ import numpy as np
 from livekit.agents import Agent, AgentSession, LanguageCode, llm, stt, tts, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 
+from agent_worker.gateway.protocol import SessionStart
+
 LOUD = 1000.0
 """Root mean square of PCM16 from which a frame counts as voice."""
 
@@ -155,8 +157,8 @@ class FakeStack:
     languages: list[str | None] = field(default_factory=list)
     fail: Exception | None = None
 
-    async def build_call(self, lang: str | None) -> FakeCall:
-        self.languages.append(lang)
+    async def build_call(self, request: SessionStart | None) -> FakeCall:
+        self.languages.append(request.lang if request else None)
         if self.fail is not None:
             raise self.fail
         session: AgentSession[None] = AgentSession(

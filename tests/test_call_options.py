@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_worker.call_engines import engines_for_call
+from agent_worker.call_engines import engines_for_call, engines_for_language
 from agent_worker.call_options import MAX_METADATA, CallOptions, for_call, pick, read_options
 from agent_worker.choice import Choices, Found, choose
 from agent_worker.offers import Offers, find_offers
@@ -147,3 +147,28 @@ async def test_a_wish_that_can_not_be_built_costs_no_call(
     with caplog.at_level(logging.WARNING), pytest.raises(Exception, match="en_US-a-low"):
         engines_for_call(settings, choices, json.dumps({"voice": "en_US-b-low"}))
     assert "without the caller's wishes" in caplog.text
+
+
+@pytest.mark.parametrize("language", ["xx", "EN", "e n", "auto-"])
+def test_a_client_that_can_be_told_is_told_which_language_is_not_served(language: str) -> None:
+    settings, choices, _ = machine(BARE)
+    with pytest.raises(ValueError, match=language):
+        engines_for_language(settings, choices, language, {})
+
+
+async def test_a_client_that_names_its_language_gets_the_rest_as_in_a_room() -> None:
+    settings, choices, _ = machine(BARE)
+    own, engines = engines_for_language(
+        settings, choices, "de", {"voice": "+f3", "flow": "router", "character": None}
+    )
+    async with engines.tts:
+        assert own.greeting == "Hallo. Wie kann ich helfen?"
+        assert engines.tts.model == "de+f3"
+    await engines.aclose()
+
+
+def test_where_the_language_may_not_be_chosen_only_the_settings_one_is_served() -> None:
+    settings, choices, _ = machine(BARE, caller_may_choose=("voice",))
+    assert engines_for_language(settings, choices, "en", {})[0].language == "en"
+    with pytest.raises(ValueError, match="only en"):
+        engines_for_language(settings, choices, "zh", {})

@@ -26,8 +26,8 @@ from .session import GatewayCall, LiveSession, Outbox
 
 logger = logging.getLogger(__name__)
 
-BuildCall = Callable[[str | None], Awaitable[GatewayCall]]
-"""Makes what answers one caller, in the language asked for.
+BuildCall = Callable[[SessionStart], Awaitable[GatewayCall]]
+"""Makes what answers one caller, in the language and with the rest that was asked for.
 
 Raises:
     ValueError: the language is not served; the text says which are.
@@ -125,7 +125,7 @@ class Gateway:
 
     async def _start(self, request: SessionStart, outbox: Outbox) -> LiveSession:
         try:
-            call = await self._build_call(request.lang)
+            call = await self._build_call(request)
         except ValueError as problem:
             raise RefusedError("unsupported_lang", str(problem)) from problem
         session = LiveSession(request, call, idle_timeout_s=self._config.idle_timeout_s)

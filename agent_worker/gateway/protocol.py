@@ -33,6 +33,9 @@ MAX_ERRORS = 100
 
 SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 
+Wish = Annotated[str, StringConstraints(max_length=64)]
+"""An id out of what callers may choose; see `agent_worker.offers`."""
+
 
 class _Message(BaseModel):
     # Fields of a later version of the protocol are skipped, values of the wrong type are not.
@@ -54,6 +57,9 @@ class SessionStart(_Message):
     session_id: SessionId
     lang: Annotated[str, StringConstraints(pattern=r"^[A-Za-z-]{2,16}$")] | None = None
     audio: AudioFormat = AudioFormat()
+    flow: Wish | None = None
+    character: Wish | None = None
+    voice: Wish | None = None
 
 
 class SessionResume(_Message):

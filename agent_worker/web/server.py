@@ -8,13 +8,14 @@ import socket
 from collections.abc import AsyncIterator, Callable
 
 import uvicorn
-from pydantic import ValidationError
 from starlette.applications import Starlette
 
+from agent_worker.call_engines import engines_for_language
 from agent_worker.choice import Choices
-from agent_worker.engines import EngineError, build_engines, try_engines
+from agent_worker.engines import EngineError, try_engines
 from agent_worker.found import choose_engines
 from agent_worker.gateway import Gateway, GatewayConfig
+from agent_worker.gateway.protocol import SessionStart
 from agent_worker.metrics import serve_metrics
 from agent_worker.offers import Offers, find_offers
 from agent_worker.session import Call, build_call
@@ -168,18 +169,12 @@ async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -
     except EngineError as e:
         raise WebServerError(str(e)) from e
 
-    async def call_in(language: str | None) -> Call:
-        own = settings
-        if language is not None:
-            try:
-                # model_copy would skip the check of the pattern
-                own = Settings.model_validate({**settings.model_dump(), "language": language})
-            except ValidationError as e:
-                raise ValueError(f"{language!r} is no language code") from e
-        try:
-            return build_call(own, build_engines(own, choices), telemetry=telemetry)
-        except EngineError as e:
-            raise ValueError(str(e)) from e
+    async def call_in(request: SessionStart) -> Call:
+        wishes = {"flow": request.flow, "character": request.character, "voice": request.voice}
+        own, engines = await asyncio.to_thread(
+            engines_for_language, settings, choices, request.lang, wishes
+        )
+        return build_call(own, engines, telemetry=telemetry)
 
     config = GatewayConfig(
         access=_access(settings),
