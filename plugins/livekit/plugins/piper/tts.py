@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from concurrent.futures import Future
 from dataclasses import replace
 from os import PathLike
@@ -18,6 +17,7 @@ from livekit.agents import (
 )
 from livekit.agents.utils import is_given
 
+from livekit.local_tts.open_streams import OpenStreams
 from livekit.local_tts.options import Tokenizer, checked_numbers, sentences_unless
 
 from .engine import SpeechOptions, require_piper, shared
@@ -87,7 +87,7 @@ class TTS(tts.TTS[Never]):
         self._tokenizer = sentences_unless(
             tokenizer, min_sentence_len=6, stream_context_len=3, retain_format=True
         )
-        self._streams: weakref.WeakSet[ChunkedStream | SynthesizeStream] = weakref.WeakSet()
+        self._streams = OpenStreams()
 
     @property
     def model(self) -> str:
@@ -131,24 +131,24 @@ class TTS(tts.TTS[Never]):
         self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
     ) -> ChunkedStream:
         """Speaks one text; frames come while it is still being synthesised."""
-        stream = ChunkedStream(
-            tts=self, input_text=text, conn_options=conn_options, delivery=self._delivery()
+        return self._streams.added(
+            ChunkedStream(
+                tts=self, input_text=text, conn_options=conn_options, delivery=self._delivery()
+            )
         )
-        self._streams.add(stream)
-        return stream
 
     def stream(
         self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
     ) -> SynthesizeStream:
         """Speaks text as it is pushed, piece by piece, in one segment."""
-        stream = SynthesizeStream(
-            tts=self,
-            conn_options=conn_options,
-            delivery=self._delivery(),
-            tokenizer=self._tokenizer,
+        return self._streams.added(
+            SynthesizeStream(
+                tts=self,
+                conn_options=conn_options,
+                delivery=self._delivery(),
+                tokenizer=self._tokenizer,
+            )
         )
-        self._streams.add(stream)
-        return stream
 
     def prewarm(self) -> None:
         """Loads the voice in a thread, so that the first phrase does not wait for it."""
@@ -158,9 +158,7 @@ class TTS(tts.TTS[Never]):
 
     async def aclose(self) -> None:
         """Stops what is being spoken. The voice stays loaded while others speak with it."""
-        for stream in list(self._streams):
-            await stream.aclose()
-        self._streams.clear()
+        await self._streams.aclose()
 
     def _delivery(self) -> Delivery:
         return Delivery(self._engine, self._options, self.sample_rate)

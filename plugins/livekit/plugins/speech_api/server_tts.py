@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Never, Self
@@ -21,6 +20,7 @@ from livekit.agents import (
 )
 from livekit.agents.utils import aio
 
+from livekit.local_tts.open_streams import OpenStreams
 from livekit.local_tts.options import Tokenizer, sentences_unless
 
 from .log import logger
@@ -52,7 +52,7 @@ class ServerTTS(tts.TTS[Never]):
         self._owns_client = http_client is None
         self._closed = False
         self._check: asyncio.Task[None] | None = None
-        self._streams: weakref.WeakSet[ChunkedStream | SynthesizeStream] = weakref.WeakSet()
+        self._streams = OpenStreams()
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,21 +74,19 @@ class ServerTTS(tts.TTS[Never]):
         self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
     ) -> ChunkedStream:
         """Speaks a whole text. One request, unless it is longer than a server takes."""
-        stream = ChunkedStream(
-            tts=self, input_text=text, conn_options=conn_options, voice=self._voice()
+        return self._streams.added(
+            ChunkedStream(tts=self, input_text=text, conn_options=conn_options, voice=self._voice())
         )
-        self._streams.add(stream)
-        return stream
 
     def stream(
         self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
     ) -> SynthesizeStream:
         """Speaks text as it comes: a request for each piece that the tokenizer cuts off."""
-        stream = SynthesizeStream(
-            tts=self, conn_options=conn_options, voice=self._voice(), tokenizer=self._tokenizer
+        return self._streams.added(
+            SynthesizeStream(
+                tts=self, conn_options=conn_options, voice=self._voice(), tokenizer=self._tokenizer
+            )
         )
-        self._streams.add(stream)
-        return stream
 
     def http_client(self) -> httpx.AsyncClient:
         """The client of this object, made when first needed, because it belongs to a loop.
@@ -141,9 +139,7 @@ class ServerTTS(tts.TTS[Never]):
     async def aclose(self) -> None:
         """Stops what is being spoken and closes the connections. Safe to call twice."""
         self._closed = True
-        for stream in list(self._streams):
-            await stream.aclose()
-        self._streams.clear()
+        await self._streams.aclose()
         if self._check is not None:
             await aio.cancel_and_wait(self._check)
         if self._owns_client and self._client is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from livekit.agents import (
 )
 from livekit.agents.utils import is_given
 
+from livekit.local_tts.open_streams import OpenStreams
 from livekit.local_tts.options import Tokenizer, checked_numbers, sentences_unless
 
 from . import shared
@@ -153,7 +153,7 @@ class TTS(tts.TTS[Never]):
             length_penalty=length_penalty,
             stream_chunk_size=stream_chunk_size,
         )
-        self._streams: weakref.WeakSet[ChunkedStream | SynthesizeStream] = weakref.WeakSet()
+        self._streams = OpenStreams()
         self._closed = False
         self._engine = shared.acquire(
             EngineConfig(
@@ -227,29 +227,29 @@ class TTS(tts.TTS[Never]):
         self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
     ) -> ChunkedStream:
         """Speaks a whole text, cut where it is longer than the model can take."""
-        stream = ChunkedStream(
-            tts=self,
-            input_text=text,
-            conn_options=conn_options,
-            engine=self._engine,
-            opts=self._opts,
+        return self._streams.added(
+            ChunkedStream(
+                tts=self,
+                input_text=text,
+                conn_options=conn_options,
+                engine=self._engine,
+                opts=self._opts,
+            )
         )
-        self._streams.add(stream)
-        return stream
 
     def stream(
         self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
     ) -> SynthesizeStream:
         """Speaks text as it comes, each sentence when it is whole."""
-        stream = SynthesizeStream(
-            tts=self,
-            conn_options=conn_options,
-            engine=self._engine,
-            opts=self._opts,
-            tokenizer=self._tokenizer,
+        return self._streams.added(
+            SynthesizeStream(
+                tts=self,
+                conn_options=conn_options,
+                engine=self._engine,
+                opts=self._opts,
+                tokenizer=self._tokenizer,
+            )
         )
-        self._streams.add(stream)
-        return stream
 
     def prewarm(self) -> None:
         """Starts the process, which loads the model and listens to the recording. Does not wait."""
@@ -263,7 +263,5 @@ class TTS(tts.TTS[Never]):
         if self._closed:
             return
         self._closed = True
-        for stream in list(self._streams):
-            await stream.aclose()
-        self._streams.clear()
+        await self._streams.aclose()
         await shared.release(self._engine)
