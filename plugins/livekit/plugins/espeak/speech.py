@@ -6,11 +6,11 @@ import asyncio
 import re
 import threading
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 
 from livekit.agents import APIConnectionError, APITimeoutError
 
 from livekit.local_tts.text import cut_at_last
+from livekit.local_tts.timed_speech import Chunk, SpokenWord
 
 from .engine import SAMPLE_RATE, Engine, SpeechOptions, WordEvent
 
@@ -18,25 +18,6 @@ MAX_PIECE_CHARS = 600
 """A room holds the library for one piece at most: about 40 s of speech, 40 ms of work."""
 
 _LAST_BREAK = re.compile(r".*(?:[.!?。！？;；]\s*|\s)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class SpokenWord:
-    """A word with the characters around it: the words of a phrase, joined, are the phrase."""
-
-    text: str
-    start: float
-    """Seconds from the beginning of the phrase."""
-    end: float
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Audio, and the words that ended by the time that it was made."""
-
-    pcm: bytes
-    """Signed 16 bit, mono, 22,050 Hz."""
-    words: tuple[SpokenWord, ...] = ()
 
 
 class WordClock:

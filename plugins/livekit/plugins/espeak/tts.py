@@ -21,7 +21,7 @@ from livekit.local_tts.options import Tokenizer, checked_numbers, sentences_unle
 from .engine import SAMPLE_RATE, SpeechOptions, Voice, require_library, shared
 from .languages import voice_for_language
 from .log import logger
-from .streams import ChunkedStream, SynthesizeStream
+from .streams import ChunkedStream, EspeakDelivery, SynthesizeStream
 
 _LIMITS = {
     "rate_wpm": (80, 450),
@@ -142,8 +142,7 @@ class TTS(tts.TTS[Never]):
                 tts=self,
                 input_text=text,
                 conn_options=conn_options,
-                engine=self._engine,
-                options=self._options,
+                delivery=EspeakDelivery(self._engine, self._options),
             )
         )
 
@@ -155,8 +154,7 @@ class TTS(tts.TTS[Never]):
             SynthesizeStream(
                 tts=self,
                 conn_options=conn_options,
-                engine=self._engine,
-                options=self._options,
+                delivery=EspeakDelivery(self._engine, self._options),
                 tokenizer=self._tokenizer,
             )
         )

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import dataclass
 
 from livekit.agents import APIConnectionError, APITimeoutError
 
 from livekit.local_tts.text import cut_at_last, encodable
+from livekit.local_tts.timed_speech import Chunk, SpokenWord
 
 from .alignment import WordSpan, align_words, phoneme_starts
 from .engine import Engine, Sentence, SpeechOptions, VoiceError
@@ -22,25 +22,6 @@ MAX_PIECE_CHARS = 300
 """The encoder's time grows with the length, and no audio comes before it is done."""
 
 _LAST_BREAK = re.compile(r".*(?:[.!?。！？;；,，]\s+|[。！？；，]|\s)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class SpokenWord:
-    """A word with the characters around it: the words of a text, joined, are the text."""
-
-    text: str
-    start: float
-    """Seconds from the beginning of the text."""
-    end: float
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Audio, and words whose time is known by now."""
-
-    pcm: bytes
-    """Signed 16 bit, mono, at the voice's rate."""
-    words: tuple[SpokenWord, ...] = ()
 
 
 def split_long(text: str) -> list[str]:

@@ -22,7 +22,7 @@ from livekit.local_tts.options import Tokenizer, checked_numbers, sentences_unle
 
 from .engine import SpeechOptions, require_piper, shared
 from .log import logger
-from .streams import ChunkedStream, Delivery, SynthesizeStream
+from .streams import ChunkedStream, PiperDelivery, SynthesizeStream
 from .voices import DEFAULT_VOICE, find_voice
 
 
@@ -160,8 +160,8 @@ class TTS(tts.TTS[Never]):
         """Stops what is being spoken. The voice stays loaded while others speak with it."""
         await self._streams.aclose()
 
-    def _delivery(self) -> Delivery:
-        return Delivery(self._engine, self._options, self.sample_rate)
+    def _delivery(self) -> PiperDelivery:
+        return PiperDelivery(self._engine, self._options, self.sample_rate)
 
     def _changed(
         self, base: SpeechOptions, *, speaker: NotGivenOr[int | str], **numbers: NotGivenOr[float]
