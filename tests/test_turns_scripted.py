@@ -80,6 +80,16 @@ class Stage:
             self._hear(speech.words, is_final=True)
         self._run_to(until_s)
 
+    def caller_leaves(self) -> None:
+        """As `Presence` has it: silence, and nothing kept of a sentence that was not finished."""
+        self._agent_until = self.now_s
+        self.end_of_turn.dropped()
+        self.barge_in.settled()
+        self.inactivity.caller_left()
+
+    def caller_returns(self) -> None:
+        self.inactivity.caller_returned()
+
     def _begin(self, speech: Speech) -> None:
         self._speech, self._ended_at = speech, None
         self.inactivity.activity()
@@ -196,6 +206,57 @@ def test_a_restart_and_a_correction_stay_one_turn() -> None:
     assert stage.said() == ["book a table for um no wait for for three people tomorrow evening."]
 
 
+def test_a_sentence_that_is_begun_anew_is_one_turn() -> None:
+    stage = Stage()
+    stage.play(
+        9, Speech(1.0, 0.5, "I want"), Speech(2.1, 1.4, "no I'd like a table for two please.")
+    )
+    assert stage.said() == ["I want no I'd like a table for two please."]
+    assert stage.turns[0][0] < 3.5 + 1.0, "what follows the restart is a whole sentence"
+
+
+def test_a_hesitation_between_two_words_is_waited_out() -> None:
+    stage = Stage()
+    stage.play(
+        12,
+        Speech(1.0, 0.6, "I would like uh"),
+        Speech(2.5, 0.4, "uh"),
+        Speech(3.8, 1.2, "to know what time it is"),
+    )
+    assert stage.said() == ["I would like uh uh to know what time it is"]
+
+
+def test_a_correction_over_the_answer_stops_it_and_is_the_next_turn() -> None:
+    stage = Stage()
+    stage.play(3, Speech(1.0, 1.2, "book a table for two people"))
+    assert stage.said() == ["book a table for two people"]
+    stage.agent_speaks(6.0, "I have booked a table at the window for you.")
+    stage.play(9, Speech(4.0, 1.0, "no for three people"))
+    assert len(stage.stopped_at) == 1
+    assert 4.0 < stage.stopped_at[0] < 4.8
+    assert stage.said()[1:] == ["no for three people"]
+
+
+def test_a_correction_of_a_dictated_number_keeps_all_that_was_said() -> None:
+    stage = Stage()
+    stage.agent_speaks(1.0, "What is your phone number?")
+    stage.play(
+        15,
+        Speech(2.0, 1.0, "five five five"),
+        Speech(4.0, 1.2, "no sorry five five six"),
+        Speech(6.2, 1.2, "one two three four"),
+    )
+    assert stage.said() == ["five five five no sorry five five six one two three four"]
+
+
+def test_who_speaks_into_the_agents_last_word_is_heard_whole() -> None:
+    stage = Stage()
+    stage.play(1.0)
+    stage.agent_speaks(1.3, "Which city do you live in?")
+    stage.play(6, Speech(2.0, 1.4, "I live in Hamburg in Germany"))
+    assert stage.said() == ["I live in Hamburg in Germany"]
+
+
 def test_backchannels_leave_the_agent_speaking_and_are_no_turns() -> None:
     stage = Stage()
     stage.agent_speaks(8.0, "The museum opens at nine and closes at six.")
@@ -307,3 +368,49 @@ def test_a_caller_who_stays_away_is_not_waited_for_longer_than_half_a_minute() -
     stage.play(100)
     assert stage.left_at == 35.0
     assert stage.goodbyes == []
+
+
+def test_half_a_sentence_is_no_part_of_what_is_said_after_the_return() -> None:
+    stage = Stage()
+    stage.play(2.3, Speech(1.0, 1.0, "remember that my name is"))
+    stage.caller_leaves()
+    stage.play(12)
+    stage.caller_returns()
+    stage.play(16, Speech(13.0, 1.0, "what time is it"))
+    assert stage.said() == ["what time is it"]
+
+
+def test_an_agent_whose_caller_left_speaks_to_nobody_and_is_not_interrupted_later() -> None:
+    stage = Stage()
+    stage.agent_speaks(20.0, "A very long story.")
+    stage.play(2.3, Speech(1.0, 1.0, "mhm"))
+    stage.caller_leaves()
+    assert not stage.agent_speaking
+    stage.play(10)
+    stage.caller_returns()
+    stage.play(14, Speech(11.0, 1.0, "what time is it"))
+    assert stage.stopped_at == []
+    assert stage.said() == ["what time is it"]
+
+
+def test_a_caller_who_leaves_during_the_goodbye_and_returns_keeps_the_call() -> None:
+    stage = Stage()
+    stage.play(301)
+    assert stage.goodbyes == [300.0]
+    stage.caller_leaves()
+    stage.inactivity.goodbye_said()
+    stage.play(320)
+    stage.caller_returns()
+    stage.play(600)
+    assert stage.left_at is None
+    stage.play(700)
+    assert stage.goodbyes == [300.0, 620.0]
+
+
+def test_a_caller_who_is_known_to_be_gone_is_not_waited_for() -> None:
+    stage = Stage()
+    stage.play(5)
+    stage.caller_leaves()
+    stage.inactivity.caller_gone()
+    stage.play(6)
+    assert stage.left_at == 5.01
