@@ -36,7 +36,7 @@ from agent_worker.turns import EndOfTurnPolicy
 from livekit import rtc
 from livekit.plugins import espeak
 
-from .tts import machine
+from .machine import machine
 from .turn_set import PAUSED, PLAIN, trimmed
 
 DATA = Path(__file__).parent / "data" / "end_of_turn.json"

@@ -13,32 +13,14 @@ import argparse
 import asyncio
 import datetime
 import json
-import os
-import platform
 import sys
-from pathlib import Path
 from typing import Any
 
+from .machine import machine
 from .random_whisper import SHAPES
 from .stt_engine_cost import measure_engine_cost
 from .stt_live import measure_live, summary
 from .stt_scorecard import measure_scorecard
-
-
-def machine() -> dict[str, Any]:
-    """Returns what the figures were measured on."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        processor = names[0].partition(":")[2].strip() if names else processor
-    return {
-        "processor": processor,
-        "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
 
 
 def _ratio(ours: dict[str, Any], stock: dict[str, Any], key: str) -> float | None:

@@ -13,8 +13,6 @@ import asyncio
 import datetime
 import json
 import logging
-import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -23,24 +21,9 @@ from typing import Any
 from livekit.plugins import espeak, piper
 
 from . import tts_first_phrase, tts_gaps, tts_speed
+from .machine import machine
 from .medium_piper import build
 from .tts_replies import replies
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        processor = names[0].partition(":")[2].strip() if names else processor
-    return {
-        "processor": processor,
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
 
 
 async def measure(voice: Path | None, repeats: int) -> dict[str, Any]:
