@@ -125,6 +125,7 @@ async def synthesize_phrases(
     """
     voice = voice or Voice()
     lookahead = Lookahead(ahead)
+    words = _Words()
     async for phrase in phrases:
         if not any(character.isalnum() for character in phrase):
             continue
@@ -132,6 +133,7 @@ async def synthesize_phrases(
             await asyncio.sleep(min(wait_s, _POLL_S))
         lookahead.begin_phrase()
         offset_s = lookahead.synthesised_s
+        words.begin_phrase(phrase, offset_s)
         try:
             if not voice.worth_trying:
                 raise APIConnectionError("the voice failed a moment ago")
@@ -140,21 +142,20 @@ async def synthesize_phrases(
             async with aclosing(_speak(phrase, speaker, conn_options)) as frames:
                 async for frame in frames:
                     lookahead.add_audio(frame.duration)
-                    _shift_words(frame, offset_s)
+                    words.place(frame)
                     yield frame
             voice.worked()
         except APIError:
             if voice.worth_trying:
                 voice.failed()
             spoken_s = lookahead.synthesised_s - offset_s
-            for frame in _in_writing(phrase, engine.sample_rate, offset_s, spoken_s):
+            for frame in _in_writing(phrase, engine.sample_rate, spoken_s):
                 lookahead.add_audio(frame.duration)
+                words.place(frame)
                 yield frame
 
 
-def _in_writing(
-    phrase: str, sample_rate: int, offset_s: float, spoken_s: float
-) -> Iterator[rtc.AudioFrame]:
+def _in_writing(phrase: str, sample_rate: int, spoken_s: float) -> Iterator[rtc.AudioFrame]:
     """Silence in the place of a phrase, with its text if none of it has been spoken."""
     seconds = max(len(phrase) / _CHARACTERS_A_SECOND - spoken_s, 0.0)
     for number in range(math.ceil(seconds / _SILENT_FRAME_S)):
@@ -162,7 +163,7 @@ def _in_writing(
         frame = rtc.AudioFrame(bytes(2 * samples), sample_rate, 1, samples)
         if number == 0 and spoken_s == 0:
             frame.userdata[USERDATA_TIMED_TRANSCRIPT] = [
-                TimedString(phrase, start_time=offset_s, end_time=offset_s + seconds)
+                TimedString(str(phrase), start_time=0.0, end_time=seconds)
             ]
         yield frame
 
@@ -182,17 +183,41 @@ async def _speak(
                 yield event.frame
 
 
-def _shift_words(frame: rtc.AudioFrame, offset_s: float) -> None:
-    words = frame.userdata.get(USERDATA_TIMED_TRANSCRIPT)
-    if not words or offset_s == 0:
-        return
-    frame.userdata[USERDATA_TIMED_TRANSCRIPT] = [
-        TimedString(
-            str(word),
-            start_time=word.start_time + offset_s if isinstance(word.start_time, float) else 0.0,
-            end_time=word.end_time + offset_s if isinstance(word.end_time, float) else 0.0,
+class _Words:
+    """The times of a reply's words, counted from its start, with the white space between phrases.
+
+    Each phrase is a text of its own to the engine, which leaves out the space at its end: what was
+    heard, and so the history, would read "Hello.How can I help you?".
+    """
+
+    def __init__(self) -> None:
+        self._offset_s = 0.0
+        self._between = ""
+        self._after = ""
+        self._last = ""
+
+    def begin_phrase(self, phrase: str, offset_s: float) -> None:
+        """The words that come next are this phrase's, which begins at `offset_s`."""
+        self._offset_s = offset_s
+        self._between = self._after + phrase[: len(phrase) - len(phrase.lstrip())]
+        self._after = phrase[len(phrase.rstrip()) :]
+
+    def place(self, frame: rtc.AudioFrame) -> None:
+        """Puts the words of a frame, if it has any, in their place."""
+        words = frame.userdata.get(USERDATA_TIMED_TRANSCRIPT)
+        if words:
+            frame.userdata[USERDATA_TIMED_TRANSCRIPT] = [self._placed(word) for word in words]
+
+    def _placed(self, word: str) -> TimedString:
+        text = str(word)
+        if self._last and not self._last[-1].isspace() and not text[:1].isspace():
+            text = self._between + text
+        self._between, self._last = "", text
+        return TimedString(
+            text,
+            start_time=self._later(getattr(word, "start_time", None)),
+            end_time=self._later(getattr(word, "end_time", None)),
         )
-        if isinstance(word, TimedString)
-        else word
-        for word in words
-    ]
+
+    def _later(self, time_s: object) -> float:
+        return self._offset_s + time_s if isinstance(time_s, float) else self._offset_s

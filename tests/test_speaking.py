@@ -9,6 +9,7 @@ from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 
 from agent_worker.speaking import Lookahead, Voice, synthesize_phrases
 from livekit import rtc
+from livekit.plugins import espeak
 
 RATE = 16_000
 
@@ -205,3 +206,20 @@ async def test_a_phrase_that_cannot_be_spoken_goes_out_in_writing_and_the_voice_
     spoken = await speak("Back again.")
     assert any(bytes(f.data).strip(b"\x00") for f in spoken)
     assert changes == [False, True]
+
+
+async def test_what_was_heard_keeps_the_space_between_phrases() -> None:
+    phrases = ("Hello. ", "How can I help you?\n\n", "Well", ", then. ", "… ", "Bye.")
+    async with espeak.TTS() as engine:
+        frames = synthesize_phrases(
+            _phrases(*phrases),
+            engine,
+            conn_options=APIConnectOptions(),
+            ahead=3,
+            played_s=lambda: 1e9,
+        )
+        words = [w async for f in frames for w in f.userdata.get(USERDATA_TIMED_TRANSCRIPT, [])]
+    assert "".join(words) == "Hello. How can I help you?\n\nWell, then. Bye."
+    starts = [word.start_time for word in words]
+    assert starts == sorted(starts)
+    assert starts[-1] > 1.0
