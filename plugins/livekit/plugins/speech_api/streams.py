@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from livekit.agents import APIConnectOptions, tokenize, tts
-from livekit.agents.utils import aio, shortuuid
+from livekit.agents import APIConnectOptions, tts
+from livekit.agents.utils import shortuuid
+
+from livekit.local_tts.options import Tokenizer
+from livekit.local_tts.pieces import speak_in_pieces
+from livekit.local_tts.text import encodable
 
 from .pcm import frame_size_ms
 from .pieces import PieceSpeaker, Voice
@@ -39,7 +42,7 @@ class ChunkedStream(tts.ChunkedStream):
             request_id=request_id,
             emit=output_emitter.push,
         )
-        async with aclosing(_once(self._input_text)) as texts:
+        async with aclosing(_once(encodable(self._input_text))) as texts:
             await speaker.run(texts)
         self._set_token_usage(
             input_tokens=speaker.usage.input_tokens, output_tokens=speaker.usage.output_tokens
@@ -55,7 +58,7 @@ class SynthesizeStream(tts.SynthesizeStream):
         tts: ServerTTS,
         conn_options: APIConnectOptions,
         voice: Voice,
-        tokenizer: tokenize.SentenceTokenizer | tokenize.WordTokenizer,
+        tokenizer: Tokenizer,
     ) -> None:
         super().__init__(tts=tts, conn_options=conn_options)
         self._server = tts
@@ -66,8 +69,6 @@ class SynthesizeStream(tts.SynthesizeStream):
         request_id = shortuuid()
         _initialize(output_emitter, self._voice, request_id, stream=True)
         output_emitter.start_segment(segment_id=request_id)
-        tokens = self._tokenizer.stream()
-        reading = asyncio.create_task(self._read_input(tokens), name="speech_api.read_input")
         speaker = PieceSpeaker(
             client=self._server.http_client(),
             voice=self._voice,
@@ -76,26 +77,10 @@ class SynthesizeStream(tts.SynthesizeStream):
             emit=output_emitter.push,
             on_request=self._mark_started,
         )
-        try:
-            async with aclosing(_texts(tokens)) as texts:
-                await speaker.run(texts)
-            await reading
-        finally:
-            await aio.cancel_and_wait(reading)
-            await tokens.aclose()
+        await speak_in_pieces(self._input_ch, self._tokenizer, speaker.run)
         self._set_token_usage(
             input_tokens=speaker.usage.input_tokens, output_tokens=speaker.usage.output_tokens
         )
-
-    async def _read_input(self, tokens: tokenize.SentenceStream | tokenize.WordStream) -> None:
-        try:
-            async for data in self._input_ch:
-                if isinstance(data, str):
-                    tokens.push_text(data)
-                else:
-                    tokens.flush()
-        finally:
-            tokens.end_input()
 
 
 def _initialize(emitter: tts.AudioEmitter, voice: Voice, request_id: str, *, stream: bool) -> None:
@@ -111,8 +96,3 @@ def _initialize(emitter: tts.AudioEmitter, voice: Voice, request_id: str, *, str
 
 async def _once(text: str) -> AsyncGenerator[str, None]:
     yield text
-
-
-async def _texts(tokens: AsyncIterable[tokenize.TokenData]) -> AsyncGenerator[str, None]:
-    async for token in tokens:
-        yield token.token

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from livekit.agents import APIConnectOptions, APIError, tokenize, tts
-from livekit.agents.utils import aio, shortuuid
+from livekit.agents import APIConnectOptions, APIError, tts
+from livekit.agents.utils import shortuuid
 
-from livekit.local_tts.text import cut_long, is_speakable
+from livekit.local_tts.options import Tokenizer
+from livekit.local_tts.pieces import Pieces, speak_in_pieces
+from livekit.local_tts.text import cut_long, encodable, is_speakable
 
 from .log import logger
 
@@ -48,7 +49,7 @@ class ChunkedStream(tts.ChunkedStream):
         _initialize(output_emitter, shortuuid(), stream=False)
         if self._input_text.strip():
             speaker = _Speaker(self._engine, self._opts, self._conn_options, output_emitter.push)
-            await speaker.speak(self._input_text)
+            await speaker.speak(encodable(self._input_text))
             speaker.finish()
 
 
@@ -62,7 +63,7 @@ class SynthesizeStream(tts.SynthesizeStream):
         conn_options: APIConnectOptions,
         engine: Engine,
         opts: VoiceOptions,
-        tokenizer: tokenize.SentenceTokenizer | tokenize.WordTokenizer,
+        tokenizer: Tokenizer,
     ) -> None:
         super().__init__(tts=tts, conn_options=conn_options)
         self._engine = engine
@@ -80,29 +81,15 @@ class SynthesizeStream(tts.SynthesizeStream):
             output_emitter.push,
             on_request=self._mark_started,
         )
-        tokens = self._tokenizer.stream()
-        reading = asyncio.create_task(self._read_input(tokens), name="xtts.read_input")
-        try:
+
+        async def speak(pieces: Pieces) -> None:
             # The engine does one sentence at a time, much faster than it is played: the next
             # one is in it before the last one was heard, without being asked for ahead.
-            async with aclosing(_texts(tokens)) as texts:
-                async for text in texts:
-                    await speaker.speak(text)
-            await reading
-        finally:
-            await aio.cancel_and_wait(reading)
-            await tokens.aclose()
-        speaker.finish()
+            async for piece in pieces:
+                await speaker.speak(piece)
 
-    async def _read_input(self, tokens: tokenize.SentenceStream | tokenize.WordStream) -> None:
-        try:
-            async for data in self._input_ch:
-                if isinstance(data, str):
-                    tokens.push_text(data)
-                else:
-                    tokens.flush()
-        finally:
-            tokens.end_input()
+        await speak_in_pieces(self._input_ch, self._tokenizer, speak)
+        speaker.finish()
 
 
 class _Speaker:
@@ -174,8 +161,3 @@ def _initialize(emitter: tts.AudioEmitter, request_id: str, *, stream: bool) -> 
         frame_size_ms=FRAME_SIZE_MS,
         stream=stream,
     )
-
-
-async def _texts(tokens: AsyncIterable[tokenize.TokenData]) -> AsyncGenerator[str, None]:
-    async for token in tokens:
-        yield token.token
