@@ -31,6 +31,7 @@ from flows.serving.sessions import Sessions, TurnInput
 from flows.serving.turns import FillerOptions
 from flows.serving.wire import (
     MAX_CALLER_ID,
+    MAX_SAID,
     ChatRequest,
     TurnReference,
     TurnRequest,
@@ -150,6 +151,10 @@ class FlowServer:
         if not text:
             raise RequestRefusedError(
                 400, "no_message", "Say what the caller said, as ?message=… in the address."
+            )
+        if len(text) > MAX_SAID:
+            raise RequestRefusedError(
+                400, "too_long", f"A message has up to {MAX_SAID} characters."
             )
         turn_id = request.query_params.get("turn_id", "")
         turn = TurnInput(

@@ -72,7 +72,7 @@ async def assistant_on(
 @pytest.fixture
 async def offline_client() -> AsyncIterator[httpx.AsyncClient]:
     async with open_memory() as memory:
-        options = ServerOptions(max_body_bytes=20_000)
+        options = ServerOptions(max_body_bytes=30_000)
         async with (
             flow_server([offline_flow(memory)], options, memory) as url,
             httpx.AsyncClient(base_url=url, trust_env=False) as client,
@@ -417,7 +417,7 @@ async def test_the_list_tells_what_runs_and_why_not() -> None:
         ("POST", "/api/flows/offline/stream/s1", b"{}", 400),
         ("POST", "/api/flows/offline/stream/s1", b'{"messages": []}', 400),
         ("POST", "/api/flows/offline/stream/s1", b'{"messages": [{"role": "king"}]}', 400),
-        ("POST", "/api/flows/offline/stream/s1", b"x" * 30_000, 413),
+        ("POST", "/api/flows/offline/stream/s1", b"x" * 40_000, 413),
         ("POST", "/api/flows/offline/stream/s1", HI + b', "context": {"x": NaN}}', 400),
         ("POST", "/api/flows/offline/stream/s1", HI + b', "context": {"x": "\\ud800"}}', 400),
         ("POST", "/api/flows/offline/stream/s1", HI + b', "context": {"x": "\xed\xa0\x80"}}', 400),
@@ -436,6 +436,15 @@ async def test_the_list_tells_what_runs_and_why_not() -> None:
             HI + b', "context": {"caller_id": "' + b"c" * 300 + b'"}}',
             400,
         ),
+        (
+            "POST",
+            "/v1/chat/completions",
+            b'{"model": "offline", "messages": [{"role": "user", "content": "'
+            + b" " * 20_001
+            + b'"}]}',
+            400,
+        ),
+        ("GET", f"/api/flows/offline/stream/s1?message=a{'%20' * 20_000}a", None, 400),
         ("DELETE", f"/api/callers/{'c' * 300}", None, 400),
         ("GET", "/api/flows/offline/stream/s1/?message=hi", None, 404),
         ("POST", "/api/flows/offline/stream/s1/commit", b"{}", 400),
@@ -513,7 +522,7 @@ async def test_a_body_that_is_announced_too_large_is_not_waited_for(
     offline_client: httpx.AsyncClient,
 ) -> None:
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-    for length in (b"20001", b"9" * 20):
+    for length in (b"30001", b"9" * 20):
         data = head + b"Content-Length: " + length + b"\r\n\r\n"
         answer = await _cut_off(str(offline_client.base_url), data)
         assert answer.startswith(b"HTTP/1.1 413 ")

@@ -15,7 +15,14 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.messages.tool import ToolCall
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from starlette.requests import ClientDisconnect, Request
 
 from flows.serving.faults import RequestRefusedError
@@ -24,6 +31,9 @@ CANCELLED_TOOL = "The call was cancelled before it had a result."
 
 MAX_MESSAGES = 2000
 """An hour of talk is some hundreds; each costs the event loop some 20 µs."""
+
+MAX_SAID = 20_000
+"""Characters of what a caller said or typed in one turn: 20 minutes of speech."""
 
 MAX_CALLS = 64
 """Tool calls in one message."""
@@ -68,6 +78,12 @@ class WireMessage(BaseModel):
     tool_calls: list[WireToolCall] | None = Field(default=None, max_length=MAX_CALLS)
     tool_call_id: str | None = None
     name: str | None = None
+
+    @model_validator(mode="after")
+    def _is_not_too_long(self) -> "WireMessage":
+        if self.role == "user" and len(self.text) > MAX_SAID:
+            raise ValueError(f"a user's message has up to {MAX_SAID} characters")
+        return self
 
     @property
     def text(self) -> str:

@@ -86,6 +86,8 @@ def wrong_values(rng: random.Random) -> Any:
             "../../etc/passwd",
             "x" * 100_000,
             "9" * 6_000,
+            " " * 19_000,
+            "9" * 19_000,
             [],
             {},
             [[]],
