@@ -40,14 +40,36 @@ def test_every_service_is_pinned_restarted_and_watched(name: str) -> None:
 
 
 def test_the_model_servers_are_a_choice_and_answer_under_one_name() -> None:
-    models = {name: s for name, s in SERVICES.items() if "profiles" in s}
+    models = {name: s for name, s in SERVICES.items() if "networks" in s}
     assert set(models) == {"vllm", "llamacpp", "llamacpp-rocm", "ollama"}
     for name, service in models.items():
         assert service["profiles"] == [name]
         assert service["networks"]["default"]["aliases"] == ["model"]
 
 
-@pytest.mark.parametrize("name", ["worker", "web", "flows"])
+def test_the_websocket_is_a_choice_that_answers_as_the_worker_does() -> None:
+    websocket, worker, page = (SERVICES[name] for name in ("websocket", "worker", "web"))
+    assert websocket["profiles"] == ["websocket"]
+    assert websocket["command"] == [*page["command"], "--websocket"]
+    assert websocket["environment"].items() >= worker["environment"].items()
+    for needed in ("configs", "volumes"):
+        assert websocket[needed] == worker[needed]
+    assert set(websocket["secrets"]) == {*worker["secrets"], *page["secrets"]}
+    assert websocket["depends_on"].keys() == {"flows"}
+    assert not {"profiles", "volumes"} & page.keys()
+    (port,) = websocket["ports"]
+    assert f":{websocket['environment']['AGENT_WORKER_WEB_PORT']}/" in port
+    assert port not in page["ports"]
+
+
+def test_the_profiles_are_those_that_the_documents_name() -> None:
+    profiles = {profile for service in SERVICES.values() for profile in service.get("profiles", [])}
+    told = (ROOT / "docs" / "deployment.md").read_text()
+    assert all(f"`{profile}`" in told for profile in profiles)
+    assert "--profile websocket" in told
+
+
+@pytest.mark.parametrize("name", ["worker", "web", "websocket", "flows"])
 def test_our_services_get_only_settings_that_exist(name: str) -> None:
     for variable in SERVICES[name]["environment"]:
         setting = variable.removesuffix("_FILE")

@@ -115,4 +115,8 @@ METHODS = {"start_turn", "end_turn", "cancel_turn", "end_call"}
 SERVERS_SETTINGS = set(yaml.safe_load((ROOT / "livekit.yaml").read_text())["room"])
 LIVEKITS_FIGURES = {family.name for family in REGISTRY.collect()}
 TOLD = {*figures(), *STAGES, *TurnRecord(1, 0.0, {}).to_dict()}
-PROTOCOL = {"audio_chunk", "session_id", "audio_end", "audio_overflow"}
+PROTOCOL = {
+    name
+    for source in (ROOT / "agent_worker" / "gateway").glob("*.py")
+    for name in re.findall(r'"([a-z_]+)"', source.read_text())
+}
