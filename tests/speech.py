@@ -7,7 +7,6 @@ a private copy of the file: a test may use the espeak plugin beside it, which lo
 from __future__ import annotations
 
 import atexit
-import ctypes
 import functools
 import shutil
 import tempfile
@@ -20,41 +19,9 @@ import espeakng_loader
 import numpy as np
 import numpy.typing as npt
 
+from livekit.plugins.espeak import library as c
+
 Samples = npt.NDArray[np.float32]
-
-_AUDIO_OUTPUT_SYNCHRONOUS = 2
-_DONT_EXIT_ON_ERROR = 0x8000
-_EVENT_LIST_END = 0
-_EVENT_WORD = 1
-_CHARS_ARE_UTF8 = 1
-_POSITION_IS_CHARACTER = 1
-_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
-
-
-class _EventId(ctypes.Union):
-    _fields_ = (
-        ("number", ctypes.c_int),
-        ("name", ctypes.c_char_p),
-        ("string", ctypes.c_char * 8),
-    )
-
-
-class _Event(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", _EventId),
-    )
-
-
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
 
 
 @dataclass(frozen=True)
@@ -81,13 +48,13 @@ class _Espeak:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         copy = folder / "libespeak-ng-for-tests.so"
         shutil.copyfile(espeakng_loader.get_library_path(), copy)
-        self._library = ctypes.CDLL(str(copy))
+        self._library = c.open_library(str(copy))
         self._chunks: list[npt.NDArray[np.int16]] = []
         self._words: list[float] = []
-        self._callback = _Callback(self._on_audio)
+        self._callback = c.SynthCallback(self._on_audio)
         data = espeakng_loader.get_data_path().encode()
         self._rate_hz: int = self._library.espeak_Initialize(
-            _AUDIO_OUTPUT_SYNCHRONOUS, 0, data, _DONT_EXIT_ON_ERROR
+            c.AUDIO_OUTPUT_SYNCHRONOUS, 0, data, c.INITIALIZE_DONT_EXIT
         )
         if self._rate_hz <= 0:
             raise RuntimeError("espeak-ng did not start; is the espeakng-loader package whole?")
@@ -97,8 +64,8 @@ class _Espeak:
         if samples and count > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         index = 0
-        while events[index].type != _EVENT_LIST_END:
-            if events[index].type == _EVENT_WORD:
+        while events[index].type != c.EVENT_LIST_TERMINATED:
+            if events[index].type == c.EVENT_WORD:
                 self._words.append(events[index].audio_position / 1000)
             index += 1
         return 0
@@ -110,15 +77,20 @@ class _Espeak:
             self._words.clear()
             if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
                 raise ValueError(f"espeak-ng has no voice {voice!r}")
-            for parameter, value in ((_RATE, rate), (_VOLUME, 100), (_PITCH, pitch), (_RANGE, 50)):
+            for parameter, value in (
+                (c.RATE, rate),
+                (c.VOLUME, 100),
+                (c.PITCH, pitch),
+                (c.PITCH_RANGE, 50),
+            ):
                 self._library.espeak_SetParameter(parameter, value, 0)
             self._library.espeak_Synth(
                 encoded,
-                ctypes.c_size_t(len(encoded) + 1),
+                len(encoded) + 1,
                 0,
-                _POSITION_IS_CHARACTER,
+                c.POSITION_IS_CHARACTER,
                 0,
-                _CHARS_ARE_UTF8,
+                c.CHARS_UTF8,
                 None,
                 None,
             )

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from livekit.plugins.espeak import library as c
 from models.training.grammar import MANDARIN, Utterance
 
 SAMPLE_RATE = 16_000
@@ -50,37 +51,7 @@ UNTOUCHED_VARIANTS = tuple(_UNTOUCHED_VARIANTS.split())
 # espeak-ng spells "mhm"; people hum it. The model is to know both.
 _HUMMED = ("[[@mh'Vm]]", "[[m@h'Vm]]", "[['Vmh@m]]")
 
-_SYNCHRONOUS = 2
-_UTF8_WITH_PHONEMES = 0x101
-_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
-_WORD_EVENT = 1
-_END_OF_EVENTS = 0
-
-
-class _EventId(ctypes.Union):
-    _fields_ = (
-        ("number", ctypes.c_int),
-        ("name", ctypes.c_char_p),
-        ("string", ctypes.c_char * 8),
-    )
-
-
-class _Event(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", _EventId),
-    )
-
-
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_PHONEMES_IN_BRACKETS = 0x0100
 
 
 @dataclass(frozen=True)
@@ -154,14 +125,16 @@ class Synthesizer:
         """
         import espeakng_loader
 
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        self._library = c.open_library(espeakng_loader.get_library_path())
         path = str(data or espeakng_loader.get_data_path()).encode()
-        self._rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, path, 0)
+        self._rate: int = self._library.espeak_Initialize(
+            c.AUDIO_OUTPUT_SYNCHRONOUS, 0, path, c.INITIALIZE_DONT_EXIT
+        )
         if self._rate <= 0:
             raise RuntimeError("espeak-ng did not start; reinstall the package espeakng-loader")
         self._chunks: list[Audio] = []
         self._events: list[tuple[int, float]] = []
-        self._callback = _Callback(self._take)
+        self._callback = c.SynthCallback(self._take)
         self._library.espeak_SetSynthCallback(self._callback)
 
     def speak(self, utterance: Utterance, voice: Voice, rng: random.Random) -> Spoken:
@@ -186,15 +159,22 @@ class Synthesizer:
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice.name!r}")
         for parameter, value in (
-            (_RATE, voice.rate),
-            (_VOLUME, 100),
-            (_PITCH, voice.pitch),
-            (_RANGE, voice.pitch_range),
+            (c.RATE, voice.rate),
+            (c.VOLUME, 100),
+            (c.PITCH, voice.pitch),
+            (c.PITCH_RANGE, voice.pitch_range),
         ):
             self._library.espeak_SetParameter(parameter, value, 0)
         encoded = text.encode()
         self._library.espeak_Synth(
-            encoded, len(encoded) + 1, 0, 1, 0, _UTF8_WITH_PHONEMES, None, None
+            encoded,
+            len(encoded) + 1,
+            0,
+            c.POSITION_IS_CHARACTER,
+            0,
+            c.CHARS_UTF8 | _PHONEMES_IN_BRACKETS,
+            None,
+            None,
         )
         self._library.espeak_Synchronize()
         whole = np.concatenate(self._chunks) if self._chunks else np.zeros(1, np.float32)
@@ -205,8 +185,8 @@ class Synthesizer:
             pcm = np.ctypeslib.as_array(samples, (count,))
             self._chunks.append((pcm / 32768).astype(np.float32))
         index = 0
-        while (event := events[index]).type != _END_OF_EVENTS:  # type: ignore[index]
-            if event.type == _WORD_EVENT:
+        while (event := events[index]).type != c.EVENT_LIST_TERMINATED:  # type: ignore[index]
+            if event.type == c.EVENT_WORD:
                 self._events.append((event.text_position, event.audio_position / 1000))
             index += 1
         return 0
