@@ -87,7 +87,7 @@ def for_call(
     if options.character is not None and flow is None:
         flow = PERSONA
     if flow is not None:
-        changes["llm"] = flow
+        changes["flow_id" if settings.llm == "remote" else "llm"] = flow
     if options.character is not None:
         alone = options.character != EVERYONE
         changes["persona_character"] = options.character if alone else None

@@ -27,6 +27,8 @@ class Found:
     llm_models: tuple[str, ...] = ()
     llm_kind: str = ""
     """Kind of that server, such as vllm or ollama."""
+    remote_flows: tuple[str, ...] = ()
+    """Flows that the flow server of the settings can run now."""
 
 
 @dataclasses.dataclass(frozen=True)

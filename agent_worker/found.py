@@ -6,13 +6,21 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
+
 from .choice import Choices, Found, choose
 from .languages import primary
 from .settings import Settings
 
+_FLOW_SERVER_S = 2.0
+_MOST_FLOWS = 16
+
 
 async def look_around(settings: Settings) -> Found:
-    """Finds out what is on this machine. No network but loopback, and that for under 300 ms."""
+    """Finds out what is on this machine.
+
+    No network but loopback, and that for under 300 ms; and the servers that the settings name.
+    """
     endpoint, models, kind = await _find_llm(settings)
     voices = _piper_voices(settings.voices_dir())
     return Found(
@@ -25,6 +33,7 @@ async def look_around(settings: Settings) -> Found:
         llm_endpoint=endpoint,
         llm_models=models,
         llm_kind=kind,
+        remote_flows=await _remote_flows(settings),
     )
 
 
@@ -82,3 +91,19 @@ async def _find_llm(settings: Settings) -> tuple[str | None, tuple[str, ...], st
     if found is None:
         return settings.llm_url, (), ""
     return found.base_url, found.models, found.kind
+
+
+async def _remote_flows(settings: Settings) -> tuple[str, ...]:
+    if settings.llm != "remote" or settings.flow_url is None:
+        return ()
+    token = settings.flow_token.get_secret_value()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        async with httpx.AsyncClient(timeout=_FLOW_SERVER_S, trust_env=False) as client:
+            address = f"{settings.flow_url.rstrip('/')}/api/flows"
+            answer = (await client.get(address, headers=headers)).raise_for_status().json()
+        flows = [str(flow["id"]) for flow in answer["flows"] if flow["available"]]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        # it may come up later; then the flow of the settings is served
+        return ()
+    return tuple(flows[:_MOST_FLOWS])

@@ -73,7 +73,9 @@ def find_offers(settings: Settings, choices: Choices) -> Offers:
         return Offers()
     may = settings.caller_may_choose
     flows = _flows(settings, choices) if "flow" in may else ()
-    talks = {choices.llm.engine, *(flow.id for flow in flows)}
+    remote = choices.llm.engine == "remote"
+    # a flow server has characters of its own
+    talks = set() if remote else {choices.llm.engine, *(flow.id for flow in flows)}
     return Offers(
         flows=_several(flows),
         characters=_several(
@@ -91,9 +93,11 @@ def _several(offers: Iterable[Offer]) -> tuple[Offer, ...]:
 
 def _flows(settings: Settings, choices: Choices) -> tuple[Offer, ...]:
     default = choices.llm.engine
-    if default not in _FLOWS:
-        # the flows of a flow server are its own business
-        return ()
+    if default == "remote":
+        ids = sorted(choices.found.remote_flows, key=lambda flow: flow != settings.flow_id)
+        # the first is what a call gets that asks for nothing
+        known = ids[:1] == [settings.flow_id]
+        return tuple(Offer(flow, *_FLOWS.get(flow, (flow, ""))) for flow in ids) if known else ()
 
     def can_run(flow: str) -> bool:
         own = settings.model_copy(update={"llm": flow})

@@ -56,10 +56,18 @@ def test_the_websocket_is_a_choice_that_answers_as_the_worker_does() -> None:
         assert websocket[needed] == worker[needed]
     assert set(websocket["secrets"]) == {*worker["secrets"], *page["secrets"]}
     assert websocket["depends_on"].keys() == {"flows"}
-    assert not {"profiles", "volumes"} & page.keys()
+    assert "profiles" not in page
     (port,) = websocket["ports"]
     assert f":{websocket['environment']['AGENT_WORKER_WEB_PORT']}/" in port
     assert port not in page["ports"]
+
+
+def test_the_page_finds_what_can_be_chosen_where_the_worker_finds_it() -> None:
+    page, worker = SERVICES["web"], SERVICES["worker"]
+    assert page["environment"].items() >= worker["environment"].items()
+    assert page["configs"] == worker["configs"]
+    assert page["volumes"] == [f"{volume}:ro" for volume in worker["volumes"]]
+    assert "flows" in page["depends_on"], "it is asked for its flows"
 
 
 def test_the_profiles_are_those_that_the_documents_name() -> None:

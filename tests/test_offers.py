@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
 import pytest
 
+from agent_worker.call_options import CallOptions, for_call
 from agent_worker.choice import Found, choose
-from agent_worker.found import look_around
+from agent_worker.found import choose_engines, look_around
 from agent_worker.languages import languages, primary
 from agent_worker.offers import Offers, find_offers
 from agent_worker.settings import load_settings
+from flows.catalogue import open_flows
+from flows.flow import Flow
+from flows.memory import open_memory
+from flows.server import ServerOptions
+from flows.settings import FlowSettings
 from livekit.plugins import espeak, faster_whisper, xtts
 from livekit.plugins.espeak.languages import voice_for_language
+from tests.flow_server import flow_server
 
 BARE = Found(espeak_installed=True)
 RICH = Found(
@@ -122,3 +130,32 @@ def test_every_language_of_the_list_is_known_to_the_engines() -> None:
         faster_whisper.STT(language=tag)
         assert tag in spoken_by_xtts
         assert language.greeting and language.goodbye and language.apology and language.fillers
+
+
+async def test_the_flows_of_a_flow_server_are_those_that_it_can_run() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        memory = await stack.enter_async_context(open_memory())
+        flows = await open_flows(FlowSettings(discovery=False), memory, stack)
+        mine = Flow("mine", "my own", flows["offline"].graph)
+        options = ServerOptions(token="open sesame")
+        url = await stack.enter_async_context(flow_server([*flows.values(), mine], options))
+        remote = {"llm": "remote", "flow_url": url + "/", "flow_id": "mine", "tts": "espeak"}
+        settings = load_settings(**remote, flow_token="open sesame")
+        choices = await choose_engines(settings)
+        here = find_offers(settings, choices)
+        assert [(flow.id, flow.name) for flow in here.flows] == [
+            ("mine", "mine"),
+            ("offline", "Basics"),
+        ]
+        assert here.characters == ()
+        own, _ = for_call(settings, choices, CallOptions(flow="offline"))
+        assert (own.llm, own.flow_id) == ("remote", "offline")
+        stranger = load_settings(**remote)
+        assert find_offers(stranger, await choose_engines(stranger)).flows == ()
+
+
+async def test_a_flow_server_that_is_not_up_yet_leaves_the_flow_of_the_settings() -> None:
+    settings = load_settings(llm="remote", flow_url="http://127.0.0.1:1", tts="espeak")
+    choices = await choose_engines(settings)
+    assert choices.llm.engine == "remote"
+    assert find_offers(settings, choices).flows == ()
