@@ -1,8 +1,9 @@
 """Text that knows whose voice is to speak it, on its way from the model to the engine.
 
 Phrases are synthesised ahead of the playout, so the voice can't be a state of the engine that is
-switched when a speaker begins: it goes with the words. A session passes strings through as they
-are, and to everything but the agent a `VoicedText` is a string like any other.
+switched when a speaker begins: it goes with the words. A session without `tts_text_transforms`
+passes strings through as they are, and to everything but the agent a `VoicedText` is a string like
+any other.
 """
 
 from __future__ import annotations

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from livekit.agents import APIConnectOptions, llm, tts
+from langgraph.checkpoint.memory import InMemorySaver
+from livekit.agents import AgentSession, APIConnectOptions, llm, tts
+from livekit.agents.voice.run_result import RunResult
 
+from agent_worker.agent import VoicePipelineAgent
 from agent_worker.character_voices import CharacterVoices
 from agent_worker.choice import Found, choose
 from agent_worker.engines import build_engines
@@ -22,6 +25,7 @@ from flows.persona_profiles import Character
 from livekit import rtc
 from livekit.plugins import espeak
 from tests import tiny_piper
+from tests.fake_conversation import Loudspeaker
 from tests.fake_openai_server import Reply
 from tests.fake_voice_stack import ToneTTS
 from tests.graph_llm import Mode, complete, graph_llm, scripted_model
@@ -195,3 +199,43 @@ async def test_a_piper_voice_of_another_rate_comes_out_at_the_calls_rate(tmp_pat
     assert engines.voices("two") is not engines.tts
     assert engines.voices("en-us+f3") is engines.tts
     await engines.aclose()
+
+
+class Heard(ToneTTS):
+    """Remembers what it was asked to say."""
+
+    def __init__(self) -> None:
+        super().__init__(0.05)
+        self.asked: list[str] = []
+
+    def synthesize(self, text: str, **kwargs: Any) -> tts.ChunkedStream:
+        self.asked.append(text.strip())
+        return super().synthesize(text, **kwargs)
+
+
+async def test_in_a_call_each_character_is_heard_with_its_own_voice() -> None:
+    engines = {"own": Heard(), "en-us+f3": Heard(), "en-gb+m3": Heard()}
+    async with scripted_model(Reply("Tea first. It is good."), Reply("No.")) as (_, model):
+        graph = persona.build(model=model, characters=(MIRA, LEO), checkpointer=InMemorySaver())
+        agent = VoicePipelineAgent(
+            greeting="Welcome aboard.",
+            voices=CharacterVoices(engines["own"], engines.__getitem__),
+        )
+        async with graph_llm("in_process", graph, persona.SPEAKABLE_NODES) as ours:
+            session: AgentSession[None] = AgentSession(
+                llm=ours,
+                tts=engines["own"],
+                # as in our calls: they would make plain strings of the words
+                tts_text_transforms=None,
+            )
+            session.output.audio = Loudspeaker()
+            await session.start(agent, record=False)
+            try:
+                result: RunResult[None] = await session.run(user_input="what do both of you say")
+            finally:
+                await session.aclose()
+    assert engines["own"].asked == ["Welcome aboard."]
+    assert " ".join(engines["en-us+f3"].asked) == "Tea first. It is good."
+    assert engines["en-gb+m3"].asked == ["No."]
+    (message,) = [event.item for event in result.events if event.type == "message"]
+    assert message.text_content == "Tea first. It is good.\n\nNo."
