@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Never
 
-from livekit.agents import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    NOT_GIVEN,
-    APIConnectOptions,
-    NotGivenOr,
-    tts,
-)
+from livekit.agents import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
-from livekit.local_tts.open_streams import OpenStreams
-from livekit.local_tts.options import Tokenizer, checked_numbers, sentences_unless
+from livekit.local_tts.options import Tokenizer, checked_numbers
+from livekit.local_tts.timed_tts import TimedTTS
 
 from .engine import SAMPLE_RATE, SpeechOptions, Voice, require_library, shared
 from .languages import voice_for_language
 from .log import logger
-from .streams import ChunkedStream, EspeakDelivery, SynthesizeStream
+from .streams import EspeakDelivery
 
 _LIMITS = {
     "rate_wpm": (80, 450),
@@ -41,7 +34,7 @@ def list_voices() -> tuple[Voice, ...]:
     return shared().voices()
 
 
-class TTS(tts.TTS[Never]):
+class TTS(TimedTTS):
     """espeak-ng in this process. `espeak.TTS()` speaks English with no further argument."""
 
     def __init__(
@@ -74,11 +67,7 @@ class TTS(tts.TTS[Never]):
             ImportError: The `espeak` extra is not installed.
             ValueError: There is no such voice or language, or a number is out of its range.
         """
-        super().__init__(
-            capabilities=tts.TTSCapabilities(streaming=True, aligned_transcript=True),
-            sample_rate=SAMPLE_RATE,
-            num_channels=1,
-        )
+        super().__init__(sample_rate=SAMPLE_RATE, tokenizer=tokenizer)
         require_library()
         self._engine = shared()
         self._options = self._changed(
@@ -91,10 +80,6 @@ class TTS(tts.TTS[Never]):
             volume=volume,
             word_gap_ms=word_gap_ms,
         )
-        self._tokenizer = sentences_unless(
-            tokenizer, min_sentence_len=6, stream_context_len=3, retain_format=True
-        )
-        self._streams = OpenStreams()
 
     @property
     def model(self) -> str:
@@ -133,39 +118,12 @@ class TTS(tts.TTS[Never]):
             word_gap_ms=word_gap_ms,
         )
 
-    def synthesize(
-        self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
-    ) -> ChunkedStream:
-        """Speaks one text; frames come while it is still being synthesised."""
-        return self._streams.added(
-            ChunkedStream(
-                tts=self,
-                input_text=text,
-                conn_options=conn_options,
-                delivery=EspeakDelivery(self._engine, self._options),
-            )
-        )
-
-    def stream(
-        self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
-    ) -> SynthesizeStream:
-        """Speaks text as it is pushed, piece by piece, in one segment."""
-        return self._streams.added(
-            SynthesizeStream(
-                tts=self,
-                conn_options=conn_options,
-                delivery=EspeakDelivery(self._engine, self._options),
-                tokenizer=self._tokenizer,
-            )
-        )
-
     def prewarm(self) -> None:
         """Loads the library in its thread, so that the first phrase does not wait for it."""
         self._engine.thread.submit(self._engine.load).add_done_callback(_report_failure)
 
-    async def aclose(self) -> None:
-        """Stops what is being spoken. The library stays loaded for the process's other voices."""
-        await self._streams.aclose()
+    def _delivery(self) -> EspeakDelivery:
+        return EspeakDelivery(self._engine, self._options)
 
     def _changed(
         self,

@@ -6,27 +6,21 @@ import os
 from concurrent.futures import Future
 from dataclasses import replace
 from os import PathLike
-from typing import Any, Never
+from typing import Any
 
-from livekit.agents import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    NOT_GIVEN,
-    APIConnectOptions,
-    NotGivenOr,
-    tts,
-)
+from livekit.agents import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
-from livekit.local_tts.open_streams import OpenStreams
-from livekit.local_tts.options import Tokenizer, checked_numbers, sentences_unless
+from livekit.local_tts.options import Tokenizer, checked_numbers
+from livekit.local_tts.timed_tts import TimedTTS
 
 from .engine import SpeechOptions, require_piper, shared
 from .log import logger
-from .streams import ChunkedStream, PiperDelivery, SynthesizeStream
+from .streams import PiperDelivery
 from .voices import DEFAULT_VOICE, find_voice
 
 
-class TTS(tts.TTS[Never]):
+class TTS(TimedTTS):
     """A Piper voice in this process, shared by all rooms that speak with it."""
 
     def __init__(
@@ -67,11 +61,7 @@ class TTS(tts.TTS[Never]):
         require_piper()
         self._files = find_voice(model, models_dir)
         self._config = self._files.read_config()
-        super().__init__(
-            capabilities=tts.TTSCapabilities(streaming=True, aligned_transcript=True),
-            sample_rate=self._config["audio"]["sample_rate"],
-            num_channels=1,
-        )
+        super().__init__(sample_rate=self._config["audio"]["sample_rate"], tokenizer=tokenizer)
         threads = num_threads if is_given(num_threads) else min(4, (os.cpu_count() or 1) // 2)
         if is_given(num_threads) and num_threads < 1:
             raise ValueError(f"num_threads must be at least 1, not {num_threads}")
@@ -84,10 +74,6 @@ class TTS(tts.TTS[Never]):
             noise_w_scale=noise_w_scale,
             volume=volume,
         )
-        self._tokenizer = sentences_unless(
-            tokenizer, min_sentence_len=6, stream_context_len=3, retain_format=True
-        )
-        self._streams = OpenStreams()
 
     @property
     def model(self) -> str:
@@ -127,38 +113,11 @@ class TTS(tts.TTS[Never]):
             volume=volume,
         )
 
-    def synthesize(
-        self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
-    ) -> ChunkedStream:
-        """Speaks one text; frames come while it is still being synthesised."""
-        return self._streams.added(
-            ChunkedStream(
-                tts=self, input_text=text, conn_options=conn_options, delivery=self._delivery()
-            )
-        )
-
-    def stream(
-        self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
-    ) -> SynthesizeStream:
-        """Speaks text as it is pushed, piece by piece, in one segment."""
-        return self._streams.added(
-            SynthesizeStream(
-                tts=self,
-                conn_options=conn_options,
-                delivery=self._delivery(),
-                tokenizer=self._tokenizer,
-            )
-        )
-
     def prewarm(self) -> None:
         """Loads the voice in a thread, so that the first phrase does not wait for it."""
         speaker = self._options.speaker
         loading = self._engine.threads.submit(self._engine.load, speaker)
         loading.add_done_callback(_report_failure)
-
-    async def aclose(self) -> None:
-        """Stops what is being spoken. The voice stays loaded while others speak with it."""
-        await self._streams.aclose()
 
     def _delivery(self) -> PiperDelivery:
         return PiperDelivery(self._engine, self._options, self.sample_rate)
