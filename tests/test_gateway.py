@@ -242,6 +242,26 @@ async def test_an_answer_to_what_was_said_before_a_break_is_not_heard_after_it()
             assert tokens[0] == {"type": "llm_token", "token": "New ", "is_first": True}
 
 
+async def test_the_agent_does_not_talk_to_nobody() -> None:
+    async with serving(FakeStack(voice_s=20.0)) as server:
+        async with connect(server.url) as socket:
+            caller = Client(socket)
+            await caller.start()
+            session = server.stack.calls[0].session
+            states: asyncio.Queue[str] = asyncio.Queue()
+            session.on("agent_state_changed", lambda event: states.put_nowait(event.new_state))
+            # The words are complete in the silence after them, when the line is broken already.
+            await caller.speak()
+            socket.transport.abort()
+            await caller.reader
+        async with asyncio.timeout(10):
+            while await states.get() != "thinking":
+                pass
+            while await states.get() != "listening":
+                pass
+        assert [m.text_content for m in session.history.messages() if m.role == "assistant"] == []
+
+
 async def test_an_answer_that_began_before_a_break_does_not_go_on_after_it() -> None:
     async with serving(FakeStack(voice_s=20.0)) as server:
         async with connect(server.url) as socket:
@@ -281,6 +301,15 @@ async def test_half_a_character_is_refused_like_any_other_nonsense() -> None:
         await caller.socket.send('{"type": "\\ud800"}')
         assert (await caller.until("error"))["code"] == "bad_message"
         await caller.start()
+
+
+async def test_a_model_that_writes_half_a_character_does_not_bring_the_line_down() -> None:
+    async with serving(FakeStack(answer="Good \ud83d day.")) as server, client(server) as caller:
+        await caller.start()
+        await caller.speak()
+        await caller.until("response_end")
+        tokens = [m["token"] for m in caller.messages if m["type"] == "llm_token"]
+        assert "".join(tokens).split() == ["Good", "?", "day."]
 
 
 @pytest.mark.parametrize("host", [None, "", "127.0.0.1"])

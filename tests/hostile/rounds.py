@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import time
 
@@ -32,13 +31,11 @@ async def attack(count: int, *, seed: int = 1) -> Report:
     first = count // 5 if count >= MIN_FOR_TWO_ROUNDS else 0
     if first:
         await _round(first, rng, Report())
-    gc.collect()
     memory_mb = resident_mb()
     async with stalls_measured(report):
         await _round(count - first, rng, report)
     report.sent += first
     await asyncio.sleep(0.2)
-    gc.collect()
     report.megabytes_kept = resident_mb() - memory_mb
     left = [task for task in asyncio.all_tasks() - before if not task.done()]
     report.tasks_left = len(left)
