@@ -16,6 +16,7 @@ from livekit.agents.voice.io import PlaybackStartedEvent
 from livekit import rtc
 
 from .latency import Generation, TurnLatency, noticing_speakable
+from .pacing import paced
 from .speakable import speakable_stream
 from .speaking import Voice, synthesize_phrases
 from .streaming_buffer import SentenceStreamBuffer
@@ -199,9 +200,10 @@ class VoicePipelineAgent(Agent):
             voice=self._voice,
             voices=self._voices,
         )
+        soon = paced(frames, played_s=playhead.played_s)
         try:
-            async with aclosing(phrases), aclosing(frames):
-                async for frame in frames:
+            async with aclosing(phrases), aclosing(frames), aclosing(soon) as audio:
+                async for frame in audio:
                     self._latency.mark(generation, "first_audio")
                     playhead.has_audio = True
                     yield frame
