@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import sys
 import uuid
-from typing import Any
 
 from livekit.agents import AgentSession, inference
 from livekit.agents.voice.agent_session import SessionConnectOptions
@@ -14,8 +13,6 @@ from livekit.agents.voice.room_io import (
     AudioInputOptions,
     AudioOutputOptions,
     RoomOptions,
-    TextInputEvent,
-    TextInputOptions,
 )
 
 from livekit import rtc
@@ -35,6 +32,7 @@ from .steady_output import SteadyOutput
 from .telemetry import Telemetry
 from .turn_taking import TurnTaking
 from .turns import EndOfTurnPolicy, Waits
+from .typed_messages import TypedMessages
 
 
 @dataclasses.dataclass
@@ -48,6 +46,7 @@ class Call:
     lifetime: Lifetime
     observer: Observer
     steady: SteadyOutput | None = None
+    typed: TypedMessages | None = None
 
     async def start(self, *, room: rtc.Room | None = None, push_to_talk: bool = False) -> None:
         """Starts the session, in a room or on the input and output that were set on it.
@@ -58,8 +57,10 @@ class Call:
         if room is None:
             await self.session.start(self.agent, record=False)
         else:
-            options = room_options(self.agent)
-            await self.session.start(self.agent, room=room, room_options=options, record=False)
+            await self.session.start(
+                self.agent, room=room, room_options=room_options(), record=False
+            )
+            self.typed = TypedMessages(room, self.session, on_turn=self.agent.commit_turn)
         # a room's own output drops what it had queued when it is held
         self.steady = SteadyOutput.put_in_place(self.session)
         if push_to_talk:
@@ -68,6 +69,8 @@ class Call:
     async def aclose(self) -> None:
         """Ends the session and closes its engines; safe to call twice."""
         try:
+            if self.typed is not None:
+                await self.typed.aclose()
             await self.lifetime.aclose()
             await self.turns.aclose()
             if self.steady is not None:
@@ -163,17 +166,11 @@ def _listener(settings: Settings) -> PauseListener | None:
     return PauseListener(model, language=settings.language)
 
 
-def room_options(agent: VoicePipelineAgent) -> RoomOptions:
-    """How a call is attached to a room: small frames in, typed messages taken as turns."""
-
-    async def typed(session: AgentSession[Any], event: TextInputEvent) -> None:
-        # also where the voice of the caller may not interrupt
-        await session.interrupt(force=True)
-        agent.commit_turn()
-        session.generate_reply(user_input=event.text)
-
+def room_options() -> RoomOptions:
+    """How a call is attached to a room: small frames in; who comes and goes is left to us."""
     return RoomOptions(
-        text_input=TextInputOptions(text_input_cb=typed),
+        # see typed_messages.py
+        text_input=False,
         audio_input=AudioInputOptions(sample_rate=16_000, frame_size_ms=20),
         audio_output=AudioOutputOptions(sample_rate=24_000),
         # a caller who leaves may come back: see presence.py

@@ -1,0 +1,73 @@
+"""What the caller types in a room, as turns of the conversation.
+
+LiveKit's session takes such messages too, but drops those whose sender it does not know yet: the
+server tells of a participant who joined up to three seconds late, and a message may be there first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from livekit.agents import AgentSession, utils
+from livekit.agents.types import TOPIC_CHAT
+
+from livekit import rtc
+
+logger = logging.getLogger(__name__)
+
+_KNOWN_WITHIN_S = 5.0
+_LOOK_EVERY_S = 0.05
+
+
+class TypedMessages:
+    """Takes the caller's typed messages in a room: each interrupts the agent and is answered.
+
+    Args:
+        room: of the call.
+        session: in that room, started with `RoomOptions(text_input=False)`.
+        on_turn: told before a message is answered.
+    """
+
+    def __init__(
+        self, room: rtc.Room, session: AgentSession[Any], *, on_turn: Callable[[], None]
+    ) -> None:
+        self._room = room
+        self._session = session
+        self._on_turn = on_turn
+        self._tasks: set[asyncio.Task[None]] = set()
+        room.register_text_stream_handler(TOPIC_CHAT, self._on_stream)
+
+    async def aclose(self) -> None:
+        """Takes no more messages; safe to call twice."""
+        self._room.unregister_text_stream_handler(TOPIC_CHAT)
+        await utils.aio.cancel_and_wait(*self._tasks)
+
+    def _on_stream(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        task = asyncio.create_task(self._take(reader, identity), name="typed_messages.take")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        try:
+            text = await reader.read_all()
+        except rtc.StreamError:
+            # whoever typed it is gone
+            return
+        if not await self._is_callers(identity):
+            return
+        # also where the voice of the caller may not interrupt
+        await self._session.interrupt(force=True)
+        self._on_turn()
+        self._session.generate_reply(user_input=text)
+
+    async def _is_callers(self, identity: str) -> bool:
+        for _ in range(int(_KNOWN_WITHIN_S / _LOOK_EVERY_S)):
+            caller = self._session.room_io.linked_participant
+            if caller is not None:
+                return bool(caller.identity == identity)
+            await asyncio.sleep(_LOOK_EVERY_S)
+        logger.info("a typed message from nobody who is here was left out")
+        return False
