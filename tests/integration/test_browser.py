@@ -230,6 +230,29 @@ async def test_without_a_microphone_one_can_still_type(
         await says(page, "agent", "five")
 
 
+async def test_a_page_that_is_loaded_anew_goes_on_with_its_call_until_it_is_hung_up(
+    livekit_server: RunningServer, worker_pid: int
+) -> None:
+    async with page_for(livekit_server) as address, chromium(None) as page:
+
+        async def writes(text: str) -> None:
+            await page.fill("#message", text)
+            await page.press("#message", "Enter")
+
+        await join(page, address, "#join-text")
+        await greeted(page)
+        await writes("remember that my name is alice")
+        await says(page, "agent", "Alice")
+        await join(page, address, "#join-text")
+        await expect(page.locator("#state")).to_have_text("Listening", timeout=PATIENCE_MS)
+        await writes("what is my name")
+        await says(page, "agent", "Alice")
+        await page.click("#leave")
+        await expect(page.locator("#connection-text")).to_have_text("Not connected")
+        await join(page, address, "#join-text")
+        await greeted(page)
+
+
 async def test_everything_can_be_reached_and_named_without_a_mouse(
     livekit_server: RunningServer, worker_pid: int
 ) -> None:

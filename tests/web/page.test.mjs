@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { fitting } from "../../web/app/choices.js";
 import { Latency } from "../../web/app/latency.js";
 import { loudness } from "../../web/app/level.js";
+import { Ticket } from "../../web/app/ticket.js";
 import { Transcript, agreement } from "../../web/app/transcript.js";
 
 test("what two partials agree on is firm, up to a word's end", () => {
@@ -117,4 +118,45 @@ test("voices are those that speak the language, and one alone is no choice", () 
 
 test("what was chosen at an earlier visit and is no more counts as the first", () => {
   assert.deepEqual(ids(fitting(LISTS, { language: "fi", flow: "gone" }).voice), ["lessac", "amy"]);
+});
+
+function ticketAt(clock) {
+  const kept = new Map();
+  const storage = {
+    getItem: (name) => kept.get(name) ?? null,
+    setItem: (name, value) => kept.set(name, value),
+    removeItem: (name) => kept.delete(name),
+  };
+  return new Ticket(storage, () => clock.now);
+}
+
+const WISH = { agentName: "a", choices: { voice: "x", flow: "y" }, deviceId: "1" };
+const GRANT = { server_url: "ws://here", participant_token: `h.${btoa(JSON.stringify({ exp: 600 }))}.s` };
+
+test("a page that is loaded anew within half a minute comes back to its call", () => {
+  const clock = { now: 100_000 };
+  const ticket = ticketAt(clock);
+  ticket.keep(WISH, GRANT);
+  assert.equal(ticket.take(WISH), null, "another tab with a copy of it is no return");
+  ticket.left();
+  clock.now += 29_000;
+  assert.deepEqual(ticket.take({ agentName: "a", choices: { flow: "y", voice: "x" }, deviceId: "2" }), GRANT);
+  assert.equal(ticket.take({ agentName: "a", choices: {} }), null, "who chooses anew wants another call");
+  clock.now += 2000;
+  assert.equal(ticket.take(WISH), null);
+});
+
+test("neither a call that was hung up nor one whose token has run out is taken up again", () => {
+  const clock = { now: 599_000 };
+  const ticket = ticketAt(clock);
+  ticket.keep(WISH, GRANT);
+  ticket.left();
+  clock.now += 2000;
+  assert.equal(ticket.take(WISH), null);
+  clock.now -= 2000;
+  assert.deepEqual(ticket.take(WISH), GRANT);
+  ticket.drop();
+  assert.equal(ticket.take(WISH), null);
+  ticket.left();
+  assert.equal(ticket.take(WISH), null);
 });

@@ -1,10 +1,12 @@
 // One call: the room, the microphone, the words and the agent. Says what happens as events.
 
 import { requestToken } from "./api.js";
+import { Ticket } from "./ticket.js";
 
 const { Room, RoomEvent, ConnectionState, DisconnectReason, ParticipantKind, Track } = globalThis.LivekitClient;
 
 const AGENT_WAIT_MS = 20_000;
+const HANG_UP_MS = 1000;
 const AGENT_BACK_MS = 5000;
 const AGENT_BACK_TRIES = 8;
 const REJOIN_WAITS_MS = [500, 1000, 2000, 3000, 5000, 5000, 5000, 10_000, 10_000, 10_000, 10_000];
@@ -22,6 +24,9 @@ export class Call extends EventTarget {
     this.serverUrl = "";
     this.room = null;
     this.left = false;
+    /** Whether it was the agent that ended the call. */
+    this.endedByAgent = false;
+    this.ticket = new Ticket();
     this.wantsMicrophone = false;
     this.muted = false;
     this.agentTries = 0;
@@ -34,12 +39,28 @@ export class Call extends EventTarget {
     this.#emit("connection", "connected");
   }
 
+  /** Hangs up: the agent need not wait for this caller's return. */
   async leave() {
     this.left = true;
     this.agentTries = 0;
     clearTimeout(this.agentTimer);
+    this.ticket.drop();
+    const agent = this.room && agentIn(this.room);
+    if (agent) {
+      const request = { destinationIdentity: agent.identity, method: "end_call", payload: "", responseTimeout: HANG_UP_MS };
+      // An agent of another make does not know the method.
+      await this.room.localParticipant.performRpc(request).catch(() => {});
+    }
     await this.room?.disconnect();
     this.#emit("connection", "ended");
+  }
+
+  /** The page goes, and may be back in a moment. */
+  goAway() {
+    if (this.left) return;
+    this.left = true;
+    this.ticket.left();
+    this.room?.disconnect();
   }
 
   async say(text) {
@@ -81,9 +102,13 @@ export class Call extends EventTarget {
     this.#listen(room);
     const microphone = this.wantsMicrophone ? this.#setMicrophone(!this.muted) : null;
     try {
-      const { server_url: url, participant_token: token } = await requestToken(this.wish);
-      this.serverUrl = url;
-      await room.connect(url, token, { maxRetries: 0 });
+      const kept = this.ticket.take(this.wish);
+      // The room of before may be known to the server still, but have no agent any more.
+      if (kept) this.agentTries ||= AGENT_BACK_TRIES;
+      const grant = kept ?? (await requestToken(this.wish));
+      this.serverUrl = grant.server_url;
+      await room.connect(grant.server_url, grant.participant_token, { maxRetries: 0 });
+      this.ticket.keep(this.wish, grant);
     } catch (error) {
       this.room = null;
       room.removeAllListeners();
@@ -101,6 +126,7 @@ export class Call extends EventTarget {
   // the room, the call goes on in a new one.
   async #rejoin() {
     this.#emit("connection", "reconnecting");
+    this.ticket.drop();
     const old = this.room;
     this.room = null;
     old?.removeAllListeners();
@@ -137,6 +163,10 @@ export class Call extends EventTarget {
       .on(RoomEvent.Disconnected, (reason) => {
         if (this.left || room !== this.room) return;
         if (reason === DisconnectReason.CLIENT_INITIATED) return;
+        if (reason === DisconnectReason.ROOM_DELETED) {
+          this.#dismissed();
+          return;
+        }
         this.#rejoin();
       })
       .on(RoomEvent.ParticipantConnected, () => this.#watchForAgent(room))
@@ -157,6 +187,13 @@ export class Call extends EventTarget {
     room.registerTextStreamHandler("agent.latency", async (reader) => this.#emit("latency", await reader.readAll().catch(() => "")));
   }
 
+  #dismissed() {
+    this.left = this.endedByAgent = true;
+    this.ticket.drop();
+    clearTimeout(this.agentTimer);
+    this.#emit("connection", "ended");
+  }
+
   async #readWords(room, reader, from) {
     const attributes = reader.info.attributes ?? {};
     const id = attributes["lk.segment_id"] ?? reader.info.id;
@@ -175,7 +212,7 @@ export class Call extends EventTarget {
 
   #watchForAgent(room) {
     clearTimeout(this.agentTimer);
-    const agent = [...room.remoteParticipants.values()].find((one) => one.kind === ParticipantKind.AGENT);
+    const agent = agentIn(room);
     if (agent) {
       this.agentTries = 0;
       this.#emitAgent(agent);
@@ -218,4 +255,8 @@ export class Call extends EventTarget {
   #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
+}
+
+function agentIn(room) {
+  return [...room.remoteParticipants.values()].find((one) => one.kind === ParticipantKind.AGENT);
 }

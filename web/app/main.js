@@ -136,7 +136,9 @@ function end() {
   agentLevel.stop();
   showState();
   $("text-only").hidden = true;
-  if (ended && !ended.left) {
+  if (ended?.endedByAgent) {
+    showBanner("The agent has ended the call.", "Call again", () => join(true));
+  } else if (ended && !ended.left) {
     ended.leave();
     showBanner("The connection is gone, and could not be taken up again.", "Call again", () => join(true));
   }
@@ -263,7 +265,7 @@ window.addEventListener("pointerdown", () => {
   ownLevel.resume();
   agentLevel.resume();
 });
-window.addEventListener("pagehide", () => call?.leave());
+window.addEventListener("pagehide", () => call?.goAway());
 
 showState();
 start();
