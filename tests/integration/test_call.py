@@ -67,7 +67,9 @@ async def test_a_caller_who_leaves_mid_answer_does_not_harm_the_next(
         await caller.audible_after(spoken.ended_at, timeout_s=TIMEOUT_S)
     async with SimulatedCaller(livekit_server.url, real.token(livekit_server)) as caller:
         await greeted(caller)
-        assert "five" in (await ask(caller, "what is two plus three")).lower()
+        answer = await ask(caller, "what is two plus three")
+        # on a starved machine the caller's own sound may have gaps: then it says so
+        assert "five" in answer.lower(), f"answered {answer!r} to {caller.heard(0.0)!r}"
 
 
 async def test_an_interrupted_answer_is_told_with_the_time_and_not_one_word_of_it(
