@@ -9,6 +9,7 @@ import time
 from .flows import attack_flows
 from .gateway import attack_gateway
 from .report import Report, resident_mb, stalls_measured
+from .wire import NotCutError
 
 MAX_KEPT_MB = 100.0
 """Memory that may stay with the allocator."""
@@ -33,7 +34,10 @@ async def attack(count: int, *, seed: int = 1) -> Report:
         await _round(first, rng, Report())
     memory_mb = resident_mb()
     async with stalls_measured(report):
-        await _round(count - first, rng, report)
+        try:
+            await _round(count - first, rng, report)
+        except* NotCutError as kept:
+            report.fault(str(kept.exceptions))
     report.sent += first
     await asyncio.sleep(0.2)
     report.megabytes_kept = resident_mb() - memory_mb

@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 
+class NotCutError(Exception):
+    """A connection that should have come to its end is still up."""
+
+
 def _place(address: str) -> tuple[str, int]:
     parts = urlsplit(address)
     assert parts.hostname is not None and parts.port is not None
@@ -24,17 +28,20 @@ async def open_to(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 async def exchange(
     address: str, data: bytes, *, half_close: bool = False, drip: bool = False
 ) -> bytes:
-    """Sends bytes and reads what comes, until the server closes; it has to, within 20 s.
+    """Sends bytes and reads what comes, until the server closes; it has to, within a minute.
 
     Args:
         half_close: say that nothing more will come.
         drip: go on with a byte every now and then.
+
+    Raises:
+        NotCutError: the server keeps the connection.
     """
     reader, writer = await open_to(address)
     dripping = asyncio.create_task(_drip(writer)) if drip else None
     received = bytearray()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             try:
                 writer.write(data)
                 await writer.drain()
@@ -46,6 +53,8 @@ async def exchange(
                         break
             except ConnectionError:
                 pass
+    except TimeoutError:
+        raise NotCutError(f"not cut: {data[:100]!r}, answered {bytes(received[:100])!r}") from None
     finally:
         if dripping is not None:
             dripping.cancel()
