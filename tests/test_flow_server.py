@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
 
@@ -18,6 +18,7 @@ from flows.graphs import assistant, offline
 from flows.memory import Memory, open_memory
 from flows.model import ModelOptions, ServerKind, VoiceChatModel, chat_model
 from flows.server import FlowServer, ServerOptions
+from flows.serving.sessions import Sessions, TurnInput
 from flows.serving.turns import FillerOptions
 from flows.tools.lookups import LookupEndpoints
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
@@ -561,6 +562,34 @@ async def test_sessions_that_are_at_work_are_not_ended_for_another() -> None:
         assert answer.status_code == 503 and answer.json()["error"]["code"] == "busy"
         await client.post("/api/flows/assistant/stream/s1/cancel")
         assert (await turn)[-1]["reason"] == "cancelled"
+
+
+async def test_a_session_forgotten_during_the_sweep_does_not_stop_the_sweep() -> None:
+    ending, may_end = asyncio.Event(), asyncio.Event()
+
+    class SlowMemory(Memory):
+        async def end_session(self, thread_id: str) -> None:
+            ending.set()
+            await may_end.wait()
+            await super().end_session(thread_id)
+
+    async with open_memory() as plain:
+        memory = SlowMemory(plain.store, plain.checkpointer, plain.keeps_conversations)
+        async with Sessions(memory, ttl_s=0.4) as sessions:
+            flow = offline_flow()
+
+            async def talk(session_id: str) -> None:
+                turn = await sessions.start(flow, session_id, TurnInput("t1", [HumanMessage("hi")]))
+                await turn.wait()
+
+            await asyncio.gather(talk("first"), talk("second"))
+            await ending.wait()
+            await sessions.forget("offline", "second")
+            may_end.set()
+            await talk("third")
+            async with asyncio.timeout(20):
+                while len(sessions):
+                    await asyncio.sleep(0.01)
 
 
 async def test_the_token_guards_everything_but_the_health_check() -> None:
