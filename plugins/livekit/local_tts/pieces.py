@@ -20,36 +20,40 @@ async def speak_in_pieces(
     pushed: AsyncIterable[object],
     tokenizer: Tokenizer,
     speak: Callable[[Pieces], Coroutine[Any, Any, None]],
+    *,
+    clean: Callable[[str], str] = encodable,
 ) -> None:
     """Cuts the text that was pushed to a stream, and has it spoken at the same time.
-
-    The first of the two that fails ends the other: a tokenizer that fails must not leave the turn
-    waiting for a piece that never comes.
 
     Args:
         pushed: Text, and LiveKit's marks of a flush.
         tokenizer: Cuts the pieces.
         speak: Takes the pieces, each when it is whole.
+        clean: Takes out of the text what the tokenizer or the engine refuses.
     """
     tokens = tokenizer.stream()
 
     async def cut() -> None:
-        async for data in pushed:
-            if isinstance(data, str):
-                tokens.push_text(encodable(data))
-            else:
-                tokens.flush()
-        tokens.end_input()
+        try:
+            async for data in pushed:
+                if isinstance(data, str):
+                    tokens.push_text(clean(data))
+                else:
+                    tokens.flush()
+            tokens.end_input()
+        except Exception:
+            # No further piece will come; the turn must not be left waiting for one.
+            await tokens.aclose()
+            raise
 
-    async def speak_all() -> None:
+    cutting = asyncio.create_task(cut(), name="local_tts.cut")
+    try:
+        # In this task: LiveKit's emitter adds silence to speech whose end it is told late.
         async with aclosing(_texts(tokens)) as pieces:
             await speak(pieces)
-
-    tasks = [asyncio.create_task(cut()), asyncio.create_task(speak_all())]
-    try:
-        await asyncio.gather(*tasks)
+        await cutting
     finally:
-        await aio.cancel_and_wait(*tasks)
+        await aio.cancel_and_wait(cutting)
         await tokens.aclose()
 
 

@@ -51,6 +51,9 @@ class Delivery(Protocol):
     def sample_rate(self) -> int:
         """Hertz."""
 
+    def clean(self, text: str) -> str:
+        """Takes out of a text what the engine refuses."""
+
     def split_long(self, text: str) -> list[str]:
         """Cuts a text into pieces, at least one, that the engine can take."""
 
@@ -150,7 +153,7 @@ class SynthesizeStream(tts.SynthesizeStream):
                 output_emitter.start_segment(segment_id=utils.shortuuid("segment_"))
                 await segment.say(self._pushed_text)
 
-        await speak_in_pieces(self._input_ch, self._tokenizer, say)
+        await speak_in_pieces(self._input_ch, self._tokenizer, say, clean=self._delivery.clean)
 
 
 def _initialize(emitter: tts.AudioEmitter, delivery: Delivery, *, stream: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+from livekit.local_tts.text import encodable
 from livekit.local_tts.timed_speech import Chunk, ChunkedStream, SynthesizeStream
 
 from .engine import SAMPLE_RATE, Engine, SpeechOptions
@@ -22,6 +23,10 @@ class EspeakDelivery:
     sample_rate: int = SAMPLE_RATE
     """Hertz."""
     name: str = "espeak"
+
+    def clean(self, text: str) -> str:
+        """Replaces what cannot be encoded."""
+        return encodable(text)
 
     def split_long(self, text: str) -> list[str]:
         """Cuts a text into pieces, at least one, that the library may be held for."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from livekit.local_tts.timed_speech import Chunk, ChunkedStream, SynthesizeStream
 
 from .engine import Engine, SpeechOptions
-from .speech import speak, split_long
+from .speech import speak, speakable, split_long
 
 __all__ = ["ChunkedStream", "PiperDelivery", "SynthesizeStream"]
 
@@ -22,6 +22,10 @@ class PiperDelivery:
     sample_rate: int
     """Hertz."""
     name: str = "piper"
+
+    def clean(self, text: str) -> str:
+        """Replaces what the phonemizer refuses."""
+        return speakable(text)
 
     def split_long(self, text: str) -> list[str]:
         """Cuts a text into pieces, at least one, that the encoder takes in a short time."""
