@@ -1,0 +1,97 @@
+"""Who ends a call that nobody speaks in, and when: the policy's decisions carried out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from livekit.agents import AgentSession
+
+from agent_worker.inactivity import InactivityPolicy
+from agent_worker.lifetime import Lifetime
+from livekit import rtc
+
+
+class FakeSession(rtc.EventEmitter[str]):
+    """Says things until it is told that they were heard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.agent_state = "listening"
+        self.said: list[str] = []
+        self.heard_out = asyncio.Event()
+        self.is_shut_down = asyncio.Event()
+
+    async def say(self, text: str) -> None:
+        self.said.append(text)
+        await self.heard_out.wait()
+
+    def shutdown(self) -> None:
+        self.is_shut_down.set()
+
+    async def until_said(self) -> None:
+        while not self.said:
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def session() -> FakeSession:
+    return FakeSession()
+
+
+@pytest.fixture
+async def lifetime(session: FakeSession) -> AsyncIterator[Lifetime]:
+    """Of a call that ends after 0.3 s of silence."""
+    policy = InactivityPolicy(silence_s=0.3, clock=asyncio.get_running_loop().time)
+    lifetime = Lifetime(policy, goodbye="Goodbye.")
+    lifetime.attach(cast(AgentSession[Any], session))
+    yield lifetime
+    await lifetime.aclose()
+    await lifetime.aclose()
+
+
+async def test_a_goodbye_that_was_heard_is_the_end(
+    session: FakeSession, lifetime: Lifetime
+) -> None:
+    await session.until_said()
+    assert not lifetime.over
+    session.heard_out.set()
+    await session.is_shut_down.wait()
+    assert lifetime.over
+    assert session.said == ["Goodbye."]
+
+
+async def test_a_word_during_the_goodbye_keeps_the_call(
+    session: FakeSession, lifetime: Lifetime
+) -> None:
+    await session.until_said()
+    session.emit("user_input_transcribed", SimpleNamespace())
+    session.heard_out.set()
+    await asyncio.sleep(0.1)
+    assert not session.is_shut_down.is_set()
+
+
+async def test_an_answer_longer_than_the_silence_is_no_silence(
+    session: FakeSession, lifetime: Lifetime
+) -> None:
+    session.agent_state = "speaking"
+    session.emit("agent_state_changed", SimpleNamespace(new_state="speaking"))
+    await asyncio.sleep(0.8)
+    assert session.said == []
+    session.agent_state = "listening"
+    await session.until_said()
+
+
+async def test_nobody_says_goodbye_to_a_caller_who_is_gone(
+    session: FakeSession, lifetime: Lifetime
+) -> None:
+    lifetime.caller_left()
+    await asyncio.sleep(0.5)
+    assert session.said == []
+    lifetime.caller_gone()
+    await session.is_shut_down.wait()
+    assert session.said == []
+    assert lifetime.over
