@@ -36,6 +36,7 @@ from livekit.agents import (
 
 from livekit import rtc
 
+from .agent_voice import AgentVoice
 from .backchannel import BargeInPolicy, Overlap
 from .end_of_turn_model import PauseListener
 from .turns import EndOfTurnPolicy
@@ -92,10 +93,10 @@ class TurnTaking:
         self._clock = clock
         self._detector = _Detector(self)
         self._session: AgentSession[Any] | None = None
+        self._voice = AgentVoice()
         self._changed = asyncio.Event()
         self._turn_changed = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
-        self._stopping: asyncio.Task[None] | None = None
         self._flush: Callable[[], None] | None = None
         self._flushed = False
         self._final_pending = False
@@ -103,7 +104,6 @@ class TurnTaking:
         self._final_at = 0.0
         self._ended_at: float | None = None
         self._has_words = False
-        self._paused = False
         self._reply = ""
         self._closed = False
 
@@ -140,6 +140,7 @@ class TurnTaking:
         if self._session is not None:
             raise RuntimeError("TurnTaking serves one session")
         self._session = session
+        self._voice.attach(session)
         session.on("user_state_changed", self._on_user_state)
         session.on("agent_state_changed", self._on_agent_state)
         self._watcher = asyncio.create_task(self._watch(), name="turn_taking.watch")
@@ -152,8 +153,9 @@ class TurnTaking:
             self._session.off("user_state_changed", self._on_user_state)
             self._session.off("agent_state_changed", self._on_agent_state)
             self._session = None
-        tasks = [task for task in (self._watcher, self._stopping) if task is not None]
-        await utils.aio.cancel_and_wait(*tasks)
+        if self._watcher is not None:
+            await utils.aio.cancel_and_wait(self._watcher)
+        await self._voice.aclose()
         if self._listener is not None:
             await self._listener.aclose()
 
@@ -164,8 +166,7 @@ class TurnTaking:
         self.forget_turn()
         # before the agent is silent: who presses the key speaks
         session.input.set_audio_enabled(True)
-        if self._may_interrupt():
-            await session.interrupt()
+        await self._voice.interrupt()
 
     async def end_turn(self) -> str:
         """Push-to-talk: the key is up. The turn is answered; returns what was heard.
@@ -389,58 +390,21 @@ class TurnTaking:
 
     def _settle(self) -> None:
         self._barge_in.settled()
-        # what is being stopped must not be let go before it is gone
-        if self._stopping is None or self._stopping.done():
-            self._resume()
+        if not self._voice.stopping:
+            self._voice.let_go()
 
     def _carry_out(self, decision: Overlap) -> None:
         logger.debug("overlap", extra={"decision": decision.value})
         match decision:
             case Overlap.PAUSE:
-                self._pause()
+                self._voice.hold()
             case Overlap.IGNORE:
-                self._resume()
+                self._voice.let_go()
             case Overlap.STOP:
-                self._stop()
+                if self._voice.stop():
+                    self._reply = ""
             case Overlap.WAIT:
                 pass
-
-    def _output_can_pause(self) -> bool:
-        output = self._session.output.audio if self._session is not None else None
-        return output is not None and output.can_pause
-
-    def _may_interrupt(self) -> bool:
-        speech = self._session.current_speech if self._session is not None else None
-        return speech is not None and speech.allow_interruptions and not speech.interrupted
-
-    def _pause(self) -> None:
-        if not self._paused and self._may_interrupt() and self._output_can_pause():
-            assert self._session is not None and self._session.output.audio is not None
-            self._session.output.audio.pause()
-            self._paused = True
-
-    def _resume(self) -> None:
-        if self._paused:
-            self._paused = False
-            if self._session is not None and self._session.output.audio is not None:
-                self._session.output.audio.resume()
-
-    def _stop(self) -> None:
-        if self._stopping is not None and not self._stopping.done():
-            # it is under way; to let go now would let the cut-off words out
-            return
-        if self._session is None or not self._may_interrupt():
-            self._resume()
-            return
-        self._reply = ""
-        interrupted = self._session.interrupt()
-        self._stopping = asyncio.create_task(self._after_stop(interrupted), name="turn_taking.stop")
-
-    async def _after_stop(self, interrupted: asyncio.Future[None]) -> None:
-        # The held voice is let go once there is nothing left of it to be heard.
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([interrupted], timeout=5.0)
-        self._resume()
 
 
 class _Detector:
