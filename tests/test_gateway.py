@@ -285,8 +285,11 @@ async def test_a_client_may_come_back_before_its_old_connection_has_broken() -> 
     async with serving(stale_s=0.3) as server, connect(server.url) as socket:
         lost = Client(socket)
         await lost.start()
+        # As if the network were gone: nothing of what it is sent is answered.
+        socket.transport.pause_reading()
         async with client(server) as again:
             await resume(again)
+            socket.transport.resume_reading()
             assert (await lost.until("error"))["code"] == "session_moved"
             await asyncio.wait_for(lost.reader, 10)
             assert socket.close_code == 1000
@@ -294,6 +297,15 @@ async def test_a_client_may_come_back_before_its_old_connection_has_broken() -> 
             await again.speak()
             await again.until("response_end")
         assert len(server.stack.calls) == 1
+
+
+async def test_a_client_that_is_there_keeps_its_session_however_quiet_it_is() -> None:
+    async with serving(stale_s=0.0) as server, client(server) as quiet, client(server) as other:
+        await quiet.start()
+        await other.send("session_resume", session_id="session-one", last_seq=-1)
+        assert (await other.until("error"))["code"] == "session_in_use"
+        await quiet.speak()
+        await quiet.until("response_end")
 
 
 async def test_half_a_character_is_refused_like_any_other_nonsense() -> None:

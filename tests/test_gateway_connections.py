@@ -112,6 +112,7 @@ class BlockedSocket:
     """A WebSocket that takes messages, and never gets rid of one."""
 
     def __init__(self) -> None:
+        self.scope: dict[str, Any] = {}
         self.closed: list[int] = []
         self.incoming: asyncio.Queue[Message] = asyncio.Queue()
 

@@ -46,8 +46,9 @@ class GatewayConfig:
         max_sessions: sessions at once, with those that wait for their client to come back.
         start_timeout_s: how long a connection may go without a session.
         resume_s: how long a session waits for its client.
-        stale_s: after so long without a message a connection gives way to one that resumes its
-            session: a client that lost its network comes back before the old connection breaks.
+        stale_s: after so long without a message a client is asked whether it is there when another
+            connection resumes its session, which it gets if there is no answer: a client that lost
+            its network comes back before the old connection breaks.
         idle_timeout_s: seconds of silence on both sides that end a session.
         send_timeout_s: how long one message may take to leave.
         limit: connections, per caller.
@@ -149,8 +150,10 @@ class Gateway:
         session = self._sessions.get(request.session_id)
         if session is None or session.ended.is_set():
             raise RefusedError("unknown_session", "that session is over; start a new one")
-        if session.attached and session.unheard_s < self._config.stale_s:
+        if await session.is_in_use(stale_s=self._config.stale_s):
             raise RefusedError("session_in_use", "that session has a connection")
+        if session.ended.is_set():
+            raise RefusedError("unknown_session", "that session is over; start a new one")
         if request.last_seq > session.last_seq:
             raise RefusedError("bad_message", "last_seq: no such frame was sent")
         await session.resume(outbox)

@@ -11,6 +11,8 @@ from typing import Protocol
 from livekit.agents import utils
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from agent_worker.web.connections import ANSWERS
+
 from .protocol import (
     Action,
     Close,
@@ -76,7 +78,8 @@ class Link:
         self._send_timeout_s = send_timeout_s
         self._websocket = websocket
         self._protocol = Connection()
-        self._outbox = Outbox()
+        extension = websocket.scope.get("extensions", {}).get(ANSWERS, {})
+        self._outbox = Outbox(ask=extension.get("ask"))
         self._session: LiveSession | None = None
         self._lost = True
         self._parting = False

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from livekit.agents import (
@@ -36,8 +36,13 @@ from .protocol import (
 logger = logging.getLogger(__name__)
 
 _INTERRUPT_PATIENCE_S = 2.0
+_PONG_PATIENCE_S = 2.0
 
 Outgoing = Send | bytes | Close
+
+
+Ask = Callable[[float], Awaitable[bool]]
+"""Asks a client whether it is there, and waits so many seconds for its answer."""
 
 
 class GatewayCall(Protocol):
@@ -56,7 +61,8 @@ class GatewayCall(Protocol):
 class Outbox:
     """What is to be sent to one connection. Bounded: a client that doesn't read is let go."""
 
-    def __init__(self, limit: int = 512) -> None:
+    def __init__(self, limit: int = 512, ask: Ask | None = None) -> None:
+        self._ask = ask
         self._queue: asyncio.Queue[Outgoing] = asyncio.Queue()
         self._limit = limit
         self.overflowed = asyncio.Event()
@@ -71,6 +77,10 @@ class Outbox:
     async def get(self) -> Outgoing:
         """The next message, in order."""
         return await self._queue.get()
+
+    async def is_answered(self, timeout_s: float) -> bool:
+        """Whether the client is there; taken for granted where it can't be asked."""
+        return self._ask is None or await self._ask(timeout_s)
 
 
 class LiveSession:
@@ -115,15 +125,13 @@ class LiveSession:
         """The last `tts_audio` that was sent; -1 before the first."""
         return self._reply.last_seq
 
-    @property
-    def attached(self) -> bool:
-        """Whether a connection has the session."""
-        return self._outbox is not None
-
-    @property
-    def unheard_s(self) -> float:
-        """Seconds since the client sent anything."""
-        return time.monotonic() - self._client_heard_at
+    async def is_in_use(self, *, stale_s: float) -> bool:
+        """Whether a client is at its connection: it has just sent something, or answers a ping."""
+        if self._outbox is None:
+            return False
+        if time.monotonic() - self._client_heard_at < stale_s:
+            return True
+        return await self._outbox.is_answered(_PONG_PATIENCE_S)
 
     def is_at(self, outbox: Outbox) -> bool:
         """Whether this is the connection that has the session."""

@@ -8,12 +8,18 @@ what is queued for it until it goes away by itself.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame
+
+ANSWERS = "agent_worker.answers"
+"""The ASGI extension by which a WebSocket's client is asked whether it is there."""
 
 MAX_WEBSOCKET_MESSAGE = 2**17
 """Bytes; a message of the gateway's protocol is far below it. A larger one is refused unread."""
@@ -105,6 +111,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._pongs: dict[bytes, asyncio.Future[None]] = {}
         self.close_timeout = min(self.close_timeout, self.patience_s)
         self._patience = _Patience(self.transport, self._owes, self.patience_s)
 
@@ -122,6 +129,32 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
             self.transport.abort()
             return
         super().data_received(data)
+
+    async def run_asgi(self) -> None:
+        # ASGI has no pings; a Link asks by this whether its client is still there.
+        self.scope["extensions"][ANSWERS] = {"ask": self._answers}
+        await super().run_asgi()
+
+    async def _answers(self, timeout_s: float) -> bool:
+        payload = secrets.token_bytes(8)
+        pong = self._pongs[payload] = asyncio.get_running_loop().create_future()
+        try:
+            self.conn.send_ping(payload)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            async with asyncio.timeout(timeout_s):
+                await pong
+            return True
+        except (TimeoutError, InvalidState):
+            return False
+        finally:
+            del self._pongs[payload]
+
+    def handle_pong(self, event: Frame) -> None:
+        pong = self._pongs.get(bytes(event.data))
+        if pong is None:
+            super().handle_pong(event)
+        elif not pong.done():
+            pong.set_result(None)
 
     def _owes(self) -> object | None:
         stuck = not self.writable.is_set() or _leaves_unread(self.transport)
