@@ -289,7 +289,10 @@ async def attack_gateway(count: int, rng: random.Random, report: Report) -> None
             attack_with_size(url, report),
         )
         done.set()
-        await caller
+        try:
+            await caller
+        except (ConnectionClosed, TimeoutError) as fault:
+            report.fault(f"the other caller was disturbed: {fault!r}")
         try:
             async with asyncio.timeout(30):
                 while gateway.sessions:
