@@ -75,8 +75,7 @@ def classify(text: str, *, language: str | None = None, is_final: bool = True) -
     words = split_words(text)
     if not words:
         return Kind.HUM if is_final else Kind.BEGINNING
-    tag = None if language in (None, "auto", "multi") else re.split(r"[-_]", str(language))[0]
-    lists = _words(tag.lower() if tag else None)
+    lists = _lists_for(language)
     kinds = _segment(words, lists)
     if kinds is not None:
         if Kind.STOP in kinds:
@@ -88,6 +87,11 @@ def classify(text: str, *, language: str | None = None, is_final: bool = True) -
     if any(f" {stop} " in joined for stop in lists.stops):
         return Kind.STOP
     return Kind.OTHER
+
+
+def _lists_for(language: str | None) -> _Words:
+    tag = None if language in (None, "auto", "multi") else re.split(r"[-_]", str(language))[0]
+    return _words(tag.lower() if tag else None)
 
 
 def _segment(words: list[str], lists: _Words) -> set[Kind] | None:
@@ -134,6 +138,7 @@ class BargeInPolicy:
         *,
         pause_after_s: float = 0.3,
         stop_after_s: float = 1.5,
+        faint_db: float = 10.0,
         verdict_s: float = 0.6,
         language: str | None = None,
         clock: Callable[[], float] = time.time,
@@ -142,12 +147,15 @@ class BargeInPolicy:
         Args:
             pause_after_s: Seconds of voice without a known word that hold the agent's voice.
             stop_after_s: Seconds of voice without a word that stop it for good.
+            faint_db: Decibels below the caller's own voice from which a sound is more likely the
+                agent's echo, or somebody else: it holds nothing, and only a plain "stop" stops.
             verdict_s: Seconds after a wordless sound's end after which it was noise.
             language: BCP 47 tag of the caller's language; None: all languages' lists.
             clock: Returns seconds; the times given to the methods are on the same clock.
         """
         self._pause_after_s = pause_after_s
         self._stop_after_s = stop_after_s
+        self._faint_db = faint_db
         self._verdict_s = verdict_s
         self._language = language
         self._clock = clock
@@ -161,6 +169,7 @@ class BargeInPolicy:
         self._text = ""
         self._is_echo = False
         self._is_final = False
+        self._is_faint = False
         self._stopped = False
 
     @property
@@ -204,6 +213,10 @@ class BargeInPolicy:
         self._is_echo = bool(text.strip()) and not self._text
         self._is_final = is_final
 
+    def loudness(self, below_usual_db: float) -> None:
+        """How far the speech over the agent's lies below the caller's own voice, as it is known."""
+        self._is_faint = below_usual_db >= self._faint_db
+
     def settled(self) -> None:
         """The speech over the agent's was dealt with."""
         self._clear()
@@ -236,6 +249,8 @@ class BargeInPolicy:
             return Overlap.IGNORE
         if not self._text:
             return None
+        if self._is_faint:
+            return self._by_faint_words()
         kind = classify(self._text, language=self._language, is_final=self._is_final)
         if kind is Kind.OTHER and not self._is_final and self._echo.may_be_echo(self._text):
             return None
@@ -252,6 +267,12 @@ class BargeInPolicy:
             case Kind.BEGINNING:
                 return None
 
+    def _by_faint_words(self) -> Overlap | None:
+        words = split_words(self._text)
+        if _segment(words, _lists_for(self._language)) == {Kind.STOP}:
+            return Overlap.STOP
+        return Overlap.IGNORE if self._is_final else None
+
     def _by_sound(self, started_at: float) -> Overlap:
         now = self._clock()
         if self._ended_at is not None:
@@ -259,7 +280,7 @@ class BargeInPolicy:
                 return Overlap.IGNORE
             was_short = self._ended_at < started_at + self._pause_after_s
             return Overlap.WAIT if was_short else Overlap.PAUSE
-        if self._echo.was_heard:
+        if self._echo.was_heard or self._is_faint:
             # The sound may be the agent itself; only words can tell.
             return Overlap.WAIT
         if now >= started_at + self._stop_after_s:

@@ -39,6 +39,7 @@ from livekit import rtc
 from .agent_voice import AgentVoice
 from .backchannel import BargeInPolicy, Overlap
 from .end_of_turn_model import PauseListener
+from .loudness import CallerLoudness
 from .turns import EndOfTurnPolicy
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class TurnTaking:
         self._detector = _Detector(self)
         self._session: AgentSession[Any] | None = None
         self._voice = AgentVoice()
+        self._loudness = CallerLoudness()
         self._changed = asyncio.Event()
         self._turn_changed = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
@@ -240,7 +242,7 @@ class TurnTaking:
         async with engine.stream(conn_options=conn_options) as stream:
             self._flush = stream.flush if engine.capabilities.manual_flush else None
             forwarding = asyncio.create_task(
-                _forward(audio, stream, self._listener), name="turn_taking.forward"
+                self._forward(audio, stream), name="turn_taking.forward"
             )
             try:
                 async for event in stream:
@@ -249,6 +251,16 @@ class TurnTaking:
             finally:
                 self._flush = None
                 await utils.aio.cancel_and_wait(forwarding)
+
+    async def _forward(
+        self, audio: AsyncIterable[rtc.AudioFrame], stream: stt.RecognizeStream
+    ) -> None:
+        async for frame in audio:
+            self._loudness.hear(frame)
+            if self._listener is not None:
+                self._listener.push(frame)
+            stream.push_frame(frame)
+        stream.end_input()
 
     async def _until_over(self, chat_ctx: llm.ChatContext) -> None:
         """Returns when the turn under way is over; cancelled when the caller goes on."""
@@ -263,6 +275,7 @@ class TurnTaking:
             self._turn_changed.clear()
             await _wait(self._turn_changed, wait_s)
         self._end_of_turn.committed()
+        self._loudness.turn_taken()
 
     def _commit_in_s(self, finals: int) -> float:
         now = self._clock()
@@ -306,6 +319,7 @@ class TurnTaking:
 
     def _judge_overlap(self, text: str, is_final: bool) -> str | None:
         """What to keep of words said over the agent; None: nothing."""
+        self._barge_in.loudness(self._loudness.below_usual_db)
         decision = self._barge_in.decide()
         self._carry_out(decision)
         kept = self._barge_in.without_echo(text) if decision is Overlap.STOP else None
@@ -313,6 +327,9 @@ class TurnTaking:
             if kept is None:
                 self._end_of_turn.dropped()
             self._settle()
+            if kept is None and self._ended_at is None and self._agent_speaks():
+                # A long speech comes in several finals, and the rest of it is over the agent too.
+                self._barge_in.speech_started(self._clock())
         return kept
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
@@ -324,6 +341,7 @@ class TurnTaking:
             self._final_pending = True
             self._has_words = False
             self._end_of_turn.speech_started(at)
+            self._loudness.speech_started()
             if self._listener is not None:
                 self._listener.speech_started()
             if self._agent_speaks():
@@ -367,6 +385,7 @@ class TurnTaking:
             self._changed.clear()
             if self._barge_in.active:
                 # It stays active until its final transcript, which may be long in coming.
+                self._barge_in.loudness(self._loudness.below_usual_db)
                 self._carry_out(self._barge_in.decide())
             flush_at = self._flush_at()
             now = self._clock()
@@ -441,18 +460,6 @@ async def _wait(event: asyncio.Event, timeout_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()
-
-
-async def _forward(
-    audio: AsyncIterable[rtc.AudioFrame],
-    stream: stt.RecognizeStream,
-    listener: PauseListener | None,
-) -> None:
-    async for frame in audio:
-        if listener is not None:
-            listener.push(frame)
-        stream.push_frame(frame)
-    stream.end_input()
 
 
 def _with_text(event: stt.SpeechEvent, text: str) -> stt.SpeechEvent:

@@ -193,3 +193,34 @@ def test_the_labelled_set_is_judged_better_than_by_a_stock_rule() -> None:
     assert result["missed_stop_rate"] == 0
     assert result["stock_half_a_second"]["false_stop_rate"] > result["false_stop_rate"]
     assert result["stock_two_words"]["missed_stop_rate"] > result["missed_stop_rate"]
+
+
+def test_a_faint_voice_holds_nothing_and_only_a_plain_stop_stops() -> None:
+    policy, clock = overlapping()
+    policy.loudness(12.0)
+    clock.now_s += 3
+    assert policy.decide() is Overlap.WAIT, "nothing by sound alone"
+    policy.heard("one zero where so")
+    assert policy.decide() is Overlap.WAIT
+    policy.heard("One zero where so. No.", is_final=True)
+    assert policy.decide() is Overlap.IGNORE
+    policy.heard("Wait, stop!")
+    assert policy.decide() is Overlap.STOP
+
+
+def test_the_callers_usual_loudness_leaves_every_word_its_weight() -> None:
+    policy, clock = overlapping()
+    policy.loudness(9.0)
+    clock.now_s += 0.3
+    assert policy.decide() is Overlap.PAUSE
+    policy.heard("one zero where so")
+    assert policy.decide() is Overlap.STOP
+
+
+def test_each_overlap_is_measured_anew() -> None:
+    policy, _ = overlapping()
+    policy.loudness(12.0)
+    policy.settled()
+    policy.speech_started()
+    policy.heard("tell me more")
+    assert policy.decide() is Overlap.STOP

@@ -206,6 +206,26 @@ async def test_the_agents_own_voice_is_not_answered() -> None:
         assert len(call.history()) == 2
 
 
+async def test_what_follows_the_first_final_of_a_long_echo_is_an_echo_too() -> None:
+    async with conversation(speech_s=2.5) as call:
+        call.says("what time is it")
+        await call.microphone.speak(0.4)
+        await call.until_agent("speaking")
+        call.says("The train leaves at ten", (0.15, "the train"), (0.4, "the train leaves"))
+        call.says("from platform four", (0.15, "from platform"))
+        speaking = asyncio.create_task(call.microphone.speak(1.6))
+        await asyncio.sleep(0.8)
+        # A recogniser cuts long speech into several finals.
+        assert call.turns._flush is not None
+        call.turns._flush()
+        await speaking
+        await call.until_agent("listening")
+        await asyncio.sleep(0.8)
+        assert call.loudspeaker.heard == call.loudspeaker.captured
+        assert call.requests == ["what time is it"]
+        assert len(call.history()) == 2
+
+
 async def test_an_agent_that_does_not_listen_while_it_speaks_is_not_stopped() -> None:
     async with conversation(speech_s=1.2, mode="half_duplex") as call:
         call.says("what time is it")
