@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,15 @@ def _imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def test_the_map_of_the_worker_names_each_of_its_files_once() -> None:
+    worker = ROOT / "agent_worker"
+    rows = [r for r in (worker / "README.md").read_text().splitlines() if r.startswith("| ")]
+    named = re.findall(r"`([\w/]+)`", "\n".join(rows))
+    files = {path.stem for path in worker.glob("*.py")} - {"__init__"}
+    folders = {f"{path.name}/" for path in worker.iterdir() if path.is_dir()} - {"__pycache__/"}
+    assert sorted(named) == sorted(files | folders)
 
 
 def test_all_plugins_are_here() -> None:
