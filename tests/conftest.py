@@ -15,7 +15,7 @@ from . import real
 
 # nothing of the developer's own settings may reach a test
 for name in list(os.environ):
-    if name.startswith(("AGENT_WORKER_", "FLOWS_", "LIVEKIT_")):
+    if name.startswith(("AGENT_WORKER_", "FLOWS_", "LIVEKIT_", "OTEL_")):
         del os.environ[name]
 
 
