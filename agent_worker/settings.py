@@ -74,8 +74,8 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=1000,
-        description="Calls at once; a full worker gets no further jobs. `bench rooms` says how many "
-        "this machine holds.",
+        description="Calls at once; a full worker gets no further jobs. `bench rooms` says how "
+        "many this machine holds.",
     )
     health_host: str = Field("127.0.0.1", description="Address of the health endpoint.")
     health_port: int = Field(
