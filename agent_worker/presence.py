@@ -19,6 +19,7 @@ from livekit.agents.job import DEFAULT_PARTICIPANT_KINDS
 from livekit import rtc
 
 from .lifetime import Lifetime
+from .push_to_talk import PushToTalk
 from .turn_taking import TurnTaking
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Presence:
         session: started in that room with `RoomOptions(close_on_disconnect=False)`.
         turns: of the session; forgets what was said right before the caller left.
         lifetime: of the session; decides how long a caller is waited for.
-        push_to_talk: whether it is the caller's key that turns listening on.
+        key: what turns listening on, where that is up to the caller.
         greeting: said to a caller who left before it could be heard; empty = nothing.
         draining: whether the worker takes its leave: then an absent caller is not waited for.
         on_change: is told True when the caller is there again, False when they left.
@@ -65,7 +66,7 @@ class Presence:
         *,
         turns: TurnTaking,
         lifetime: Lifetime,
-        push_to_talk: bool = False,
+        key: PushToTalk | None = None,
         greeting: str = "",
         draining: Callable[[], bool] = lambda: False,
         on_change: Callable[[bool], None] = lambda here: None,
@@ -74,7 +75,7 @@ class Presence:
         self._session = session
         self._turns = turns
         self._lifetime = lifetime
-        self._push_to_talk = push_to_talk
+        self._key = key
         self._greeting = greeting
         self._draining = draining
         self._on_change = on_change
@@ -190,8 +191,8 @@ class Presence:
     def _quieten(self) -> None:
         """Nobody hears the agent, and half a sentence is no part of what is said later."""
         self._session.interrupt(force=True)
-        if self._push_to_talk:
-            self._turns.cancel_turn()
+        if self._key is not None:
+            self._key.cancel_turn()
         else:
             self._turns.forget_turn()
 

@@ -48,11 +48,11 @@ class Call:
     steady: SteadyOutput | None = None
     typed: TypedMessages | None = None
 
-    async def start(self, *, room: rtc.Room | None = None, push_to_talk: bool = False) -> None:
+    async def start(self, *, room: rtc.Room | None = None, listening: bool = True) -> None:
         """Starts the session, in a room or on the input and output that were set on it.
 
         Args:
-            push_to_talk: listen only between `TurnTaking.begin_turn` and `end_turn`.
+            listening: from the start; False: only once `TurnTaking.listen` says so.
         """
         if room is None:
             await self.session.start(self.agent, record=False)
@@ -63,7 +63,7 @@ class Call:
             self.typed = TypedMessages(room, self.session, on_turn=self.agent.commit_turn)
         # a room's own output drops what it had queued when it is held
         self.steady = SteadyOutput.put_in_place(self.session)
-        if push_to_talk:
+        if not listening:
             self.session.input.set_audio_enabled(False)
 
     async def aclose(self) -> None:

@@ -69,7 +69,6 @@ class TurnTaking:
         barge_in: BargeInPolicy | None = None,
         listener: PauseListener | None = None,
         final_timeout_s: float = 1.5,
-        release_s: tuple[float, float] = (0.2, 0.7),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """
@@ -80,17 +79,12 @@ class TurnTaking:
                 tell. It is closed with this object.
             final_timeout_s: Seconds of silence after which a turn is committed though the
                 recogniser still owes the end of it.
-            release_s: Push-to-talk: at least and at most so many seconds the agent listens on when
-                the key is up. A message over the data channel overtakes the sound, so the end of
-                the last word is still on its way; beyond the first figure only a voice counts.
             clock: Seconds since the epoch, as in the session's events.
         """
         self._end_of_turn = end_of_turn or EndOfTurnPolicy(clock=clock)
         self._listener = listener
         self._barge_in = barge_in or BargeInPolicy(clock=clock)
         self._final_timeout_s = final_timeout_s
-        self._release_s = release_s
-        self._presses = 0
         self._clock = clock
         self._detector = _Detector(self)
         self._session: AgentSession[Any] | None = None
@@ -119,8 +113,7 @@ class TurnTaking:
 
         Args:
             mode: "auto": the policies decide. "half_duplex": they do, and the agent does not listen
-                while it speaks. "push_to_talk": a turn is what lies between `begin_turn` and
-                `end_turn`.
+                while it speaks. "push_to_talk": a turn ends with `commit`; see `PushToTalk`.
         """
         return {
             "turn_detection": "manual" if mode == "push_to_talk" else self._detector,
@@ -161,26 +154,25 @@ class TurnTaking:
         if self._listener is not None:
             await self._listener.aclose()
 
-    async def begin_turn(self) -> None:
-        """Push-to-talk: the key is down. The agent falls silent and listens."""
-        session = self._running()
-        self._presses += 1
-        self.forget_turn()
-        # before the agent is silent: who presses the key speaks
-        session.input.set_audio_enabled(True)
+    def listen(self, on: bool) -> None:
+        """Turns the agent's hearing on or off; it begins as the session was started."""
+        self._running().input.set_audio_enabled(on)
+
+    async def hush(self) -> None:
+        """Drops what the agent is saying, and returns when it is silent."""
+        self._running()
         await self._voice.interrupt()
 
-    async def end_turn(self) -> str:
-        """Push-to-talk: the key is up. The turn is answered; returns what was heard.
+    async def until_quiet(self, *, timeout_s: float) -> None:
+        """Returns when no voice is heard from the caller, or at the latest after `timeout_s`."""
+        latest = self._clock() + timeout_s
+        while self._speaking() and self._clock() < latest:
+            self._turn_changed.clear()
+            await _wait(self._turn_changed, latest - self._clock())
 
-        A turn that is begun or cancelled meanwhile takes the place of this one, which is lost.
-        """
+    async def commit(self) -> str:
+        """Has the turn so far answered, whatever the policy says; returns what was heard."""
         session = self._running()
-        press = self._presses
-        await self._last_word()
-        if press != self._presses:
-            return ""
-        session.input.set_audio_enabled(False)
         if self._flush is not None:
             self._flush()
         heard = await session.commit_user_turn(
@@ -188,20 +180,6 @@ class TurnTaking:
         )
         self._end_of_turn.committed()
         return heard
-
-    async def _last_word(self) -> None:
-        at_least_s, at_most_s = self._release_s
-        latest = self._clock() + at_most_s
-        await asyncio.sleep(at_least_s)
-        while self._speaking() and self._clock() < latest:
-            self._turn_changed.clear()
-            await _wait(self._turn_changed, latest - self._clock())
-
-    def cancel_turn(self) -> None:
-        """Push-to-talk: what was said since the key went down is forgotten."""
-        self._presses += 1
-        self._running().input.set_audio_enabled(False)
-        self.forget_turn()
 
     def forget_turn(self) -> None:
         """Forgets what was said and is not answered yet: its speaker left, or takes it back.

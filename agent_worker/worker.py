@@ -11,17 +11,17 @@ from functools import partial
 import aiohttp
 from livekit.agents import AgentServer, CloseEvent, JobContext, JobExecutorType, JobProcess, cli
 
-from livekit import api, rtc
+from livekit import api
 
 from .call_engines import engines_for_call
 from .choice import Choices
 from .end_of_turn_model import shared_model
 from .engines import build_engines, import_plugins
 from .presence import Presence
+from .push_to_talk import PushToTalk
 from .session import RoomOutlet, build_call
 from .settings import Settings
 from .telemetry import Telemetry
-from .turn_taking import TurnTaking
 
 logger = logging.getLogger(__name__)
 
@@ -105,14 +105,14 @@ async def _serve_call(
         call_id=ctx.job.id,
     )
     ctx.add_shutdown_callback(call.aclose)
-    push_to_talk = settings.turns == "push_to_talk"
-    await call.start(room=ctx.room, push_to_talk=push_to_talk)
+    key = PushToTalk(call.turns) if settings.turns == "push_to_talk" else None
+    await call.start(room=ctx.room, listening=key is None)
     presence = Presence(
         ctx.room,
         call.session,
         turns=call.turns,
         lifetime=call.lifetime,
-        push_to_talk=push_to_talk,
+        key=key,
         greeting=settings.greeting,
         draining=lambda: server.draining,
         on_change=lambda here: (absent.discard if here else absent.add)(ctx.job.id),
@@ -129,26 +129,8 @@ async def _serve_call(
     call.session.on("close", ended)
     await ctx.connect()
     presence.offer_hang_up()
-    if push_to_talk:
-        _offer_push_to_talk(ctx.room, call.turns)
-
-
-def _offer_push_to_talk(room: rtc.Room, turns: TurnTaking) -> None:
-    """Takes the key of a push-to-talk client over RPC, by the names that LiveKit's examples use."""
-
-    async def start_turn(data: rtc.RpcInvocationData) -> str:
-        await turns.begin_turn()
-        return ""
-
-    async def end_turn(data: rtc.RpcInvocationData) -> str:
-        return await turns.end_turn()
-
-    async def cancel_turn(data: rtc.RpcInvocationData) -> str:
-        turns.cancel_turn()
-        return ""
-
-    for method in (start_turn, end_turn, cancel_turn):
-        room.local_participant.register_rpc_method(method.__name__, method)
+    if key is not None:
+        key.offer(ctx.room)
 
 
 class WorkerError(Exception):

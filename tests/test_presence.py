@@ -13,6 +13,7 @@ from livekit.agents import AgentSession, SpeechCreatedEvent, llm
 from agent_worker.inactivity import InactivityPolicy
 from agent_worker.lifetime import Lifetime
 from agent_worker.presence import Presence
+from agent_worker.push_to_talk import PushToTalk
 from agent_worker.turn_taking import TurnTaking
 from livekit import rtc
 
@@ -105,8 +106,8 @@ class FakeTurns:
     def forget_turn(self) -> None:
         self.forgotten.append("turn")
 
-    def cancel_turn(self) -> None:
-        self.forgotten.append("key")
+    def listen(self, on: bool) -> None:
+        self.forgotten.append("" if on else "key")
 
 
 @dataclass
@@ -133,7 +134,7 @@ class Scene:
         return not self.session.is_shut_down.is_set()
 
 
-def _scene(**options: Any) -> tuple[Scene, Lifetime]:
+def _scene(*, push_to_talk: bool = False) -> tuple[Scene, Lifetime]:
     room = FakeRoom()
     session, turns = FakeSession(room), FakeTurns()
     clock = asyncio.get_running_loop().time
@@ -149,7 +150,7 @@ def _scene(**options: Any) -> tuple[Scene, Lifetime]:
         draining=lambda: draining[0],
         on_change=changes.append,
         greeting="Hello.",
-        **options,
+        key=PushToTalk(cast(TurnTaking, turns)) if push_to_talk else None,
     )
     room.joins(Person("ann"))
     session.history.add_message(role="assistant", content="Hello.")
@@ -262,7 +263,7 @@ async def test_others_in_the_room_are_told_from_the_caller(scene: Scene) -> None
 async def test_a_key_that_was_down_is_up_when_its_caller_left() -> None:
     scene, lifetime = _scene(push_to_talk=True)
     scene.room.leaves("ann")
-    assert scene.turns.forgotten == ["key"]
+    assert scene.turns.forgotten == ["key", "turn"]
     await scene.presence.aclose()
     await lifetime.aclose()
     assert scene.changes == [False, True], "an ended call counts no longer as one that waits"

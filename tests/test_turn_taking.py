@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 from livekit.agents import Agent, AgentSession, ModelSettings, llm, stt
 
+from agent_worker.push_to_talk import PushToTalk
 from agent_worker.turn_taking import Mode, TurnTaking
 from livekit import rtc
 from tests.fake_conversation import FrameVAD, Loudspeaker, Microphone, ScriptSTT, Utterance
@@ -240,25 +241,26 @@ async def test_an_agent_that_does_not_listen_while_it_speaks_is_not_stopped() ->
 
 async def test_push_to_talk_answers_when_the_key_is_released() -> None:
     async with conversation(speech_s=1.0, mode="push_to_talk") as call:
+        key = PushToTalk(call.turns)
         call.says("and then what")
-        await call.turns.begin_turn()
+        await key.begin_turn()
         await call.microphone.speak(0.3)
         await asyncio.sleep(0.8)
         assert call.history() == [], "no silence ends the turn"
-        assert await call.turns.end_turn() == "and then what"
+        assert await key.end_turn() == "and then what"
         await call.until_agent("speaking")
-        await call.turns.begin_turn()
+        await key.begin_turn()
         assert call.session.agent_state == "listening"
         call.says("forget it")
         await call.microphone.speak(0.3)
-        call.turns.cancel_turn()
+        key.cancel_turn()
         await asyncio.sleep(0.3)
         assert [text for role, text in call.history() if role == "user"] == ["and then what"]
 
 
 async def test_turns_by_hand_need_a_session() -> None:
     with pytest.raises(RuntimeError, match="not attached"):
-        await TurnTaking().begin_turn()
+        await PushToTalk(TurnTaking()).begin_turn()
 
 
 async def test_closing_midway_leaves_no_task() -> None:
