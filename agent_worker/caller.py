@@ -28,8 +28,6 @@ from .wav import write_wav
 SAMPLE_RATE = 24_000
 """Hertz, of the microphone, the received audio and the recordings."""
 
-_FRAME_S = 0.01
-_FRAME = int(SAMPLE_RATE * _FRAME_S)
 _AUDIBLE_RMS = 80.0
 """Of int16 samples, about -52 dBFS: far above what the codec leaves of silence, below any voice."""
 
@@ -67,11 +65,15 @@ class SimulatedCaller:
     Args:
         url: the LiveKit server.
         token: an access token for one room.
+        frame_s: seconds of audio sent and received at once, in steps of 10 ms. What is heard is
+            dated as exactly as that; many callers at once cost less with more.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, frame_s: float = 0.01) -> None:
         self._url = url
         self._token = token
+        self._frame_s = frame_s
+        self._frame = round(SAMPLE_RATE * frame_s)
         self._room = rtc.Room()
         self._source = rtc.AudioSource(SAMPLE_RATE, 1, queue_size_ms=100)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -131,14 +133,18 @@ class SimulatedCaller:
         return await line.done
 
     async def _microphone(self) -> None:
-        """An open microphone: silence between the lines, 10 ms at a time, on the wall's clock."""
-        silence = np.zeros(_FRAME, np.int16)
+        """An open microphone: silence between the lines, frame by frame on the wall's clock."""
+        silence = np.zeros(self._frame, np.int16)
         line: _Line | None = None
         start = time.monotonic()
         for tick in range(2**62):
             if line is None and not self._pending.empty():
                 line = self._pending.get_nowait()
-            frame = silence if line is None else line.next_frame(time.time() + self._queued_s())
+            frame = (
+                silence
+                if line is None
+                else line.next_frame(self._frame, time.time() + self._queued_s())
+            )
             self._own.add(frame, time.time() - self._joined_at)
             await self._source.capture_frame(
                 rtc.AudioFrame(frame.tobytes(), SAMPLE_RATE, 1, len(frame))
@@ -146,7 +152,7 @@ class SimulatedCaller:
             if line is not None and line.exhausted:
                 line.finish()
                 line = None
-            await asyncio.sleep(max(0.0, start + (tick + 1) * _FRAME_S - time.monotonic()))
+            await asyncio.sleep(max(0.0, start + (tick + 1) * self._frame_s - time.monotonic()))
 
     def _queued_s(self) -> float:
         queued_s: float = self._source.queued_duration
@@ -163,7 +169,12 @@ class SimulatedCaller:
             self._spawn(self._listen(track))
 
     async def _listen(self, track: rtc.Track) -> None:
-        stream = rtc.AudioStream(track, sample_rate=SAMPLE_RATE, num_channels=1, frame_size_ms=10)
+        stream = rtc.AudioStream(
+            track,
+            sample_rate=SAMPLE_RATE,
+            num_channels=1,
+            frame_size_ms=round(self._frame_s * 1000),
+        )
         try:
             async for event in stream:
                 now = time.time()
@@ -388,15 +399,15 @@ class _Line:
     def exhausted(self) -> bool:
         return self._position >= len(self._pcm)
 
-    def next_frame(self, plays_at: float) -> Pcm:
-        begin, end = self._position, self._position + _FRAME
+    def next_frame(self, length: int, plays_at: float) -> Pcm:
+        begin, end = self._position, self._position + length
         if begin <= self._first < end:
             self._started_at = plays_at + (self._first - begin) / SAMPLE_RATE
         if begin <= self._last < end:
             self._ended_at = plays_at + (self._last - begin) / SAMPLE_RATE
         self._position = end
         frame = self._pcm[begin:end]
-        return np.pad(frame, (0, _FRAME - len(frame)))
+        return np.pad(frame, (0, length - len(frame)))
 
     def finish(self) -> None:
         if not self.done.done():

@@ -434,3 +434,9 @@ def export_environment(settings: Settings, *, inherit: bool = False) -> dict[str
         else:
             out[ENV_PREFIX + name.upper()] = text
     return out
+
+
+def default_environment(**variables: str) -> None:
+    """Sets variables that a library reads from the environment, unless the user has set them."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)  # noqa: TID251

@@ -17,10 +17,11 @@ from .call_engines import engines_for_call
 from .choice import Choices
 from .end_of_turn_model import shared_model
 from .engines import build_engines, import_plugins
+from .native_events import address_events
 from .presence import Presence
 from .push_to_talk import PushToTalk
 from .session import RoomOutlet, build_call
-from .settings import Settings
+from .settings import Settings, default_environment
 from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,10 @@ def build_server(
     rooms, memory does not grow with them, and a call starts in milliseconds.
     """
     import_plugins(choices)
+    address_events()
+    # LiveKit's watch over event loops wakes every thread a hundred times a second, idle ones too,
+    # and reports the other calls' turns at the interpreter as faults of this one. 0 = no watch.
+    default_environment(LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS="0")
     absent: set[str] = set()
     server = AgentServer(
         job_executor_type=JobExecutorType.THREAD,
