@@ -6,11 +6,13 @@ import asyncio
 import os
 import subprocess
 import sys
+from typing import cast
 
 import pytest
 
 from agent_worker import bench_rooms as bench
 from agent_worker.demo import DemoError
+from agent_worker.livekit_server import RunningServer
 from agent_worker.settings import load_settings
 
 
@@ -70,6 +72,18 @@ def test_usage_counts_the_children() -> None:
 
 
 @pytest.mark.timeout(240)
+async def test_a_call_that_fails_unforeseen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("out of rooms")
+
+    monkeypatch.setattr(bench, "_call", broken)
+    server = cast(RunningServer, None)
+    own = os.getpid()
+    result = await bench._round(server, "agent", 2, [], own, bench.usage(own))
+    assert result.errors == ["a call failed: RuntimeError('out of rooms')"] * 2
+    assert result.end_to_end_ms == []
+
+
 async def test_two_rooms_at_once_are_answered_and_measured() -> None:
     said: list[str] = []
     settings = load_settings(stt="bundled", tts="espeak", llm="offline")
