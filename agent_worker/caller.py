@@ -137,22 +137,26 @@ class SimulatedCaller:
         silence = np.zeros(self._frame, np.int16)
         line: _Line | None = None
         start = time.monotonic()
-        for tick in range(2**62):
-            if line is None and not self._pending.empty():
-                line = self._pending.get_nowait()
-            frame = (
-                silence
-                if line is None
-                else line.next_frame(self._frame, time.time() + self._queued_s())
-            )
-            self._own.add(frame, time.time() - self._joined_at)
-            await self._source.capture_frame(
-                rtc.AudioFrame(frame.tobytes(), SAMPLE_RATE, 1, len(frame))
-            )
-            if line is not None and line.exhausted:
-                line.finish()
-                line = None
-            await asyncio.sleep(max(0.0, start + (tick + 1) * self._frame_s - time.monotonic()))
+        try:
+            for tick in range(2**62):
+                if line is None and not self._pending.empty():
+                    line = self._pending.get_nowait()
+                plays_at = time.time() + self._queued_s()
+                frame = silence if line is None else line.next_frame(self._frame, plays_at)
+                self._own.add(frame, time.time() - self._joined_at)
+                await self._source.capture_frame(
+                    rtc.AudioFrame(frame.tobytes(), SAMPLE_RATE, 1, len(frame))
+                )
+                if line is not None and line.exhausted:
+                    line.finish()
+                    line = None
+                due = start + (tick + 1) * self._frame_s
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+        except Exception as e:
+            # whoever waits for the line would wait for ever
+            if line is not None and not line.done.done():
+                line.done.set_exception(e)
+            raise
 
     def _queued_s(self) -> float:
         queued_s: float = self._source.queued_duration

@@ -72,11 +72,11 @@ class _Loopback(_Line):
     def exhausted(self) -> bool:
         return self._frames_left <= 0
 
-    def next_frame(self, plays_at: float) -> Pcm:
+    def next_frame(self, length: int, plays_at: float) -> Pcm:
         self._frames_left -= 1
-        count = min(_FRAME, len(self.samples))
+        count = min(length, len(self.samples))
         frame = np.fromiter((self.samples.popleft() for _ in range(count)), np.int16, count)
-        return np.pad(frame, (0, _FRAME - count))
+        return np.pad(frame, (0, length - count))
 
 
 @asynccontextmanager
@@ -176,7 +176,9 @@ async def barge_in(url: str, token: Token, question: Pcm, said: str, pcm: Pcm) -
         await _story(caller, question)
         over = await caller.speak(pcm)
         await asyncio.sleep(max(0.0, over.started_at + 2.0 - time.time()))
-        silent_at = figures.silent_from(caller.voice, over.started_at, time.time())
+        silent_at = figures.silent_until_reply(
+            caller.voice, over.started_at, time.time(), caller.latency_record(over.started_at)
+        )
         if silent_at is None:
             return Over(said, None)
         # never less than nothing: it may have been between two words

@@ -20,6 +20,11 @@ VOICED_S = 0.2
 """Of the caller's voice, from whose end a barge-in is timed."""
 SILENCE_S = 0.3
 """Without the agent's voice, from which it counts as silent."""
+GAP_S = 0.1
+"""Without the agent's voice, right before the answer to an interruption, from which it counts as
+silent: a word has no such pause inside."""
+_WAY_S = 0.2
+"""Most that a voice takes from the worker to the caller."""
 STOPPED_S = 1.0
 """Without the agent's voice, from which it counts as stopped and not as pausing for breath."""
 
@@ -52,6 +57,29 @@ def silent_from(
     else:
         moment = until
     return last if min(moment, until) - last >= silence_s else None
+
+
+def silent_until_reply(
+    voice: Sequence[float], after: float, until: float, record: Mapping[str, Any] | None
+) -> float | None:
+    """When an agent that was interrupted fell silent, at or after `after`; None = it went on.
+
+    A quick agent answers the interruption before it was silent for `SILENCE_S`. Where the worker's
+    record of the turn that the interruption became tells when its answer went out, the longest gap
+    around that moment is the silence between the old voice and the new one.
+    """
+    silent_at = silent_from(voice, after, until)
+    out = record["at"].get("first_audio_out") if record else None
+    if silent_at is not None or out is None:
+        return silent_at
+    inside = [after, *voice[bisect_right(voice, after) : bisect_right(voice, until)]]
+    around = [
+        (later - sooner, sooner)
+        for sooner, later in pairwise(inside)
+        if sooner <= out + _WAY_S and later >= out
+    ]
+    longest, last = max(around, default=(0.0, 0.0))
+    return last if longest >= GAP_S else None
 
 
 def stops(voice: Sequence[float], start: float, end: float) -> int:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -55,6 +56,31 @@ def test_an_agent_that_was_silent_already_is_silent_at_once() -> None:
 
 def test_silence_needs_its_whole_length_before_the_end_of_the_window() -> None:
     assert figures.silent_from(voice((0.0, 4.9)), 1.0, 5.0) is None
+
+
+ANSWERED: dict[str, Any] = {"at": {"first_audio_out": 1.6}}
+"""An interruption at 1.0, whose answer left the worker at 1.6."""
+
+
+def test_an_answer_to_the_interruption_does_not_hide_the_silence_before_it() -> None:
+    heard = voice((0.0, 1.42), (1.66, 3.0))
+    assert figures.silent_until_reply(heard, 1.0, 3.0, ANSWERED) == pytest.approx(1.41)
+    assert figures.silent_until_reply(heard, 1.0, 3.0, None) is None
+
+
+def test_a_breath_before_the_answer_is_not_its_silence() -> None:
+    heard = voice((0.0, 1.1), (1.3, 1.5), (1.66, 3.0))
+    assert figures.silent_until_reply(heard, 1.0, 3.0, ANSWERED) == pytest.approx(1.49)
+
+
+def test_an_agent_that_talks_on_into_its_answer_was_never_silent() -> None:
+    heard = voice((0.0, 3.0))
+    assert figures.silent_until_reply(heard, 1.0, 3.0, ANSWERED) is None
+
+
+def test_without_an_answer_the_whole_silence_counts() -> None:
+    heard = voice((0.0, 1.4))
+    assert figures.silent_until_reply(heard, 1.0, 3.0, {"at": {}}) == pytest.approx(1.39)
 
 
 def test_only_a_second_without_voice_is_a_stop() -> None:
