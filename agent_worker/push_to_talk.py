@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 
 from livekit import rtc
 
@@ -19,7 +17,6 @@ class PushToTalk:
         release_s: at least and at most so many seconds the agent listens on when the key is up. A
             message over the data channel overtakes the sound, so the end of the last word is still
             on its way; beyond the first figure only a voice counts.
-        clock: seconds, only ever going up.
     """
 
     def __init__(
@@ -27,11 +24,9 @@ class PushToTalk:
         turns: TurnTaking,
         *,
         release_s: tuple[float, float] = (0.2, 0.7),
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._turns = turns
         self._release_s = release_s
-        self._clock = clock
         self._presses = 0
 
     def offer(self, room: rtc.Room) -> None:
@@ -69,9 +64,8 @@ class PushToTalk:
         """
         press = self._presses
         at_least_s, at_most_s = self._release_s
-        latest = self._clock() + at_most_s
         await asyncio.sleep(at_least_s)
-        await self._turns.until_quiet(timeout_s=latest - self._clock())
+        await self._turns.until_quiet(timeout_s=at_most_s - at_least_s)
         if press != self._presses:
             return ""
         self._turns.listen(False)

@@ -297,9 +297,7 @@ class TurnTaking:
 
     def _judge_overlap(self, text: str, is_final: bool) -> str | None:
         """What to keep of words said over the agent; None: nothing."""
-        self._barge_in.loudness(self._loudness.below_usual_db)
-        decision = self._barge_in.decide()
-        self._carry_out(decision)
+        decision = self._decide_overlap()
         kept = self._barge_in.without_echo(text) if decision is Overlap.STOP else None
         if is_final:
             if kept is None:
@@ -363,8 +361,7 @@ class TurnTaking:
             self._changed.clear()
             if self._barge_in.active:
                 # It stays active until its final transcript, which may be long in coming.
-                self._barge_in.loudness(self._loudness.below_usual_db)
-                self._carry_out(self._barge_in.decide())
+                self._decide_overlap()
             flush_at = self._flush_at()
             now = self._clock()
             if flush_at is not None and now >= flush_at and self._flush is not None:
@@ -390,7 +387,10 @@ class TurnTaking:
         if not self._voice.stopping:
             self._voice.let_go()
 
-    def _carry_out(self, decision: Overlap) -> None:
+    def _decide_overlap(self) -> Overlap:
+        """Has the speech over the agent judged by all that is known of it, and acts on it."""
+        self._barge_in.loudness(self._loudness.below_usual_db)
+        decision = self._barge_in.decide()
         logger.debug("overlap", extra={"decision": decision.value})
         match decision:
             case Overlap.PAUSE:
@@ -402,6 +402,7 @@ class TurnTaking:
                     self._reply = ""
             case Overlap.WAIT:
                 pass
+        return decision
 
 
 class _Detector:

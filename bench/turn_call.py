@@ -25,7 +25,6 @@ OVER_AFTER_S = 1.5
 """Seconds of an answer after which the caller speaks over it."""
 ECHO_GAIN = 0.1
 """-20 dB."""
-_FRAME = SAMPLE_RATE // 100
 
 Token = Callable[[], str]
 
@@ -66,14 +65,14 @@ class _Loopback(_Line):
     def __init__(self, seconds: float) -> None:
         super().__init__(np.full(1, 1000, np.int16), asyncio.get_running_loop().create_future())
         self.samples: deque[int] = deque()
-        self._frames_left = int(seconds * SAMPLE_RATE / _FRAME)
+        self._samples_left = int(seconds * SAMPLE_RATE)
 
     @property
     def exhausted(self) -> bool:
-        return self._frames_left <= 0
+        return self._samples_left <= 0
 
     def next_frame(self, length: int, plays_at: float) -> Pcm:
-        self._frames_left -= 1
+        self._samples_left -= length
         count = min(length, len(self.samples))
         frame = np.fromiter((self.samples.popleft() for _ in range(count)), np.int16, count)
         return np.pad(frame, (0, length - count))

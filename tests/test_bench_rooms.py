@@ -71,7 +71,6 @@ def test_usage_counts_the_children() -> None:
         bench.usage(child.pid)
 
 
-@pytest.mark.timeout(240)
 async def test_a_call_that_fails_unforeseen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: object) -> None:
         raise RuntimeError("out of rooms")
@@ -84,6 +83,7 @@ async def test_a_call_that_fails_unforeseen_is_told(monkeypatch: pytest.MonkeyPa
     assert result.end_to_end_ms == []
 
 
+@pytest.mark.timeout(240)
 async def test_two_rooms_at_once_are_answered_and_measured() -> None:
     said: list[str] = []
     settings = load_settings(stt="bundled", tts="espeak", llm="offline")

@@ -67,6 +67,12 @@ class Conversation:
     async def until_agent(self, state: str) -> None:
         await self.until(lambda: self.session.agent_state == state)
 
+    async def answers(self, question: str) -> None:
+        """Asks, and returns when the agent has begun to answer."""
+        self.says(question)
+        await self.microphone.speak(0.4)
+        await self.until_agent("speaking")
+
 
 @asynccontextmanager
 async def conversation(
@@ -151,9 +157,7 @@ async def test_digits_that_were_asked_for_are_waited_for_although_an_answer_is_p
 
 async def test_a_backchannel_neither_stops_the_agent_nor_enters_the_history() -> None:
     async with conversation(speech_s=1.5) as call:
-        call.says("what time is it")
-        await call.microphone.speak(0.4)
-        await call.until_agent("speaking")
+        await call.answers("what time is it")
         call.says("mhm", (0.2, "mhm"))
         await call.microphone.speak(0.3)
         await call.until_agent("listening")
@@ -166,9 +170,7 @@ async def test_a_backchannel_neither_stops_the_agent_nor_enters_the_history() ->
 
 async def test_words_stop_the_agent_and_become_the_next_turn() -> None:
     async with conversation(speech_s=3.0) as call:
-        call.says("what time is it")
-        await call.microphone.speak(0.4)
-        await call.until_agent("speaking")
+        await call.answers("what time is it")
         call.says("yeah but is it late?", (0.1, "yeah"), (0.3, "yeah but"))
         await call.microphone.speak(0.6)
         await call.until(lambda: len(call.loudspeaker.finished) > 0)
@@ -181,9 +183,7 @@ async def test_words_stop_the_agent_and_become_the_next_turn() -> None:
 
 async def test_a_noise_holds_the_voice_which_then_goes_on_exactly_where_it_was() -> None:
     async with conversation(speech_s=1.5) as call:
-        call.says("what time is it")
-        await call.microphone.speak(0.4)
-        await call.until_agent("speaking")
+        await call.answers("what time is it")
         call.says("")
         await call.microphone.speak(0.6)
         await call.until_agent("listening")
@@ -195,9 +195,7 @@ async def test_a_noise_holds_the_voice_which_then_goes_on_exactly_where_it_was()
 
 async def test_the_agents_own_voice_is_not_answered() -> None:
     async with conversation(speech_s=1.5) as call:
-        call.says("what time is it")
-        await call.microphone.speak(0.4)
-        await call.until_agent("speaking")
+        await call.answers("what time is it")
         call.says("The train leaves at ten", (0.15, "the train"), (0.4, "the train leaves"))
         await call.microphone.speak(0.8)
         await call.until_agent("listening")
@@ -209,9 +207,7 @@ async def test_the_agents_own_voice_is_not_answered() -> None:
 
 async def test_what_follows_the_first_final_of_a_long_echo_is_an_echo_too() -> None:
     async with conversation(speech_s=2.5) as call:
-        call.says("what time is it")
-        await call.microphone.speak(0.4)
-        await call.until_agent("speaking")
+        await call.answers("what time is it")
         call.says("The train leaves at ten", (0.15, "the train"), (0.4, "the train leaves"))
         call.says("from platform four", (0.15, "from platform"))
         speaking = asyncio.create_task(call.microphone.speak(1.6))
@@ -229,9 +225,7 @@ async def test_what_follows_the_first_final_of_a_long_echo_is_an_echo_too() -> N
 
 async def test_an_agent_that_does_not_listen_while_it_speaks_is_not_stopped() -> None:
     async with conversation(speech_s=1.2, mode="half_duplex") as call:
-        call.says("what time is it")
-        await call.microphone.speak(0.4)
-        await call.until_agent("speaking")
+        await call.answers("what time is it")
         call.says("stop it now", (0.2, "stop"))
         await call.microphone.speak(0.5)
         await call.until_agent("listening")
