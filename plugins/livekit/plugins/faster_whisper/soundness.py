@@ -39,9 +39,9 @@ class Doubt(StrEnum):
 class Trust:
     """Beyond which limits a text is doubted. Measured with Whisper base on people's recordings."""
 
-    word_probability: float = 0.5
+    word_probability: float = 0.6
     """A text with a word below this is decoded again. It tells more than the mean over the text:
-    of 200 texts the four tenths with such a word held every one that the whole window mended."""
+    of 200 texts, the half with such a word held all that the whole window mended."""
     lost_voice_s: float = 0.3
     """Seconds of voice that no word covers."""
     word_reach_s: float = 0.25
