@@ -206,7 +206,7 @@ async def test_what_no_model_wrote_is_told_too() -> None:
 class Thinker(Agent):
     """Writes two words; has no session."""
 
-    async def llm_node(self, *_: Any) -> AsyncIterator[str]:  # type: ignore[override]
+    async def llm_node(self, *_: Any) -> AsyncIterator[str]:
         yield "never "
         yield "mind"
 
@@ -219,8 +219,8 @@ async def test_a_speculation_that_is_thrown_away_is_never_told() -> None:
         speech = SpeechHandle.create()
         token = _SpeechHandleContextVar.set(speech)
         try:
-            pieces = agent.llm_node(llm.ChatContext.empty(), [], None)  # type: ignore[arg-type]
-            assert [piece async for piece in pieces] == ["never ", "mind"]  # type: ignore[union-attr]
+            pieces = agent.llm_node(llm.ChatContext.empty(), [], None)
+            assert [piece async for piece in pieces] == ["never ", "mind"]
         finally:
             _SpeechHandleContextVar.reset(token)
         tap.release()

@@ -96,6 +96,12 @@ class Gateway:
         try:
             caller = self._admit(websocket, peer)
         except AccessDeniedError as refusal:
+            if refusal.status == 403:
+                # The page can't see why: browsers hide it.
+                logger.warning(
+                    "a page of another origin was refused; allowed_origins says which may connect",
+                    extra={"origin": websocket.headers.get("origin", "")[:100]},
+                )
             body = {"type": "error", "code": "refused", "message": refusal.message}
             response = JSONResponse(body, refusal.status, headers=refusal.headers)
             await websocket.send_denial_response(response)
