@@ -86,7 +86,9 @@ async def entrypoint(ctx: JobContext) -> None:
     """Serves one room."""
     backend = os.environ.get("BACKEND_URL", "http://127.0.0.1:8123")
     agent = SentenceAgent(backend, os.environ.get("FLOW", "offline"), ctx.room.name)
-    session: AgentSession[None] = AgentSession(stt=faster_whisper.STT(), tts=espeak.TTS())
+    session: AgentSession[None] = AgentSession(
+        stt=faster_whisper.STT(model="bundled", language="en"), tts=espeak.TTS()
+    )
     await session.start(agent, room=ctx.room, record=False)
 
 
