@@ -34,7 +34,7 @@ PATIENCE_MS = 30_000
 PAGE = """
 import { StrictMode, useState } from "react";
 import { createRoot } from "react-dom/client";
-import { VoicePanel } from "./example0";
+import { VoicePanel } from "./example1.js";
 
 function App() {
   const [there, setThere] = useState(true);
