@@ -57,6 +57,8 @@ export interface S2SOptions {
   onAsrFinal?: (text: string, confidence: number | null) => void;
   /** Gets each piece of an answer, when the model writes it. */
   onLlmToken?: (token: string, isFirst: boolean) => void;
+  /** Gets the words of an answer in time with the voice. */
+  onSpoken?: (text: string) => void;
   /** Gets the end of each answer, and whether it was cut off. */
   onResponseEnd?: (interrupted: boolean) => void;
   /** Gets each error once. */
@@ -175,7 +177,10 @@ export class Session {
       const next = status === "speaking" && client.streaming ? status : "thinking";
       this.#showSoon({ transcript: answered(transcript, token, is_first), status: next });
     });
-    on("spoken", ({ text }) => this.#showSoon({ transcript: voiced(this.store.state.transcript, text) }));
+    on("spoken", ({ text }) => {
+      this.options.onSpoken?.(text);
+      this.#showSoon({ transcript: voiced(this.store.state.transcript, text) });
+    });
     on("session_reset", () => {
       this.#speaker?.clear();
       this.#show({ status: "listening", transcript: [], error: null });

@@ -53,6 +53,7 @@ test("each event goes to its callback, in plain values", async () => {
     onAsrFinal: note("final"),
     onLlmToken: note("token"),
     onTtsAudio: note("audio"),
+    onSpoken: note("spoken"),
     onResponseEnd: note("end"),
   });
   const played = FakeNode.made.filter((node) => node.name === "s2s-playback");
@@ -63,10 +64,11 @@ test("each event goes to its callback, in plain values", async () => {
   await socket.say(message("llm_token", { token: "Good day." }));
   await socket.say(message("audio_stream_start"));
   await socket.frame(0);
+  await socket.say(message("spoken", { text: "Good day." }));
   await socket.say(message("response_end", { interrupted: false }));
   const audio = heard.find(([name]) => name === "audio")?.[1];
   expect(audio).toBeInstanceOf(ArrayBuffer);
-  expect(heard.map(([name]) => name)).toEqual(["partial", "final", "token", "audio", "end"]);
+  expect(heard.map(([name]) => name)).toEqual(["partial", "final", "token", "audio", "spoken", "end"]);
   // Whoever takes the voice plays it; twice would be an echo.
   expect(played).toHaveLength(0);
 });
