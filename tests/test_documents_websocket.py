@@ -352,6 +352,20 @@ async def test_a_reset_begins_a_conversation_that_knows_nothing() -> None:
         await client.send({"type": "interrupt"})
 
 
+async def test_resets_in_a_row_leave_one_conversation() -> None:
+    stack = FakeStack()
+    async with serving(stack) as server, visiting(server) as client:
+        await client.send({"type": "session_start"})
+        for _ in range(5):
+            await client.send({"type": "reset"})
+        await client.event("session_reset", nth=5)
+        # Closing may take its time; the next but one does not begin before it is done.
+        assert sum(call.closed > 0 for call in stack.calls) >= 4
+        assert server.gateway.sessions == 1
+        await client.say()
+        await client.event("response_end")
+
+
 async def test_a_reset_that_is_not_to_be_had_leaves_the_conversation_as_it_was() -> None:
     stack = FakeStack()
     async with serving(stack) as server, visiting(server) as client:

@@ -147,7 +147,12 @@ class Gateway:
             RefusedError: there is none to be had; the old one goes on.
         """
         await session.interrupt()
+        if session.before is not None:
+            # Two at a time: who asks again and again waits for what is closing.
+            await session.before.gone.wait()
+            session.before = None
         fresh = await self._build(session.request, session.caller, last_seq=session.last_seq)
+        fresh.before = session
         session.leave()
         fresh.follow(outbox)
         return await self._start(fresh)
@@ -239,6 +244,7 @@ class Gateway:
         except Exception:
             logger.exception("closing a session failed")
         finally:
+            session.gone.set()
             # Where the client began anew, another conversation has the id now.
             if self._sessions.get(session.id) is session:
                 del self._sessions[session.id]

@@ -171,6 +171,10 @@ class LiveSession:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self.ended = asyncio.Event()
+        self.gone = asyncio.Event()
+        """Set when all that belonged to it is closed."""
+        self.before: LiveSession | None = None
+        """The one that the client has left for this one, until that is gone."""
 
     @property
     def last_seq(self) -> int:

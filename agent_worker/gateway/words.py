@@ -119,10 +119,16 @@ class SpokenWords(io.TextOutput):
     def __init__(self, heard: Callable[[str], None]) -> None:
         super().__init__(label="websocket", next_in_chain=None)
         self._heard = heard
+        self._space = ""
 
     async def capture_text(self, text: str) -> None:
-        if text:
-            self._heard(str(text))
+        if not text.strip():
+            # White space comes by itself, and is nothing to tell of.
+            self._space += text
+            return
+        space, self._space = self._space, ""
+        self._heard(space + text)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """The stretch is over; white space at its end is no word."""
+        self._space = ""
