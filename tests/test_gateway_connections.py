@@ -16,15 +16,16 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from agent_worker.gateway.audio import GatewayAudioInput
 from agent_worker.gateway.callers import Caller
 from agent_worker.gateway.link import Link
+from agent_worker.gateway.outbox import Outbox
 from agent_worker.gateway.protocol import (
     SAMPLE_RATE,
     AudioFormat,
-    Reply,
     Send,
     SessionResume,
     SessionStart,
 )
-from agent_worker.gateway.session import LiveSession, Outbox
+from agent_worker.gateway.reply import Reply
+from agent_worker.gateway.session import LiveSession
 from agent_worker.web import WebConfig, create_app
 from agent_worker.web import app as web_app
 from agent_worker.web.server import serve_app

@@ -16,12 +16,12 @@ from agent_worker.gateway.protocol import (
     Connection,
     EndOfAudio,
     Hear,
-    Reply,
     Resume,
     Send,
     Silence,
     Start,
 )
+from agent_worker.gateway.reply import Reply
 
 FRAME = bytes(640)
 

@@ -22,8 +22,9 @@ from agent_worker.web.access import Access, AccessDeniedError, RateLimit
 
 from .callers import Caller, caller_of, lost_by
 from .link import Link, RefusedError
+from .outbox import Outbox
 from .protocol import SUBPROTOCOL, SessionResume, SessionStart
-from .session import GatewayCall, LiveSession, Outbox
+from .session import GatewayCall, LiveSession
 
 logger = logging.getLogger(__name__)
 

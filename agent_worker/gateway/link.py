@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from agent_worker.web.connections import ANSWERS
 
 from .callers import Caller
+from .outbox import Outbox
 from .protocol import (
     SUBPROTOCOL,
     Action,
@@ -30,7 +31,7 @@ from .protocol import (
     Start,
     error,
 )
-from .session import LiveSession, Outbox
+from .session import LiveSession
 
 logger = logging.getLogger(__name__)
 
