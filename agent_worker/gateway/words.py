@@ -13,6 +13,9 @@ from livekit.agents.types import FlushSentinel
 from livekit.agents.voice import SpeechHandle, io
 from livekit.agents.voice.agent_activity import _SpeechHandleContextVar
 
+# `_SpeechHandleContextVar`: nothing else tells which answer a task writes. Without it, guesses that
+# are thrown away would be told to the client; a test of ours fails when a new version lacks it.
+
 Said = llm.ChatChunk | str | FlushSentinel
 
 
