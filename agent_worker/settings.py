@@ -10,15 +10,17 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -26,6 +28,9 @@ from pydantic_settings import (
 ENV_PREFIX = "AGENT_WORKER_"
 CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
 DEFAULT_CONFIG_FILE = Path("agent-worker.toml")
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:\d{1,5})?")
+"""As browsers send it: lower case, without a path."""
 
 SttEngine = Literal["auto", "faster-whisper", "bundled"]
 TtsEngine = Literal["auto", "piper", "espeak", "xtts", "speech-api", "higgs"]
@@ -263,6 +268,12 @@ class Settings(BaseSettings):
     web_livekit_url: str | None = Field(
         None, description="The LiveKit server as browsers reach it; unset = livekit_url."
     )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Other origins whose pages may ask for tokens and use the WebSocket, such as "
+        "http://localhost:3000, tauri://localhost or capacitor://localhost; in the environment "
+        "separated by commas.",
+    )
 
     # -- files ---------------------------------------------------------------------------------
     cache_dir: Path = Field(
@@ -290,6 +301,24 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, value: object) -> object:
         # compose files hand over unset variables as empty strings
         return None if value == "" else value
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            parts = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
+            value = [part.strip() for part in parts]
+        if not isinstance(value, list | tuple):
+            return value
+        origins = [str(origin).rstrip("/") for origin in value if origin != ""]
+        for origin in origins:
+            # A WebSocket has no other guard against pages that ask with their visitors' rights.
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin; write scheme://host or scheme://host:port, each "
+                    "one that is meant"
+                )
+        return origins
 
     @field_validator("livekit_url", "web_livekit_url")
     @classmethod

@@ -186,4 +186,7 @@ async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -
 
 
 def _access(settings: Settings) -> Access:
-    return Access(bearer_token=settings.web_token.get_secret_value() or None)
+    return Access(
+        bearer_token=settings.web_token.get_secret_value() or None,
+        allowed_origins=settings.allowed_origins,
+    )
