@@ -4,33 +4,12 @@ import ipaddress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flows.discovery import ServerKind
-
-
-class McpServer(BaseModel):
-    """An MCP server whose tools the graphs may use: a command, or a URL."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,40}$", description="Prefix of its tools' names.")
-    command: tuple[str, ...] = Field(
-        default=(), description="Program and arguments (stdio transport)."
-    )
-    env: dict[str, str] = Field(default={}, description="Environment of that program.")
-    url: str | None = Field(default=None, description="Address (streamable HTTP transport).")
-    side_effects: bool = Field(
-        default=True, description="Its tools wait until the caller's turn is committed."
-    )
-    timeout_s: float = Field(default=20.0, gt=0, description="Seconds that one call may take.")
-
-    @model_validator(mode="after")
-    def _has_one_transport(self) -> "McpServer":
-        if bool(self.command) == bool(self.url):
-            raise ValueError(f"MCP server {self.name!r} needs either a command or a url")
-        return self
+from flows.memory_url import DEFAULT_DATABASE_URL
+from flows.tools.mcp_server import McpServer
 
 
 class FlowSettings(BaseSettings):
@@ -74,11 +53,17 @@ class FlowSettings(BaseSettings):
     instructions: str | None = Field(default=None, description="What the assistant is for.")
 
     database_url: str = Field(
-        default="sqlite:///~/.local/share/livekit-agent-worker/flows.sqlite3",
+        default=DEFAULT_DATABASE_URL,
         description='"memory", sqlite:///PATH, or postgresql://…',
     )
     keep_conversations: bool = Field(
         default=False, description="Keep conversations in the database."
+    )
+    memory_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Days for which what a caller asked to be remembered is kept; unset = until "
+        "it is forgotten.",
     )
     session_ttl_s: float = Field(
         default=900.0, gt=0, description="Seconds without a turn after which a session is over."

@@ -197,6 +197,18 @@ def _recalled_mandarin(result: dict[str, Any]) -> str:
     return f"你的名字是{result['value']}。"
 
 
+def _forgotten(result: dict[str, Any]) -> str:
+    if not result["forgotten"]:
+        return "there was nothing to forget."
+    if result["fact"] == "name":
+        return "I have forgotten your name."
+    return "I have forgotten what you asked me to remember."
+
+
+def _forgotten_mandarin(result: dict[str, Any]) -> str:
+    return "好的，我已经忘记了。" if result["forgotten"] else "没有需要忘记的内容。"
+
+
 def _looked_up(result: dict[str, Any]) -> str:
     return str(result["answer"])
 
@@ -210,6 +222,7 @@ _IN_ENGLISH = {
     "cancel_timers": _cancelled,
     "remember": _remembered,
     "recall": _recalled,
+    "forget": _forgotten,
     "get_weather": _looked_up,
     "get_stock_quote": _looked_up,
     "search_web": _looked_up,
@@ -223,4 +236,5 @@ _IN_MANDARIN = _IN_ENGLISH | {
     "cancel_timers": _cancelled_mandarin,
     "remember": _remembered_mandarin,
     "recall": _recalled_mandarin,
+    "forget": _forgotten_mandarin,
 }
