@@ -27,7 +27,7 @@ class Engines:
     llm: llm.LLM[Any]
     tts: tts.TTS[Any]
     close_model: Callable[[], Awaitable[None]] | None = None
-    """Closes the connections of this call's chat model, if it has any."""
+    """Closes the connections of this call's chat model and of its memory, if it has any."""
     voices: CharacterVoices | None = None
     """Of characters, by name."""
 
@@ -136,24 +136,25 @@ _CloseModel = Callable[[], Awaitable[None]] | None
 
 
 def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], _CloseModel]:
-    from langgraph.checkpoint.memory import InMemorySaver
-
-    from flows.graphs import assistant, offline, persona, router
     from flows.model import ModelOptions, ServerKind, chat_model
     from livekit.plugins import langgraph
+
+    from .call_flow import flow_for_call
 
     if choice.engine == "remote":
         token = settings.flow_token.get_secret_value() or None
         remote = langgraph.LLM.remote(
-            settings.flow_url or "", settings.flow_id, token=token, **_own_words(settings)
+            settings.flow_url or "",
+            settings.flow_id,
+            token=token,
+            context={"economy": True} if settings.economy else None,
+            **_own_words(settings),
         )
         return remote, None
-    # of one call: the route, who spoke last, a question that waits for its answer
-    thread = InMemorySaver()
     if choice.engine == "offline":
-        graph = offline.build(checkpointer=thread)
-        nodes = offline.SPEAKABLE_NODES
-        return langgraph.LLM(graph, speakable_nodes=nodes, **_own_words(settings)), None
+        flow = flow_for_call(settings, choice.engine)
+        nodes = flow.speakable_nodes
+        return langgraph.LLM(flow.graph, speakable_nodes=nodes, **_own_words(settings)), flow.aclose
     name, _, endpoint = choice.detail.partition(" at ")
     model = chat_model(
         ModelOptions(
@@ -163,19 +164,18 @@ def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], _Close
             api_key=settings.llm_api_key.get_secret_value(),
             temperature=settings.llm_temperature,
             max_tokens=settings.llm_max_tokens,
+            economy=settings.economy,
         )
     )
-    # the instructions come with every turn, as the system message of LiveKit's chat context
-    common: dict[str, Any] = {"model": model, "checkpointer": thread}
-    match choice.engine:
-        case "router":
-            graph, nodes = router.build(**common), router.SPEAKABLE_NODES
-        case "persona":
-            characters = _cast(settings)
-            graph, nodes = persona.build(**common, characters=characters), persona.SPEAKABLE_NODES
-        case _:
-            graph, nodes = assistant.build(**common), assistant.SPEAKABLE_NODES
-    return langgraph.LLM(graph, speakable_nodes=nodes, **_own_words(settings)), model.aclose
+    characters = _cast(settings) if choice.engine == "persona" else None
+    flow = flow_for_call(settings, choice.engine, model=model, characters=characters)
+
+    async def close() -> None:
+        await flow.aclose()
+        await model.aclose()
+
+    own = _own_words(settings)
+    return langgraph.LLM(flow.graph, speakable_nodes=flow.speakable_nodes, **own), close
 
 
 def _own_words(settings: Settings) -> dict[str, Any]:

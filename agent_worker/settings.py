@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -23,6 +23,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from flows.memory_url import DEFAULT_DATABASE_URL
+from flows.tools.mcp_server import McpServer
+
 ENV_PREFIX = "AGENT_WORKER_"
 CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
 DEFAULT_CONFIG_FILE = Path("agent-worker.toml")
@@ -30,7 +33,7 @@ DEFAULT_CONFIG_FILE = Path("agent-worker.toml")
 SttEngine = Literal["auto", "faster-whisper", "bundled"]
 TtsEngine = Literal["auto", "piper", "espeak", "xtts", "speech-api", "higgs"]
 LlmEngine = Literal["auto", "offline", "assistant", "router", "persona", "remote"]
-ChoiceKind = Literal["flow", "character", "voice", "language"]
+ChoiceKind = Literal["flow", "character", "voice", "language", "economy"]
 
 
 class SettingsError(Exception):
@@ -179,6 +182,43 @@ class Settings(BaseSettings):
         None, description="The one of them that callers talk with; unset = all take turns."
     )
 
+    economy: bool = Field(False, description="Ask the model for the shortest answers.")
+
+    # -- what it knows and can do; a flow server has settings of its own for it -----------------
+    caller_id: str = Field(
+        "",
+        description="By what a caller is known again in the next call: identity (of the token), "
+        "names of attributes (sip.phoneNumber), session_start (what a WebSocket client says), "
+        "separated by commas, the first that is there; empty = nobody is remembered.",
+    )
+    database_url: str = Field(
+        DEFAULT_DATABASE_URL,
+        min_length=1,
+        description="Where it is kept what known callers asked to be remembered: sqlite:///PATH, "
+        'postgresql://…, or "memory" until the worker ends.',
+    )
+    memory_days: float | None = Field(
+        None, gt=0, description="Days for which that is kept; unset = until it is forgotten."
+    )
+    weather_url: str | None = Field(
+        None, description="Weather endpoint, with {query} in its URL; unset = no such service."
+    )
+    stock_url: str | None = Field(
+        None, description="Stock quote endpoint, with {query} in its URL; unset = no such service."
+    )
+    search_url: str | None = Field(
+        None, description="Search endpoint, with {query} in its URL; unset = no such service."
+    )
+    lookup_timeout_s: float = Field(5.0, gt=0, description="Seconds that a look-up may take.")
+    mcp_servers: tuple[McpServer, ...] = Field(
+        (),
+        description="MCP servers whose tools the model may use, as JSON: "
+        '[{"name": "files", "command": ["program", "argument"]}], or "url" for HTTP.',
+    )
+    business_database: Path | None = Field(
+        None, description="SQLite file of llm=router; unset = a sample in memory."
+    )
+
     # -- speaking ------------------------------------------------------------------------------
     tts: TtsEngine = Field("auto", description="auto: a Piper voice in the cache, else espeak-ng.")
     tts_voice: str | None = Field(
@@ -249,7 +289,7 @@ class Settings(BaseSettings):
 
     # -- callers' choices ----------------------------------------------------------------------
     caller_may_choose: tuple[ChoiceKind, ...] = Field(
-        ("flow", "character", "voice", "language"),
+        ("flow", "character", "voice", "language", "economy"),
         description="What callers may choose for their call, by the page or the dispatch's "
         "metadata; [] = nothing.",
     )
@@ -280,6 +320,11 @@ class Settings(BaseSettings):
         "flow_url",
         "persona_profiles",
         "persona_character",
+        "memory_days",
+        "weather_url",
+        "stock_url",
+        "search_url",
+        "business_database",
         "tts_voice",
         "tts_url",
         "tts_model",
@@ -296,6 +341,13 @@ class Settings(BaseSettings):
     def _websocket_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("ws://", "wss://", "http://", "https://")):
             raise ValueError("must start with ws:// or wss://")
+        return value
+
+    @field_validator("weather_url", "stock_url", "search_url")
+    @classmethod
+    def _has_a_place_for_the_question(cls, value: str | None) -> str | None:
+        if value is not None and "{query}" not in value:
+            raise ValueError("needs {query} where the question goes")
         return value
 
     @field_validator("llm_url", "flow_url", "tts_url", "otel_endpoint")
@@ -427,7 +479,9 @@ def export_environment(settings: Settings, *, inherit: bool = False) -> dict[str
         if isinstance(value, bool):
             value = str(value).lower()
         if isinstance(value, tuple):
-            value = json.dumps(value)
+            value = json.dumps(
+                [item.model_dump() if isinstance(item, BaseModel) else item for item in value]
+            )
         text = str(value)
         if name.startswith("livekit_"):
             out[name.upper()] = text

@@ -33,6 +33,8 @@ IN_MEMORY = "memory"
 _CALLERS: Namespace = ("callers",)
 _PAGE = 100
 _SWEEP_EVERY_S = 3600.0
+_SETUP_TRIES = 8
+_SETUP_PAUSE_S = 0.05
 
 
 class DatabaseError(ValueError):
@@ -196,12 +198,23 @@ async def _open_sqlite(
         stack.push_async_callback(_stop_batching, store)
         # The worker's calls and a flow server may write at the same time.
         await store.conn.execute("PRAGMA journal_mode=WAL")
-        await store.setup()
+        await _set_up(store)
     except (OSError, aiosqlite.Error) as fault:
         raise DatabaseError(f"The database {path} can't be opened: {fault}") from fault
     if not keep_conversations:
         return store, None
     return store, await stack.enter_async_context(AsyncSqliteSaver.from_conn_string(str(path)))
+
+
+async def _set_up(store: AsyncSqliteStore) -> None:
+    """Bring the tables up to date. LangGraph's migrations know no others that do the same at the
+    same moment, and calls that begin together do; whoever is late finds it done."""
+    for _ in range(_SETUP_TRIES - 1):
+        try:
+            return await store.setup()
+        except aiosqlite.Error:
+            await asyncio.sleep(_SETUP_PAUSE_S)
+    return await store.setup()
 
 
 async def _open_postgres(
