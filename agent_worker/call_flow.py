@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from flows.call_store import CallStore
 from flows.catalogue import FlowParts, build_flow, endpoints_of, import_mcp
+from flows.documents.index import DocumentIndex
+from flows.documents.opening import open_documents
+from flows.documents.tool import document_tools
 from flows.persona_profiles import Character
 
 from .closing import close_at_end
@@ -51,7 +55,8 @@ def flow_for_call(
 
     Raises:
         ValueError: there is no such flow here.
-        RuntimeError: an MCP server does not answer, or the extra for them is missing.
+        RuntimeError: an MCP server does not answer, or the extra for them is missing; the
+            documents or their embedding model can't be used.
     """
     store = CallStore(settings.database_url, keep_days=settings.memory_days)
     stack = contextlib.ExitStack()
@@ -74,16 +79,40 @@ def flow_for_call(
 
 
 def shared_tools(settings: Settings) -> list[BaseTool]:
-    """The tools that all calls of this process share; the first time, this connects.
+    """The tools that all calls of this process share; the first time, this connects and reads.
 
     Raises:
         RuntimeError: as `flow_for_call`.
     """
-    if not settings.mcp_servers:
-        return []
-    import_mcp()
-    # An extra: the module imports it.
-    from flows.tools.mcp_host import close_shared_mcp, shared_mcp_tools
+    tools: list[BaseTool] = []
+    if settings.mcp_servers:
+        import_mcp()
+        # An extra: the module imports it.
+        from flows.tools.mcp_host import close_shared_mcp, shared_mcp_tools
 
-    close_at_end(close_shared_mcp)
-    return shared_mcp_tools(settings.mcp_servers)
+        close_at_end(close_shared_mcp)
+        tools += shared_mcp_tools(settings.mcp_servers)
+    if settings.documents is not None:
+        tools += document_tools(_documents(settings))
+    return tools
+
+
+_indices: dict[tuple[object, ...], DocumentIndex] = {}
+_opening = threading.Lock()
+
+
+def _documents(settings: Settings) -> DocumentIndex:
+    key = (settings.documents, settings.documents_model, settings.documents_index)
+    with _opening:
+        if key not in _indices:
+            index = open_documents(settings, settings.embeddings_dir())
+            assert index is not None
+            _indices[key] = index
+            close_at_end(_close_documents)
+        return _indices[key]
+
+
+def _close_documents() -> None:
+    with _opening:
+        while _indices:
+            _indices.popitem()[1].close()

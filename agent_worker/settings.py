@@ -23,7 +23,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from flows.memory_url import DEFAULT_DATABASE_URL
+from flows.data_files import DEFAULT_DATABASE_URL, DEFAULT_DOCUMENTS_INDEX
 from flows.tools.mcp_server import McpServer
 
 ENV_PREFIX = "AGENT_WORKER_"
@@ -215,6 +215,18 @@ class Settings(BaseSettings):
         description="MCP servers whose tools the model may use, as JSON: "
         '[{"name": "files", "command": ["program", "argument"]}], or "url" for HTTP.',
     )
+    documents: Path | None = Field(
+        None, description="Folder of documents (.md, .txt, .rst, .html) that flows answer from."
+    )
+    documents_model: str = Field(
+        "auto",
+        min_length=1,
+        description="What finds passages: words, multilingual-e5-small, bge-m3, or the folder of "
+        "an ONNX embedding model; auto = a model that was downloaded, else words.",
+    )
+    documents_index: Path = Field(
+        DEFAULT_DOCUMENTS_INDEX, description="SQLite file with their passages."
+    )
     business_database: Path | None = Field(
         None, description="SQLite file of llm=router; unset = a sample in memory."
     )
@@ -321,6 +333,7 @@ class Settings(BaseSettings):
         "persona_profiles",
         "persona_character",
         "memory_days",
+        "documents",
         "weather_url",
         "stock_url",
         "search_url",
@@ -372,6 +385,10 @@ class Settings(BaseSettings):
     def spoken_language(self) -> str:
         """The language that the agent speaks: English where the caller's is detected."""
         return "en" if self.language == "auto" else self.language
+
+    def embeddings_dir(self) -> Path:
+        """Folder of downloaded embedding models."""
+        return self.cache_dir / "embeddings"
 
     def voices_dir(self) -> Path:
         """Folder of downloaded Piper voices."""

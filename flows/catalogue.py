@@ -1,5 +1,6 @@
 """All flows of a deployment, built from its settings."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from langgraph.types import Checkpointer
 
 from flows.business.data import BusinessData
 from flows.discovery import Discovered, ServerKind, discover
+from flows.documents.opening import open_documents
+from flows.documents.tool import document_tools
 from flows.flow import Flow
 from flows.graphs import assistant, offline, persona, router
 from flows.memory import Memory
@@ -126,8 +129,10 @@ async def open_flows(
     Raises:
         ProfileError: The character profiles can't be used.
         McpError: An MCP server can't be reached, or the extra is missing.
+        DocumentsError: The documents can't be read.
+        EmbedderError: The embedding model can't be used.
     """
-    tools = await _mcp_tools(settings, stack)
+    tools = [*await _mcp_tools(settings, stack), *await _document_tools(settings, stack)]
     options = await find_model(settings)
     model: VoiceChatModel | None = None
     if options is not None:
@@ -156,6 +161,16 @@ async def _mcp_tools(settings: FlowSettings, stack: contextlib.AsyncExitStack) -
         return []
     mcp_source = import_mcp()
     return await stack.enter_async_context(mcp_source.open_mcp_tools(settings.mcp_servers))
+
+
+async def _document_tools(
+    settings: FlowSettings, stack: contextlib.AsyncExitStack
+) -> list[BaseTool]:
+    index = await asyncio.to_thread(open_documents, settings, settings.embeddings_dir)
+    if index is None:
+        return []
+    stack.callback(index.close)
+    return document_tools(index)
 
 
 def import_mcp() -> Any:

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from flows.data_files import DEFAULT_DATABASE_URL, DEFAULT_DOCUMENTS_INDEX
 from flows.discovery import ServerKind
-from flows.memory_url import DEFAULT_DATABASE_URL
 from flows.tools.mcp_server import McpServer
 
 
@@ -88,6 +88,23 @@ class FlowSettings(BaseSettings):
         default=None, description="TOML file with the characters of `persona`."
     )
     mcp_servers: tuple[McpServer, ...] = Field(default=(), description="MCP servers, as JSON.")
+
+    documents: Path | None = Field(
+        default=None, description="Folder of documents that the flows answer from."
+    )
+    documents_model: str = Field(
+        default="auto",
+        min_length=1,
+        description="What finds passages: words, multilingual-e5-small, bge-m3, or the folder of "
+        "an ONNX embedding model; auto = a model that was downloaded, else words.",
+    )
+    documents_index: Path = Field(
+        default=DEFAULT_DOCUMENTS_INDEX, description="SQLite file with their passages."
+    )
+    embeddings_dir: Path = Field(
+        default=Path("~/.cache/livekit-agent-worker/embeddings"),
+        description="Folder of downloaded embedding models.",
+    )
 
     max_body_bytes: int = Field(
         default=1_000_000, ge=1000, description="Largest request body, in bytes."

@@ -12,7 +12,7 @@ from langgraph.types import Checkpointer
 
 from flows.client_tools import WarnOfClientTools
 from flows.gate import SideEffectGate
-from flows.rules.model import RuleModel
+from flows.rules.model import SEARCH_DOCUMENTS, RuleModel
 from flows.tools.clock import Clock, local_clock
 from flows.tools.lookups import LookupEndpoints
 from flows.tools.toolbox import everyday_tools
@@ -45,7 +45,7 @@ def build(
         checkpointer: Keeps the thread, if the messages are not sent along with every turn.
     """
     graph: CompiledStateGraph[Any, Any, Any, Any] = create_agent(
-        RuleModel(),
+        RuleModel(documents=any(tool.name == SEARCH_DOCUMENTS for tool in tools)),
         [*everyday_tools(clock=clock, endpoints=endpoints), *tools],
         middleware=[WarnOfClientTools(), SideEffectGate()],
         store=store if store is not None else InMemoryStore(),

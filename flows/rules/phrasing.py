@@ -209,6 +209,20 @@ def _forgotten_mandarin(result: dict[str, Any]) -> str:
     return "好的，我已经忘记了。" if result["forgotten"] else "没有需要忘记的内容。"
 
 
+def _read_out(result: dict[str, Any]) -> str:
+    if not result["found"]:
+        return "I don't know: the documents do not say."
+    best = result["found"][0]
+    return f"{best['title']} says: {best['sentence']}"
+
+
+def _read_out_mandarin(result: dict[str, Any]) -> str:
+    if not result["found"]:
+        return "我不知道，文件里没有写。"
+    best = result["found"][0]
+    return f"《{best['title']}》里写着：{best['sentence']}"
+
+
 def _looked_up(result: dict[str, Any]) -> str:
     return str(result["answer"])
 
@@ -223,6 +237,7 @@ _IN_ENGLISH = {
     "remember": _remembered,
     "recall": _recalled,
     "forget": _forgotten,
+    "search_documents": _read_out,
     "get_weather": _looked_up,
     "get_stock_quote": _looked_up,
     "search_web": _looked_up,
@@ -237,4 +252,5 @@ _IN_MANDARIN = _IN_ENGLISH | {
     "remember": _remembered_mandarin,
     "recall": _recalled_mandarin,
     "forget": _forgotten_mandarin,
+    "search_documents": _read_out_mandarin,
 }
