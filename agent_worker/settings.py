@@ -250,7 +250,24 @@ class Settings(BaseSettings):
         24000, ge=8000, le=48000, description="Hertz of the speech server."
     )
     tts_reference: Path | None = Field(
-        None, description="Reference WAV (6 to 30 s) to clone, for XTTS."
+        None, description="Reference WAV (6 to 30 s) to clone, for XTTS, Higgs and speech-api."
+    )
+    tts_reference_text: str = Field(
+        "", description="What is said in that WAV; Higgs needs it with it."
+    )
+    tts_scene: str = Field(
+        "", description="Where and in what mood it is spoken, in words, for Higgs."
+    )
+    tts_speakers: dict[str, str] = Field(
+        {},
+        description="What speakers sound like, in words, by tag, for Higgs, as JSON: "
+        '{"SPEAKER0": "a calm man of sixty"}. With one, it speaks everything.',
+    )
+    tts_ras_window: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Window of Higgs's repetition-aware sampling; unset = the server's own.",
     )
     xtts_accept_license: bool = Field(
         False,
@@ -342,6 +359,7 @@ class Settings(BaseSettings):
         "tts_url",
         "tts_model",
         "tts_reference",
+        "tts_ras_window",
         mode="before",
     )
     @classmethod
@@ -495,6 +513,8 @@ def export_environment(settings: Settings, *, inherit: bool = False) -> dict[str
             value = value.get_secret_value()
         if isinstance(value, bool):
             value = str(value).lower()
+        if isinstance(value, dict):
+            value = json.dumps(value)
         if isinstance(value, tuple):
             value = json.dumps(
                 [item.model_dump() if isinstance(item, BaseModel) else item for item in value]

@@ -118,7 +118,7 @@ def build(
                     "type": "speaker",
                     "name": name,
                     "tag": character.tag,
-                    "voice": character.voice,
+                    "voice": character.voice_name,
                 }
             )
         brief = economy or wants_economy(config)
