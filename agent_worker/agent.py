@@ -167,6 +167,13 @@ class VoicePipelineAgent(Agent):
             async for chunk in stream:
                 if chunk.delta is not None and chunk.delta.content:
                     self._latency.mark(generation, "first_token")
+                if chunk.usage is not None:
+                    self._latency.count(
+                        generation,
+                        chunk.usage.prompt_tokens,
+                        chunk.usage.prompt_cached_tokens,
+                        chunk.usage.completion_tokens,
+                    )
                 speakers.mark(chunk)
                 yield chunk
 
