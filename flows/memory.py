@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiosqlite
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -156,6 +156,10 @@ async def open_store(
         yield store
 
 
+class _HasTables(Protocol):
+    async def setup(self) -> None: ...
+
+
 _Opened = tuple[BaseStore, BaseCheckpointSaver[Any] | None]
 
 
@@ -198,7 +202,7 @@ async def _open_sqlite(
         stack.push_async_callback(_stop_batching, store)
         # The worker's calls and a flow server may write at the same time.
         await store.conn.execute("PRAGMA journal_mode=WAL")
-        await _set_up(store)
+        await _set_up(store, aiosqlite.Error)
     except (OSError, aiosqlite.Error) as fault:
         raise DatabaseError(f"The database {path} can't be opened: {fault}") from fault
     if not keep_conversations:
@@ -206,13 +210,13 @@ async def _open_sqlite(
     return store, await stack.enter_async_context(AsyncSqliteSaver.from_conn_string(str(path)))
 
 
-async def _set_up(store: AsyncSqliteStore) -> None:
+async def _set_up(store: _HasTables, fault: type[Exception]) -> None:
     """Bring the tables up to date. LangGraph's migrations know no others that do the same at the
     same moment, and calls that begin together do; whoever is late finds it done."""
     for _ in range(_SETUP_TRIES - 1):
         try:
             return await store.setup()
-        except aiosqlite.Error:
+        except fault:
             await asyncio.sleep(_SETUP_PAUSE_S)
     return await store.setup()
 
@@ -246,11 +250,11 @@ async def _open_postgres(
         await stack.enter_async_context(pool)
         store = stores.AsyncPostgresStore(pool)
         stack.push_async_callback(_stop_batching, store)
-        await store.setup()
+        await _set_up(store, psycopg.Error)
         saver: BaseCheckpointSaver[Any] | None = None
         if keep_conversations:
             kept = savers.AsyncPostgresSaver(pool)
-            await kept.setup()
+            await _set_up(kept, psycopg.Error)
             saver = kept
     except psycopg.Error as fault:
         reason = " ".join(str(fault).split())
