@@ -19,6 +19,8 @@ from agent_worker.choice import Found, choose
 from agent_worker.engines import build_engines
 from agent_worker.session import build_call
 from agent_worker.settings import Settings, load_settings
+from agent_worker.web.app import WebConfig
+from agent_worker.web.tokens import TokenRefusedError, TokenRequest, issue
 from agent_worker.who_calls import WhoCalls, caller_of, told_by_client
 from flows.call_store import CallStore
 from flows.flow import Flow
@@ -75,6 +77,27 @@ def test_the_id_that_a_websocket_client_says_is_believed_only_where_the_setting_
     assert told_by_client("alice", "session_start") == "alice"
     assert told_by_client("alice", "identity") is None
     assert told_by_client(None, "session_start") is None
+
+
+def test_a_stranger_can_not_choose_the_attribute_that_callers_are_known_by() -> None:
+    def page(host: str) -> WebConfig:
+        return WebConfig(
+            livekit_url="ws://livekit",
+            api_key="key",
+            api_secret="x" * 32,
+            host=host,
+            caller_attributes=frozenset({"user_id"}),
+        )
+
+    asked = TokenRequest(participant_attributes={"user_id": "7"})
+    other = TokenRequest(participant_attributes={"mood": "calm"})
+    with pytest.raises(TokenRefusedError, match="user_id can't be chosen here"):
+        issue(asked, page("0.0.0.0").policy())
+    assert issue(other, page("0.0.0.0").policy())["participant_token"]
+    assert issue(asked, page("127.0.0.1").policy())["participant_token"]
+    # and an identity that is made up here is nobody's
+    made_up = issue(other, page("0.0.0.0").policy())["participant_name"]
+    assert caller_of(Caller(made_up), "identity") is None
 
 
 def test_who_calls_follows_the_participant_of_the_room() -> None:
@@ -249,6 +272,35 @@ async def test_what_is_older_than_the_setting_says_is_deleted(tmp_path: Path) ->
         await store.aput(("callers", "alice", "facts"), "name", {"value": "Alice"})
     async with open_store(url, keep_days=1e-9) as store:
         assert await store.asearch(("callers",)) == []
+
+
+async def test_a_flow_server_deletes_what_is_too_old_while_it_runs(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/callers.sqlite3"
+    async with open_store(url) as store:
+        await store.aput(("callers", "alice", "facts"), "name", {"value": "Alice"})
+    async with open_memory(url, keep_days=1e-9) as memory:
+        async with asyncio.timeout(20):
+            while await memory.store.asearch(("callers",)):
+                await asyncio.sleep(0.01)
+
+
+async def test_the_tokens_of_an_answer_are_counted_for_the_call(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    choices = choose(settings, Found(espeak_installed=True))
+    one = build_call(settings, build_engines(settings, choices))
+    await one.start()
+    try:
+        await one.session.run(user_input="what is one plus one")
+        latency = one.agent.latency
+        latency.speech_ended(0.0)
+        latency.heard("committed")
+        latency.count(latency.begin_generation(), 1, 0, 1)
+        latency.speaking()
+        latency.answer_ended()
+        tokens = latency.ended()[-1].tokens
+        assert tokens is not None and tokens.call > tokens.prompt + tokens.completion
+    finally:
+        await one.aclose()
 
 
 def test_the_settings_of_memory_and_tools_reach_a_worker_in_a_process_of_its_own(
