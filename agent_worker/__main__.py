@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from .closing import close_shared
 from .settings import Settings, SettingsError, describe_settings, load_settings
 
 LIVEKIT_COMMANDS = {
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
+    finally:
+        close_shared()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     talk = commands.add_parser("talk", help="the same pipeline with a WAV as the microphone")
     talk.add_argument("input", type=Path, metavar="IN.wav")
     talk.add_argument("output", type=Path, metavar="OUT.wav", nargs="?")
+    talk.add_argument("--caller", metavar="ID", help="who speaks, as the memory knows them")
     talk.set_defaults(run=_talk)
 
     web = commands.add_parser("web", help="the page to talk from, beside a LiveKit server")
@@ -89,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="what is there, what was chosen, what is missing")
     doctor.set_defaults(run=_doctor)
+
+    forget = commands.add_parser("forget", help="delete what a caller asked to be remembered")
+    forget.add_argument("caller", metavar="CALLER", help="the id, such as +441134960001")
+    forget.set_defaults(run=_forget)
 
     settings = commands.add_parser("settings", help="every setting with its default")
     settings.set_defaults(run=_settings)
@@ -140,7 +148,11 @@ def _talk(options: argparse.Namespace) -> int:
         print(line, flush=True)
 
     try:
-        asyncio.run(until_signalled(talk(settings, options.input, output, say=say)))
+        asyncio.run(
+            until_signalled(
+                talk(settings, options.input, output, say=say, caller_id=options.caller)
+            )
+        )
     except TalkError as e:
         print(f"agent-worker talk: {e}", file=sys.stderr)
         return 1
@@ -206,6 +218,18 @@ def _doctor(options: argparse.Namespace) -> int:
     report = asyncio.run(examine(load_settings()))
     print(report.text)
     return 0 if report.healthy else 1
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from .forget import ForgetError, forget
+
+    try:
+        count = asyncio.run(forget(load_settings(), options.caller))
+    except ForgetError as e:
+        print(f"agent-worker forget: {e}", file=sys.stderr)
+        return 1
+    print(f"forgotten: {count}")
+    return 0
 
 
 def _settings(options: argparse.Namespace) -> int:

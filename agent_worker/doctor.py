@@ -8,6 +8,7 @@ import shutil
 
 from livekit.agents import __version__ as agents_version
 
+from .checks import run_checks
 from .choice import choose
 from .found import look_around
 from .livekit_server import find_server
@@ -23,7 +24,7 @@ class Report:
 
 
 async def examine(settings: Settings) -> Report:
-    """Looks at each stage. Downloads nothing, changes nothing."""
+    """Looks at each stage, and tries them as a call would. Downloads nothing, changes nothing."""
     found = await look_around(settings)
     choices = choose(settings, found)
     lines = [f"Python {platform.python_version()}, livekit-agents {agents_version}", ""]
@@ -49,7 +50,15 @@ async def examine(settings: Settings) -> Report:
         lines.append(_more(choice.problem or f"chosen because: {choice.reason}"))
         if choice.better:
             lines.append(_more(choice.better))
+    findings = [] if choices.problems else await run_checks(settings, choices)
+    if findings:
+        lines.append("")
+    for finding in findings:
+        lines.append(_row(finding.mark, finding.what, finding.text))
+        if finding.advice:
+            lines.append(_more(finding.advice))
     healthy = not choices.problems
+    healthy = healthy and not any(finding.state == "broken" for finding in findings)
     lines += [
         "",
         "The worker can run." if healthy else "The worker can't run: see the lines with --.",

@@ -31,12 +31,27 @@ with the preflight transcript: its stages may lie before ``final`` and ``committ
 Clock = Callable[[], float]
 
 
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """What an answer cost the model, as its server counts."""
+
+    prompt: int
+    """Read, with those out of a cache."""
+    cached: int
+    """Of those, read before."""
+    completion: int
+    """Written."""
+    call: int
+    """Read and written in the call so far, in dropped attempts too."""
+
+
 @dataclasses.dataclass
 class Generation:
     """One attempt at an answer. A speculative one may be dropped for the next."""
 
     at: dict[str, float] = dataclasses.field(default_factory=dict)
     reported: bool = False
+    tokens: Tokens | None = None
 
     def mark(self, stage: str, now: float) -> None:
         """Notes a stage the first time that it is passed."""
@@ -69,6 +84,8 @@ class TurnRecord:
     interrupted_at: float | None = None
     heard_until: HeardUntil | None = None
     """Set where the answer was interrupted."""
+    tokens: Tokens | None = None
+    """Set once the answer has ended; None where its server tells no figures."""
 
     @property
     def stages_ms(self) -> dict[str, float]:
@@ -95,6 +112,7 @@ class TurnRecord:
             "end_to_end_ms": self.end_to_end_ms,
             "interrupted_at": self.interrupted_at,
             "heard_until": None if heard is None else dataclasses.asdict(heard),
+            "tokens": None if self.tokens is None else dataclasses.asdict(self.tokens),
         }
 
     def to_json(self) -> str:
@@ -126,6 +144,8 @@ class TurnLatency:
         self._taken: _Taken | None = None
         self._generation: Generation | None = None
         self._answered: TurnRecord | None = None
+        self._answering: Generation | None = None
+        self._call_tokens = 0
         self._played_s = 0.0
         self._cut_at: float | None = None
         self._ended: list[TurnRecord] = []
@@ -161,6 +181,11 @@ class TurnLatency:
         if generation is not None:
             generation.mark(stage, self._clock() if at is None else at)
 
+    def count(self, generation: Generation, prompt: int, cached: int, completion: int) -> None:
+        """The model's server has told what an attempt cost."""
+        self._call_tokens += prompt + completion
+        generation.tokens = Tokens(prompt, cached, completion, self._call_tokens)
+
     def speaking(self) -> TurnRecord | None:
         """The agent's audio goes out. Returns the turn's record, once; None for a greeting."""
         generation, taken = self._generation, self._taken
@@ -174,6 +199,7 @@ class TurnLatency:
         self._turn += 1
         at = {**taken.heard, **generation.at}
         self._answered = TurnRecord(self._turn, taken.speech_ended_at, at)
+        self._answering = generation
         self._taken = None
         self._played_s, self._cut_at = 0.0, None
         return self._answered
@@ -202,7 +228,9 @@ class TurnLatency:
     def answer_ended(self) -> None:
         """Nothing more of the answer is to come."""
         if self._answered is not None:
-            self._ended.append(self._answered)
+            # known only when the last token was written, which is after the record was first told
+            tokens = self._answering.tokens if self._answering is not None else None
+            self._ended.append(dataclasses.replace(self._answered, tokens=tokens))
             self._answered = None
 
     def call_ended(self) -> None:

@@ -1,19 +1,29 @@
 """All flows of a deployment, built from its settings."""
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
+from langgraph.store.base import BaseStore
+from langgraph.types import Checkpointer
 
 from flows.business.data import BusinessData
 from flows.discovery import Discovered, ServerKind, discover
+from flows.documents.opening import open_documents
+from flows.documents.tool import document_tools
 from flows.flow import Flow
 from flows.graphs import assistant, offline, persona, router
 from flows.memory import Memory
 from flows.model import ModelOptions, VoiceChatModel, chat_model
-from flows.persona_profiles import default_profiles, load_profiles
+from flows.persona_profiles import Character, load_profiles
 from flows.settings import FlowSettings
 from flows.tools.lookups import LookupEndpoints
 
@@ -54,6 +64,63 @@ async def find_model(settings: FlowSettings) -> ModelOptions | None:
     )
 
 
+@dataclass(frozen=True)
+class FlowParts:
+    """What flows are built from, in the flow server and in the worker alike."""
+
+    store: BaseStore
+    checkpointer: Checkpointer
+    model: BaseChatModel | None = None
+    """None where none was found: then only the offline flow can answer."""
+    tools: Sequence[BaseTool] = ()
+    """Such as those of MCP servers; every flow has them."""
+    endpoints: LookupEndpoints | None = None
+    instructions: str | None = None
+    economy: bool = False
+    business_database: Path | None = None
+    characters: Sequence[Character] | None = None
+
+
+FLOW_IDS = ("offline", "assistant", "router", "persona")
+
+
+def build_flow(flow_id: str, parts: FlowParts, stack: contextlib.ExitStack) -> Flow:
+    """Build one flow; what it holds open is closed with `stack`.
+
+    Args:
+        flow_id: One of `FLOW_IDS`.
+        parts: What it is built from.
+        stack: Of whoever runs the flow.
+    """
+    common: dict[str, Any] = {
+        "store": parts.store,
+        "checkpointer": parts.checkpointer,
+        "tools": parts.tools,
+    }
+    if flow_id == "offline":
+        graph = offline.build(**common, endpoints=parts.endpoints)
+        return Flow(flow_id, offline.DESCRIPTION, graph, offline.SPEAKABLE_NODES)
+    module = {"assistant": assistant, "router": router, "persona": persona}[flow_id]
+    description = str(module.DESCRIPTION)
+    if parts.model is None:
+        return Flow(flow_id, description, None, unavailable=NO_MODEL)
+    common |= {
+        "model": parts.model,
+        "instructions": parts.instructions,
+        "economy": parts.economy,
+    }
+    match flow_id:
+        case "router":
+            data = BusinessData(parts.business_database)
+            stack.callback(data.close)
+            graph = router.build(**common, data=data)
+        case "persona":
+            graph = persona.build(**common, characters=parts.characters, endpoints=parts.endpoints)
+        case _:
+            graph = assistant.build(**common, endpoints=parts.endpoints)
+    return Flow(flow_id, description, graph, module.SPEAKABLE_NODES)
+
+
 async def open_flows(
     settings: FlowSettings, memory: Memory, stack: contextlib.AsyncExitStack
 ) -> Mapping[str, Flow]:
@@ -62,8 +129,10 @@ async def open_flows(
     Raises:
         ProfileError: The character profiles can't be used.
         McpError: An MCP server can't be reached, or the extra is missing.
+        DocumentsError: The documents can't be read.
+        EmbedderError: The embedding model can't be used.
     """
-    tools = await _mcp_tools(settings, stack)
+    tools = [*await _mcp_tools(settings, stack), *await _document_tools(settings, stack)]
     options = await find_model(settings)
     model: VoiceChatModel | None = None
     if options is not None:
@@ -72,95 +141,67 @@ async def open_flows(
         stack.push_async_callback(model.aclose)
     else:
         logger.warning("no language model was found; only the offline flow can answer")
-    flows = [
-        _offline(settings, memory),
-        _assistant(settings, memory, model, tools),
-        _router(settings, memory, model, tools, stack),
-        _persona(settings, memory, model),
-    ]
-    return {flow.id: flow for flow in flows}
+    parts = FlowParts(
+        store=memory.store,
+        checkpointer=memory.checkpointer,
+        model=model,
+        tools=tools,
+        endpoints=endpoints_of(settings),
+        instructions=settings.instructions,
+        economy=settings.economy,
+        business_database=settings.business_database,
+        characters=load_profiles(settings.personas) if settings.personas else None,
+    )
+    closing = stack.enter_context(contextlib.ExitStack())
+    return {flow_id: build_flow(flow_id, parts, closing) for flow_id in FLOW_IDS}
 
 
 async def _mcp_tools(settings: FlowSettings, stack: contextlib.AsyncExitStack) -> list[BaseTool]:
     if not settings.mcp_servers:
         return []
-    # An extra: the module imports it.
-    from flows.tools.mcp_source import McpError, open_mcp_tools
+    mcp_source = import_mcp()
+    return await stack.enter_async_context(mcp_source.open_mcp_tools(settings.mcp_servers))
 
+
+async def _document_tools(
+    settings: FlowSettings, stack: contextlib.AsyncExitStack
+) -> list[BaseTool]:
+    index = await asyncio.to_thread(open_documents, settings, settings.embeddings_dir)
+    if index is None:
+        return []
+    stack.callback(index.close)
+    return document_tools(index)
+
+
+def import_mcp() -> Any:
+    """The module `flows.tools.mcp_source`, which needs an extra.
+
+    Raises:
+        RuntimeError: The extra is missing.
+    """
     if find_spec("mcp") is None:
-        raise McpError('MCP servers need an extra: pip install "livekit-agent-worker[mcp]"')
-    return await stack.enter_async_context(open_mcp_tools(settings.mcp_servers))
+        raise RuntimeError('MCP servers need an extra: pip install "livekit-agent-worker[mcp]"')
+    return import_module("flows.tools.mcp_source")
 
 
-def _endpoints(settings: FlowSettings) -> LookupEndpoints:
+class HasLookups(Protocol):
+    """Settings with look-ups: the flow server's or the worker's."""
+
+    @property
+    def weather_url(self) -> str | None: ...
+    @property
+    def stock_url(self) -> str | None: ...
+    @property
+    def search_url(self) -> str | None: ...
+    @property
+    def lookup_timeout_s(self) -> float: ...
+
+
+def endpoints_of(settings: HasLookups) -> LookupEndpoints:
+    """Where these settings have weather, stock quotes and search asked for."""
     return LookupEndpoints(
         weather=settings.weather_url,
         stock=settings.stock_url,
         search=settings.search_url,
         timeout_s=settings.lookup_timeout_s,
     )
-
-
-def _offline(settings: FlowSettings, memory: Memory) -> Flow:
-    graph = offline.build(
-        endpoints=_endpoints(settings), store=memory.store, checkpointer=memory.checkpointer
-    )
-    return Flow("offline", offline.DESCRIPTION, graph, offline.SPEAKABLE_NODES)
-
-
-def _assistant(
-    settings: FlowSettings,
-    memory: Memory,
-    model: VoiceChatModel | None,
-    tools: list[BaseTool],
-) -> Flow:
-    if model is None:
-        return Flow("assistant", assistant.DESCRIPTION, None, unavailable=NO_MODEL)
-    graph = assistant.build(
-        model=model,
-        instructions=settings.instructions,
-        economy=settings.economy,
-        tools=tools,
-        endpoints=_endpoints(settings),
-        store=memory.store,
-        checkpointer=memory.checkpointer,
-    )
-    return Flow("assistant", assistant.DESCRIPTION, graph, assistant.SPEAKABLE_NODES)
-
-
-def _router(
-    settings: FlowSettings,
-    memory: Memory,
-    model: VoiceChatModel | None,
-    tools: list[BaseTool],
-    stack: contextlib.AsyncExitStack,
-) -> Flow:
-    if model is None:
-        return Flow("router", router.DESCRIPTION, None, unavailable=NO_MODEL)
-    data = BusinessData(settings.business_database)
-    stack.callback(data.close)
-    graph = router.build(
-        model=model,
-        data=data,
-        instructions=settings.instructions,
-        economy=settings.economy,
-        tools=tools,
-        store=memory.store,
-        checkpointer=memory.checkpointer,
-    )
-    return Flow("router", router.DESCRIPTION, graph, router.SPEAKABLE_NODES)
-
-
-def _persona(settings: FlowSettings, memory: Memory, model: VoiceChatModel | None) -> Flow:
-    characters = load_profiles(settings.personas) if settings.personas else default_profiles()
-    if model is None:
-        return Flow("persona", persona.DESCRIPTION, None, unavailable=NO_MODEL)
-    graph = persona.build(
-        model=model,
-        characters=characters,
-        instructions=settings.instructions,
-        economy=settings.economy,
-        store=memory.store,
-        checkpointer=memory.checkpointer,
-    )
-    return Flow("persona", persona.DESCRIPTION, graph, persona.SPEAKABLE_NODES)

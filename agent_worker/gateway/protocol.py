@@ -90,6 +90,9 @@ class SessionStart(_Message):
     flow: Wish | None = None
     character: Wish | None = None
     voice: Wish | None = None
+    economy: Literal["on", "off"] | None = None
+    caller_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    """Who calls, for a server whose setting `caller_id` names `session_start`."""
 
 
 class SessionResume(_Message):

@@ -56,6 +56,9 @@ class RemoteRunner:
         self._client = client
         self._owns_client = client is None
         self._model = ""
+        # The server has one turn of a session at a time and would cancel the first of two; in
+        # process they run one after the other, and so they do here.
+        self._one_at_a_time = asyncio.Lock()
 
     @property
     def model(self) -> str:
@@ -89,6 +92,10 @@ class RemoteRunner:
 
     async def run(self, run: Run) -> None:
         """Runs the turn; see `stream.Runner`. Closing the connection cancels it on the server."""
+        async with self._one_at_a_time:
+            await self._run(run)
+
+    async def _run(self, run: Run) -> None:
         turn = run.turn
         context = {**self._context, **_jsonable(turn.configurable)}
         body: dict[str, Any] = {
