@@ -24,6 +24,10 @@ class Confirming:
 LENIENT = Confirming(runs=2, min_probability=0.0, tail_s=0.3)
 """For the bundled model: what it knows it knows at once."""
 
+LONG_PAUSES = ((1.0, 0.1), (0.75, 0.2), (0.5, 0.35))
+ANY_PAUSE = ((0.5, 0.0),)
+"""Cuts for the bundled model, which drops words in more than a sentence or two."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -40,6 +44,10 @@ class Options:
     interim_interval_s: float = 0.25
     speculative_silence_s: float = 0.18
     max_segment_s: float = 12.0
+    cuts: tuple[tuple[float, float], ...] = LONG_PAUSES
+    """Which pause, in seconds, cuts speech that has lasted for more than a share of `max_segment_s`;
+    the largest share first. A long pause is the end of a sentence, where a cut loses nothing; the
+    shortest is longer than a stop consonant, in which a cut makes two words of one."""
     confirming: Confirming = field(default_factory=Confirming)
     voice: VoiceOptions = field(default_factory=VoiceOptions)
     gates: Gates = field(default_factory=Gates)
@@ -47,14 +55,10 @@ class Options:
     def cutting_pause_s(self, duration_s: float) -> float:
         """Returns the pause, in seconds, that cuts speech which has lasted for so long.
 
-        A long pause is the end of a sentence, where nothing is lost by a cut; the longer the
-        speech, the shorter the pause that must do. The shortest is longer than a stop consonant.
+        Infinite where no pause does.
         """
         share = duration_s / self.max_segment_s
-        for at_least, pause_s in ((1.0, 0.1), (0.75, 0.2), (0.5, 0.35)):
-            if share > at_least:
-                return pause_s
-        return math.inf
+        return next((pause_s for least, pause_s in self.cuts if share > least), math.inf)
 
     @property
     def hard_limit_s(self) -> float:

@@ -27,7 +27,7 @@ from .gates import Gates
 from .language import LanguageLock, parse_language
 from .listener import Listener
 from .models import BUNDLED, ModelSpec, check_model_name
-from .options import LENIENT, Confirming, Options
+from .options import ANY_PAUSE, LENIENT, LONG_PAUSES, Confirming, Options
 from .statistics import EngineStatistics
 from .stream import RecognizeStream
 from .transcript import speech_data, stands, words_in_stream
@@ -126,6 +126,7 @@ class STT(stt.STT[str]):
             interim_results=interim_results,
             use_context=self._spec.profits_from_context,
             confirming=LENIENT if self._spec.is_bundled else Confirming(),
+            cuts=ANY_PAUSE if self._spec.is_bundled else LONG_PAUSES,
             voice=VoiceOptions(
                 threshold=_in_range("vad_threshold", vad_threshold, 0.01, 0.99),
                 release=max(0.01, vad_threshold - 0.15),
