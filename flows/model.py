@@ -118,6 +118,7 @@ def chat_model(options: ModelOptions, memory: ServerMemory | None = None) -> Voi
         max(options.first_token_timeout_s, options.idle_timeout_s),
         connect=options.connect_timeout_s,
     )
+    own, plain = is_own_network(options.base_url), options.base_url.startswith("http://")
     model = VoiceChatModel(
         base_url=options.base_url,
         model=options.model,
@@ -135,9 +136,10 @@ def chat_model(options: ModelOptions, memory: ServerMemory | None = None) -> Voi
         max_retries=0,
         timeout=timeout,
         # A pool of its own, that can be closed: LangChain shares one between all models and all
-        # event loops. And a proxy must not be asked for a server on one's own network.
+        # event loops. And a proxy must not be asked for a server on one's own network, where
+        # reading the certificates for a connection without TLS takes a third of a second.
         http_async_client=openai.DefaultAsyncHttpxClient(
-            timeout=timeout, trust_env=not is_own_network(options.base_url)
+            timeout=timeout, trust_env=not own, verify=not (own and plain)
         ),
         first_token_timeout_s=options.first_token_timeout_s,
         idle_timeout_s=options.idle_timeout_s,

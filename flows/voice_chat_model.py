@@ -70,6 +70,8 @@ class VoiceChatModel(ChatOpenAI):
 
     first_token_timeout_s: float = 20.0
     idle_timeout_s: float = 10.0
+    tells: bool = True
+    """Whether what is learnt of the server, and why it does not answer, is logged."""
     _asked: Asked = PrivateAttr(default_factory=Asked)
     _loader: Loader = PrivateAttr(default_factory=Loader)
 
@@ -159,7 +161,7 @@ class VoiceChatModel(ChatOpenAI):
                 cause = check.cause(attempt.payload.get("max_tokens"))
                 if asked_again:
                     raise self._nothing_said(attempt, check, cause)
-                logger.warning("model server: %s; it is asked once more", cause)
+                self._tell(f"{cause}; it is asked once more")
                 if check.left_open:
                     # Or what is said now would be taken for more of the thoughts.
                     yield ChatGenerationChunk(message=AIMessageChunk(content="</think>"))
@@ -240,7 +242,7 @@ class VoiceChatModel(ChatOpenAI):
         if wait is None and habits is not None and not last:
             return _Attempt(habits)
         sentence = await self._why(refusal)
-        logger.warning("model server: %s", sentence)
+        self._tell(sentence)
         fault.add_note(sentence)
         raise fault
 
@@ -267,7 +269,7 @@ class VoiceChatModel(ChatOpenAI):
         for sentence in advice.of_habits(
             before, habits, url=self._asked.url, kind=self._asked.kind
         ):
-            logger.warning("model server: %s", sentence)
+            self._tell(sentence)
         self.memory.learn(habits)
 
     def _without_thinking(self, attempt: _Attempt, check: AnswerCheck) -> Habits:
@@ -282,8 +284,14 @@ class VoiceChatModel(ChatOpenAI):
         if check.thought_only and not self._asked.thinking:
             # The next turn is asked in the way that this one was not.
             self._learnt(replace(attempt.habits, thinks=2))
-        logger.warning("model server: nothing can be said: %s", cause)
-        return EmptyAnswerError(cause)
+        self._tell(f"nothing can be said: {cause}")
+        fault = EmptyAnswerError(cause)
+        fault.add_note(cause)
+        return fault
+
+    def _tell(self, sentence: str) -> None:
+        if self.tells:
+            logger.warning("model server: %s", sentence)
 
     def _go_on_loading(self, attempt: _Attempt, came: bool) -> None:
         """A model that is being loaded goes on when the caller does not wait for it."""

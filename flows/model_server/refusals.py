@@ -51,7 +51,7 @@ _UNNAMED = (
 )
 """What to leave out where nothing is named, one after the other; all extras go with the first."""
 _LOADING = re.compile(
-    r"loading (?:the )?model|model[^.]{0,40}(?:is|still|being|currently) (?:\w+ )?load"
+    r"loading (?:the )?model|model[^.]{0,40}(?:(?:is|still|currently) loading|being loaded)"
     r"|warming up|starting up|initiali[sz]ing|not (?:yet )?(?:ready|loaded)|model (?:was )?unloaded"
     r"|(?:is|still) loading",
     re.IGNORECASE,

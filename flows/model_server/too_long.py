@@ -36,7 +36,7 @@ _LIMITS = (
     rf"{_NUMBER} maximum",
 )
 _SENT = (
-    rf"(?:requested|passed|given:|has|contains|resulted in|input|prompt length|inputs?|request)"
+    rf"(?:requested|passed|given:|has|contains|resulted in|inputs?|prompt|request|n_keep)"
     rf"[^\d.]{{0,30}}{_NUMBER}(?!\d)",
     rf"{_NUMBER} (?:input |prompt )?tokens",
 )
