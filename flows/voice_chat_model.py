@@ -157,6 +157,9 @@ class VoiceChatModel(ChatOpenAI):
                     continue
                 self._learnt(attempt.habits)
                 if check.is_said or _has_been_answered(messages, check):
+                    if check.thoughts and not attempt.habits.thinks and not self._asked.thinking:
+                        # Heard, but late: the next turn is asked for without the thoughts.
+                        self._learnt(replace(attempt.habits, thinks=1))
                     return
                 cause = check.cause(attempt.payload.get("max_tokens"))
                 if asked_again:

@@ -100,7 +100,6 @@ async def _ask(options: ModelOptions, memory: ServerMemory, patience_s: float) -
         found = await look_at(options.base_url, api_key=options.api_key)
         if found is not None and found.context_tokens is not None:
             options = replace(options, context_tokens=found.context_tokens)
-    before = memory.habits
     patient = replace(
         options,
         first_token_timeout_s=patience_s,
@@ -109,6 +108,7 @@ async def _ask(options: ModelOptions, memory: ServerMemory, patience_s: float) -
     )
     # Of its own, and silent: what it learns is told by whoever called.
     model = chat_model(patient, memory)
+    before = memory.habits
     model.tells = False
     notes: list[str] = []
     ready = True

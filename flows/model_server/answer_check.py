@@ -30,7 +30,7 @@ class AnswerCheck:
     @property
     def thought_only(self) -> bool:
         """Whether all there was is thinking."""
-        return not self.is_said and (self.thoughts > 0 or any("<th" in t for t in self.texts))
+        return not self.is_said and (self.thoughts > 0 or bool("".join(self.texts).strip()))
 
     @property
     def left_open(self) -> bool:
