@@ -13,6 +13,8 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -30,6 +32,7 @@ DEFAULT_CONFIG_FILE = Path("agent-worker.toml")
 SttEngine = Literal["auto", "faster-whisper", "bundled"]
 TtsEngine = Literal["auto", "piper", "espeak", "xtts", "speech-api", "higgs"]
 LlmEngine = Literal["auto", "offline", "assistant", "router", "persona", "remote"]
+LlmKind = Literal["vllm", "sglang", "llama.cpp", "ollama", "lm-studio", "openrouter", "other"]
 ChoiceKind = Literal["flow", "character", "voice", "language"]
 
 
@@ -163,6 +166,9 @@ class Settings(BaseSettings):
     llm_model: str | None = Field(
         None, description="Model name at that endpoint; unset = its first."
     )
+    llm_kind: LlmKind | None = Field(
+        None, description="Kind of that endpoint's server; unset = found out."
+    )
     llm_api_key: SecretStr = Field(SecretStr("none"), description="Key for that endpoint.")
     llm_temperature: float = Field(0.4, ge=0, le=2, description="Sampling temperature.")
     llm_max_tokens: int = Field(256, ge=1, le=8192, description="Tokens of one answer at most.")
@@ -277,6 +283,7 @@ class Settings(BaseSettings):
         "stt_model",
         "llm_url",
         "llm_model",
+        "llm_kind",
         "flow_url",
         "persona_profiles",
         "persona_character",
@@ -434,6 +441,16 @@ def export_environment(settings: Settings, *, inherit: bool = False) -> dict[str
         else:
             out[ENV_PREFIX + name.upper()] = text
     return out
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for an address, if it does not except its host."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return proxy
 
 
 def default_environment(**variables: str) -> None:

@@ -82,7 +82,12 @@ async def warm_up(
 
 
 async def keep_warm(options: ModelOptions, memory: ServerMemory) -> None:
-    """Warm the model up and keep it in memory until cancelled; what is to be known is logged."""
+    """Warm the model up and keep it in memory until cancelled; what is to be known is logged.
+
+    A server of no known kind is left alone: it may be hosted, and count what it is asked.
+    """
+    if options.kind in (ServerKind.OTHER, ServerKind.OPENROUTER):
+        return
     found = await warm_up(options, memory, on_wait=lambda said: logger.warning("%s", said))
     for note in found.notes:
         logger.warning("model server: %s", note)
