@@ -309,7 +309,8 @@ def refusal_of(fault: openai.APIError) -> Refusal | None:
     """The refusal behind an error of the client; None where it never reached the server."""
     if isinstance(fault, openai.APIStatusError):
         header = fault.response.headers.get("retry-after")
-        return read_refusal(fault.status_code, fault.body or fault.message, header)
+        body = fault.response.text if fault.body is None else fault.body
+        return read_refusal(fault.status_code, body, header)
     if isinstance(fault, openai.APIConnectionError):
         return None
     # An error within a stream that had begun well.

@@ -37,6 +37,12 @@ _NO_SYSTEM = re.compile(
 _OF_SUPPORT = re.compile(
     r"support|parse|template|jinja|unknown|unexpected|invalid|allowed|require", re.IGNORECASE
 )
+_OF_REQUEST = re.compile(
+    r"request|invalid|un(?:known|expected|supported|recogni[sz]ed)|not (?:supported|permitted"
+    r"|allowed|implemented|valid)|validat|parse|deseriali[sz]e|schema|field|param|argument|option"
+    r"|extra|malformed|illegal|<html|syntax|bad ",
+    re.IGNORECASE,
+)
 _OF_MESSAGES = re.compile(r"\bmessages?\b|\bcontent\b", re.IGNORECASE)
 _SUGGESTED = re.compile(r"use\W+max_completion_tokens", re.IGNORECASE)
 _CEILING = re.compile(
@@ -207,7 +213,8 @@ def _leave_out(habits: Habits, refusal: Refusal, names: frozenset[str]) -> Habit
 
 def _from_nothing(habits: Habits, refusal: Refusal, payload: dict[str, Any]) -> Habits | None:
     """A bare "bad request": leave out what is not needed, step by step, the odd things first."""
-    if refusal.status not in (400, 422):
+    speaks_of_it = not refusal.said.strip() or _OF_REQUEST.search(refusal.said)
+    if refusal.status not in (400, 422) or not speaks_of_it:
         return None
     extras = frozenset(payload.get("extra_body") or {})
     fields = _fields(payload)
