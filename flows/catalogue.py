@@ -32,7 +32,7 @@ NO_MODEL = (
 async def find_model(settings: FlowSettings) -> ModelOptions | None:
     """The model that the settings name, completed by what its server tells; None if there is none.
 
-    A server that is named but does not answer yet is taken on trust if the model is named too.
+    A server that is named but does not answer yet is taken on trust.
     """
     return (await look_for_model(settings))[0]
 
@@ -54,6 +54,9 @@ async def look_for_model(settings: FlowSettings) -> tuple[ModelOptions | None, s
     advice = advice.replace("llm_api_key", "FLOWS_MODEL_API_KEY")
     base_url = found.base_url if found else settings.model_url
     model = settings.model or (found.models[0] if found and found.models else None)
+    if settings.model_url is not None and model is None:
+        # It may be loading, or pulling its model: its first is asked for at the first turn.
+        model = ""
     if base_url is None or model is None:
         return None, advice
     options = ModelOptions(
@@ -87,7 +90,8 @@ async def open_flows(
     if advice:
         logger.warning("%s", advice)
     if options is not None:
-        logger.info("language model: %s at %s (%s)", options.model, options.base_url, options.kind)
+        name = options.model or "the first"
+        logger.info("language model: %s at %s (%s)", name, options.base_url, options.kind)
         model = chat_model(options)
         stack.push_async_callback(model.aclose)
         warming = asyncio.create_task(keep_warm(options, model.memory), name="warm up the model")

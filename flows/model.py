@@ -9,15 +9,16 @@ Studio and OpenRouter documentation for the switches.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import openai
 from pydantic import SecretStr
 
-from flows.discovery import Discovered, ServerKind, discover
+from flows.discovery import Discovered, ServerKind, discover, look_at
 from flows.model_server.addresses import is_own_network
 from flows.model_server.habits import ServerMemory
-from flows.voice_chat_model import Asked, VoiceChatModel
+from flows.voice_chat_model import Asked, Served, VoiceChatModel
 
 __all__ = [
     "ECONOMY_MAX_TOKENS",
@@ -44,6 +45,7 @@ class ModelOptions:
     base_url: str
     """The server's OpenAI face, with its `/v1`."""
     model: str
+    """Empty = the server's first, asked for at the first turn."""
     api_key: str | None = None
     kind: ServerKind = ServerKind.OTHER
     temperature: float = 0.4
@@ -151,6 +153,20 @@ def chat_model(options: ModelOptions, memory: ServerMemory | None = None) -> Voi
             kind=options.kind,
             fillers=options.fillers,
             thinking=options.thinking,
+            find=None if options.model else partial(_first_model, options),
         )
     )
     return model
+
+
+async def _first_model(options: ModelOptions) -> Served:
+    found = await look_at(options.base_url, api_key=options.api_key)
+    if found is None:
+        raise ConnectionError(f"no model server answers at {options.base_url}")
+    if not found.models:
+        raise ConnectionError(found.advice)
+    known = options
+    if options.kind is ServerKind.OTHER:
+        known = replace(options, kind=found.kind)
+    known = replace(known, context_tokens=options.context_tokens or found.context_tokens)
+    return Served(found.models[0], known.kind, request_extras(known) or None, known.known_context)

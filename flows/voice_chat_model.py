@@ -9,7 +9,7 @@ LangChain's own limit on the time between chunks wraps each in `asyncio.wait_for
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,6 +41,16 @@ _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 
 
 @dataclass(frozen=True)
+class Served:
+    """What a server turned out to be, for a model that was named by its address alone."""
+
+    model: str
+    kind: ServerKind
+    extra_body: dict[str, Any] | None
+    context_tokens: int | None
+
+
+@dataclass(frozen=True)
 class Asked:
     """The server that a model asks, and how its caller is kept company."""
 
@@ -49,6 +59,8 @@ class Asked:
     kind: ServerKind = ServerKind.OTHER
     fillers: tuple[str, ...] = ()
     thinking: bool = False
+    find: Callable[[], Awaitable[Served]] | None = None
+    """Asks the server for its first model, where none is named; raises `ConnectionError`."""
 
 
 @dataclass
@@ -137,6 +149,8 @@ class VoiceChatModel(ChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
+        if not self.model_name and self._asked.find is not None:
+            await self._find_model(self._asked.find)
         attempt = _Attempt(self.memory.habits)
         give_up_at = asyncio.get_running_loop().time() + self.first_token_timeout_s
         asked_again = False
@@ -169,6 +183,15 @@ class VoiceChatModel(ChatOpenAI):
                     # Or what is said now would be taken for more of the thoughts.
                     yield ChatGenerationChunk(message=AIMessageChunk(content="</think>"))
                 attempt, asked_again = _Attempt(self._without_thinking(attempt, check)), True
+
+    async def _find_model(self, find: Callable[[], Awaitable[Served]]) -> None:
+        """The server may have come up after us: it is asked at the first turn, then no more."""
+        served = await find()
+        self.extra_body = served.extra_body
+        self.memory.known_context = served.context_tokens
+        self._asked = replace(self._asked, kind=served.kind, find=None)
+        self.model_name = served.model
+        logger.info("language model: %s at %s (%s)", served.model, self._asked.url, served.kind)
 
     async def _answer(
         self,

@@ -291,12 +291,34 @@ async def test_doctor_is_not_content_with_a_model_that_does_not_answer() -> None
 async def test_the_flow_server_says_what_the_model_server_lacks() -> None:
     async with FakeOpenAIServer(models=[{"id": "bge-m3"}]) as upstream:
         options, why = await look_for_model(FlowSettings(model_url=upstream.base_url))
-    assert options is None
+    assert options is not None and not options.model
     assert "has no model for chat" in why
+    options, why = await look_for_model(FlowSettings(discovery=False))
+    assert options is None and not why
     async with FakeOpenAIServer(models=listed("vllm", "qwen3", max_model_len=4000)) as upstream:
         options, why = await look_for_model(FlowSettings(model_url=upstream.base_url))
     assert options is not None and not why
     assert (options.kind, options.context_tokens) == (ServerKind.VLLM, 4000)
+
+
+async def test_a_model_server_that_comes_up_later_is_asked_for_its_model_at_the_first_turn() -> (
+    None
+):
+    upstream = FakeOpenAIServer(models=listed("vllm", "qwen3", max_model_len=4000))
+    async with upstream:
+        pass
+    options, _ = await look_for_model(FlowSettings(model_url=upstream.base_url))
+    assert options is not None
+    model = chat_model(options)
+    with pytest.raises(ConnectionError, match="no model server answers at"):
+        await model.ainvoke("Hi.")
+    async with upstream:
+        assert (await model.ainvoke("Hi.")).text == "Hello from the scripted model."
+        body = upstream.requests[-1].body
+        assert body["model"] == "qwen3"
+        assert body["chat_template_kwargs"] == {"enable_thinking": False}
+        assert model.memory.habits.context_tokens == 4000
+    await model.aclose()
 
 
 @pytest.mark.parametrize(
