@@ -128,7 +128,7 @@ class Observer:
     def _on_error(self, event: ErrorEvent) -> None:
         cause = getattr(event.error, "error", event.error)
         recoverable = bool(getattr(event.error, "recoverable", False))
-        why = cause_of(cause)
+        why = cause_of(cause) if isinstance(cause, BaseException) else type(cause).__name__
         if isinstance(event.source, llm.LLM):
             self._latency.failed(why)
         logger.warning(

@@ -17,7 +17,14 @@ import openai
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.chat_models import agenerate_from_stream
-from langchain_core.messages import AIMessageChunk, BaseMessage, BaseMessageChunk, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    BaseMessageChunk,
+    HumanMessage,
+    ToolMessage,
+)
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
@@ -353,5 +360,12 @@ def _note(check: AnswerCheck, chunk: ChatGenerationChunk) -> None:
 
 
 def _has_been_answered(messages: list[BaseMessage], check: AnswerCheck) -> bool:
-    """Whether silence is an answer: after a tool, when the model has said what it had to say."""
-    return isinstance(messages[-1], ToolMessage) and not check.thought_only
+    """Whether silence is an answer: after a tool, where the model has spoken before it."""
+    if check.thought_only or not isinstance(messages[-1], ToolMessage):
+        return False
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            break
+        if isinstance(message, AIMessage) and message.text.strip():
+            return True
+    return False

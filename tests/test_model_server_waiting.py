@@ -118,7 +118,20 @@ async def test_a_model_that_always_thinks_gets_room_for_it() -> None:
         assert upstream.requests[-1].messages[0] == {"role": "system", "content": "/no_think"}
 
 
-async def test_silence_after_a_tool_is_an_answer() -> None:
+async def test_silence_after_a_tool_is_none_where_nothing_was_said_before() -> None:
+    call = {"name": "clock", "args": {}, "id": "1", "type": "tool_call"}
+    asked = [
+        HumanMessage("What time is it?"),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("noon", tool_call_id="1"),
+    ]
+    script = (Reply(""), Reply("It is noon."))
+    async with FakeOpenAIServer(*script) as upstream, model_at(upstream.base_url) as model:
+        assert await answer_of(model, *asked) == "It is noon."
+        assert len(upstream.requests) == 2
+
+
+async def test_silence_after_a_tool_is_an_answer_where_something_was() -> None:
     call = {"name": "hang_up", "args": {}, "id": "1", "type": "tool_call"}
     done = [
         HumanMessage("Bye."),
