@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from .settings import Settings, proxy_for
@@ -10,6 +13,10 @@ from .settings import Settings, proxy_for
 if TYPE_CHECKING:
     from flows.discovery import Discovered
 
+logger = logging.getLogger(__name__)
+
+_LOADING_S = 180.0
+_TOLD_EVERY_S = 10.0
 _NO_KEY = "none"
 _SHOWN = 8
 
@@ -27,7 +34,11 @@ class ModelServer:
 
 
 async def find_model_server(settings: Settings) -> ModelServer:
-    """Asks the server of the settings, or those on the usual local ports."""
+    """Asks the server of the settings, or those on the usual local ports.
+
+    One that is loading its model is waited for, some minutes: without it a worker would not start,
+    or serve every call without a model.
+    """
     if settings.llm in ("offline", "remote"):
         return ModelServer()
     from flows.discovery import discover_all, look_at
@@ -35,10 +46,36 @@ async def find_model_server(settings: Settings) -> ModelServer:
     if settings.llm_url is not None:
         key = settings.llm_api_key.get_secret_value()
         sent = None if key in ("", _NO_KEY) else key
-        return named(settings, await look_at(settings.llm_url, api_key=sent))
+        url = settings.llm_url
+
+        async def look() -> tuple[Discovered, ...]:
+            seen = await look_at(url, api_key=sent)
+            return (seen,) if seen else ()
+
+        servers = await _loaded(look) if settings.llm_model is None else await look()
+        return named(settings, servers[0] if servers else None)
     if not settings.llm_discovery:
         return ModelServer()
-    return best(await discover_all())
+    return best(await _loaded(discover_all))
+
+
+async def _loaded(look: Callable[[], Awaitable[tuple[Discovered, ...]]]) -> tuple[Discovered, ...]:
+    """Looks again while nothing but a server that is still loading is there."""
+    from flows.discovery import ServerState
+
+    clock = asyncio.get_running_loop().time
+    began = told_at = clock()
+    servers = await look()
+    while not any(server.models for server in servers) and clock() - began < _LOADING_S:
+        loading = [s for s in servers if s.state is ServerState.LOADING]
+        if not loading:
+            break
+        if told_at == began or clock() - told_at >= _TOLD_EVERY_S:
+            told_at = clock()
+            logger.warning("%s; waiting for it", loading[0].advice)
+        await asyncio.sleep(0.5)
+        servers = await look()
+    return servers
 
 
 def named(settings: Settings, seen: Discovered | None) -> ModelServer:

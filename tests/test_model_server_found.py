@@ -28,6 +28,7 @@ from flows.discovery import (
 )
 from flows.model import ModelOptions, chat_model
 from flows.settings import FlowSettings
+from tests.fake_cold_server import FakeColdServer
 from tests.fake_openai_server import FakeOpenAIServer, Reply
 
 
@@ -257,6 +258,15 @@ async def test_a_server_that_is_loading_is_told_from_one_that_is_none() -> None:
     assert odd is not None and odd.state is ServerState.ODD
     assert "ends in /v1" in odd.advice
     assert completed is not None and completed.base_url == f"{root}/v1"
+
+
+async def test_a_server_that_is_loading_is_waited_for_at_the_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with FakeColdServer(0.8, refuses=True) as upstream:
+        choice = await chosen(settings_for(upstream.base_url))
+        assert choice.detail == f"qwen3:4b at {upstream.base_url}"
+    assert caplog.text.count("still loading its model; waiting for it") == 1
 
 
 async def test_a_model_that_the_server_does_not_list_is_said() -> None:

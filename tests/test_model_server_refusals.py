@@ -460,6 +460,58 @@ async def test_a_template_without_a_system_prompt_gets_it_in_the_callers_words(s
         assert user["content"].endswith("What time is it?")
 
 
+def role_at(number: int) -> dict[str, Any]:
+    place = ["body", "messages", number, "role"]
+    return {"detail": [{"loc": place, "msg": "Input should be 'user' or 'assistant'"}]}
+
+
+MESSAGES: dict[str, tuple[Callable[[dict[str, Any]], bool], int, Any]] = {
+    "a role that it does not know": (lambda a: "system" in roles_of(a), 422, role_at(0)),
+    "text for content": (
+        lambda a: any(not isinstance(m.get("content"), str) for m in a["messages"]),
+        422,
+        {
+            "detail": [
+                {"loc": ["body", "messages", 1, "content"], "msg": "Input should be a string"}
+            ]
+        },
+    ),
+    "no names": (
+        lambda a: any("name" in m for m in a["messages"]),
+        400,
+        openai_error("'messages.1' : property 'name' is unsupported"),
+    ),
+    "no answer that is begun": (
+        lambda a: roles_of(a)[-1] == "assistant",
+        400,
+        openai_error("Assistant response prefill is incompatible with enable_thinking."),
+    ),
+    "one system prompt": (
+        lambda a: "system" in roles_of(a)[1:],
+        500,
+        openai_error("System message must be at the beginning."),
+    ),
+    "not implemented": (has("stream_options"), 501, openai_error("stream_options not implemented")),
+}
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+async def test_messages_get_the_form_that_a_server_wants(case: str) -> None:
+    messages: list[BaseMessage] = [
+        SystemMessage("Be brief."),
+        HumanMessage([{"type": "text", "text": "Hi."}], name="bob"),
+        SystemMessage("Be kind."),
+        AIMessage("It is about"),
+    ]
+    async with (
+        FakeOpenAIServer(script=refusing(*MESSAGES[case])) as upstream,
+        model_on(upstream, kind=ServerKind.VLLM) as model,
+    ):
+        assert await answer_of(model, messages) == "It is noon."
+        assert len(upstream.requests) == 2
+        assert "Hi." in str(upstream.requests[-1].messages)
+
+
 async def test_several_reasons_are_met_one_after_the_other() -> None:
     def script(asked: dict[str, Any]) -> Reply:
         if "stream_options" in asked:

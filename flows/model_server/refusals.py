@@ -35,12 +35,13 @@ _NO_SYSTEM = re.compile(
     re.IGNORECASE,
 )
 _OF_SUPPORT = re.compile(
-    r"support|parse|template|jinja|unknown|unexpected|invalid|allowed|require", re.IGNORECASE
+    r"support|parse|template|jinja|unknown|unexpected|invalid|allowed|require|implement|enabled",
+    re.IGNORECASE,
 )
 _OF_REQUEST = re.compile(
     r"request|invalid|un(?:known|expected|supported|recogni[sz]ed)|not (?:supported|permitted"
     r"|allowed|implemented|valid)|validat|parse|deseriali[sz]e|schema|field|param|argument|option"
-    r"|extra|malformed|illegal|<html|syntax|bad ",
+    r"|extra|unprocess|malformed|illegal|<html|syntax|bad ",
     re.IGNORECASE,
 )
 _OF_MESSAGES = re.compile(r"\bmessages?\b|\bcontent\b", re.IGNORECASE)
@@ -137,8 +138,10 @@ def _from_places(habits: Habits, refusal: Refusal, payload: dict[str, Any]) -> H
         first = next((part for part in place if part not in ("body", "extra_body")), "")
         if first in fields:
             named.add(first)
-        elif first == "messages" and refusal.status != 500:
-            habits = replace(habits, plain=True) if not _about_roles(refusal) else habits
+        elif first == "messages" and place[-1] == "role":
+            habits = replace(habits, no_system=True, in_turn=True)
+        elif first == "messages" and refusal.status != 500 and not _about_roles(refusal):
+            habits = replace(habits, plain=True)
     return _leave_out(habits, refusal, frozenset(named)) if named else habits
 
 
