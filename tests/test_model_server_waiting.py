@@ -166,6 +166,8 @@ async def test_loading_goes_on_when_the_caller_interrupts() -> None:
             await asyncio.sleep(0.6)
             impatient.cancel()
             await asyncio.wait([impatient])
+            # The caller talks: meanwhile nobody of theirs is connected.
+            await asyncio.sleep(0.2)
         assert await answer_of(model) == "It is noon."
         # Begun anew after the first interruption at most, not after each.
         assert upstream.loads_begun <= 2
