@@ -349,8 +349,9 @@ def refusal_of(fault: openai.APIError) -> Refusal | None:
 
 def _note(check: AnswerCheck, chunk: ChatGenerationChunk) -> None:
     message = chunk.message
-    if message.content:
-        check.texts.append(str(message.text))
+    if content := message.content:
+        # The property takes longer than all else here, and is needed for lists of blocks only.
+        check.texts.append(content if type(content) is str else str(message.text))
     elif isinstance(chunk, _Thought):
         check.thoughts += 1
     if isinstance(message, AIMessageChunk) and message.tool_call_chunks:
