@@ -254,7 +254,7 @@ def _livekit(command: str, rest: list[str]) -> int:
 
 
 def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
-    from .engines import EngineError, try_engines
+    from .engines import EngineError, keep_model_warm, try_engines
     from .found import choose_engines
     from .telemetry import Telemetry
     from .worker import WorkerError, build_server, check_server, run
@@ -263,12 +263,15 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
         choices = asyncio.run(choose_engines(settings))
         for choice in choices:
             print(f"{choice.stage}: {choice.name} - {choice.reason}", file=sys.stderr)
+            if choice.warning:
+                print(f"{choice.stage}: {choice.warning}", file=sys.stderr)
         try:
             if choices.problems:
                 raise WorkerError("\n".join(choices.problems))
             asyncio.run(try_engines(settings, choices))
             if command != "console":
                 asyncio.run(check_server(settings))
+            keep_model_warm(settings, choices)
         except (WorkerError, EngineError) as e:
             print(f"agent-worker {command}: {e}", file=sys.stderr)
             return 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from livekit.agents import NOT_GIVEN, NotGivenOr, llm, stt, tts
 
@@ -17,6 +19,9 @@ from .character_voices import CharacterVoices
 from .choice import Choice, Choices
 from .languages import languages, primary, same_language
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from flows.model import ModelOptions, ServerMemory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,11 +137,49 @@ def _whisper(settings: Settings, model: str) -> stt.STT[Any]:
     )
 
 
+_server_memories: dict[tuple[str, str], ServerMemory] = {}
+"""By address and model: what one call has learnt of a server need not be learnt in the next."""
+
+
+def model_server(settings: Settings, choice: Choice) -> tuple[ModelOptions, ServerMemory]:
+    """How the chosen model is asked, and what this process knows of its server."""
+    from flows.model import ModelOptions, ServerKind, ServerMemory
+
+    # A model's name may hold anything, an address no space.
+    name, _, endpoint = choice.detail.rpartition(" at ")
+    language = languages().get(primary(settings.spoken_language))
+    options = ModelOptions(
+        base_url=endpoint,
+        model=name,
+        kind=ServerKind(choice.server_kind) if choice.server_kind else ServerKind.OTHER,
+        api_key=settings.llm_api_key.get_secret_value(),
+        temperature=settings.llm_temperature,
+        max_tokens=settings.llm_max_tokens,
+        context_tokens=choice.context_tokens,
+        economy=settings.economy,
+    )
+    if language is not None:
+        options = dataclasses.replace(options, fillers=language.fillers)
+    return options, _server_memories.setdefault((endpoint, name), ServerMemory())
+
+
+def keep_model_warm(settings: Settings, choices: Choices) -> None:
+    """Has the model loaded ahead of the first call and kept, in a thread that ends with us."""
+    if choices.llm.engine in ("offline", "remote") or choices.llm.problem:
+        return
+    from flows.warm_up import keep_warm
+
+    options, memory = model_server(settings, choices.llm)
+    threading.Thread(
+        target=lambda: asyncio.run(keep_warm(options, memory)), name="model", daemon=True
+    ).start()
+
+
 _CloseModel = Callable[[], Awaitable[None]] | None
 
 
 def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], _CloseModel]:
-    from flows.model import ModelOptions, ServerKind, chat_model
+    from flows.model import chat_model
     from livekit.plugins import langgraph
 
     from .call_flow import flow_for_call
@@ -155,18 +198,8 @@ def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], _Close
         flow = flow_for_call(settings, choice.engine)
         nodes = flow.speakable_nodes
         return langgraph.LLM(flow.graph, speakable_nodes=nodes, **_own_words(settings)), flow.aclose
-    name, _, endpoint = choice.detail.partition(" at ")
-    model = chat_model(
-        ModelOptions(
-            base_url=endpoint,
-            model=name,
-            kind=ServerKind(choice.server_kind) if choice.server_kind else ServerKind.OTHER,
-            api_key=settings.llm_api_key.get_secret_value(),
-            temperature=settings.llm_temperature,
-            max_tokens=settings.llm_max_tokens,
-            economy=settings.economy,
-        )
-    )
+    options, memory = model_server(settings, choice)
+    model = chat_model(options, memory)
     characters = _cast(settings) if choice.engine == "persona" else None
     flow = flow_for_call(settings, choice.engine, model=model, characters=characters)
 

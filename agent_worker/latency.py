@@ -52,6 +52,8 @@ class Generation:
     at: dict[str, float] = dataclasses.field(default_factory=dict)
     reported: bool = False
     tokens: Tokens | None = None
+    failure: str = ""
+    """Why it came to nothing."""
 
     def mark(self, stage: str, now: float) -> None:
         """Notes a stage the first time that it is passed."""
@@ -86,6 +88,8 @@ class TurnRecord:
     """Set where the answer was interrupted."""
     tokens: Tokens | None = None
     """Set once the answer has ended; None where its server tells no figures."""
+    failure: str = ""
+    """Why there was no answer but an apology; empty where there was one."""
 
     @property
     def stages_ms(self) -> dict[str, float]:
@@ -113,6 +117,7 @@ class TurnRecord:
             "interrupted_at": self.interrupted_at,
             "heard_until": None if heard is None else dataclasses.asdict(heard),
             "tokens": None if self.tokens is None else dataclasses.asdict(self.tokens),
+            **({"failure": self.failure} if self.failure else {}),
         }
 
     def to_json(self) -> str:
@@ -186,6 +191,11 @@ class TurnLatency:
         self._call_tokens += prompt + completion
         generation.tokens = Tokens(prompt, cached, completion, self._call_tokens)
 
+    def failed(self, cause: str) -> None:
+        """The answer under way came to nothing."""
+        if self._generation is not None:
+            self._generation.failure = cause
+
     def speaking(self) -> TurnRecord | None:
         """The agent's audio goes out. Returns the turn's record, once; None for a greeting."""
         generation, taken = self._generation, self._taken
@@ -198,7 +208,9 @@ class TurnLatency:
         self.answer_ended()
         self._turn += 1
         at = {**taken.heard, **generation.at}
-        self._answered = TurnRecord(self._turn, taken.speech_ended_at, at)
+        self._answered = TurnRecord(
+            self._turn, taken.speech_ended_at, at, failure=generation.failure
+        )
         self._answering = generation
         self._taken = None
         self._played_s, self._cut_at = 0.0, None
@@ -247,7 +259,11 @@ class TurnLatency:
         taken, self._taken = self._taken, None
         if taken is not None and taken.speech_ended_at is not None:
             self._turn += 1
-            self._ended.append(TurnRecord(self._turn, taken.speech_ended_at, taken.heard))
+            generation = self._generation
+            failure = "" if generation is None or generation.reported else generation.failure
+            self._ended.append(
+                TurnRecord(self._turn, taken.speech_ended_at, taken.heard, failure=failure)
+            )
 
 
 async def noticing_speakable(

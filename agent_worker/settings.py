@@ -14,6 +14,8 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -39,6 +41,7 @@ SttEngine = Literal["auto", "faster-whisper", "bundled"]
 TtsEngine = Literal["auto", "piper", "espeak", "xtts", "speech-api", "higgs"]
 LlmEngine = Literal["auto", "offline", "assistant", "router", "persona", "remote"]
 ChoiceKind = Literal["flow", "character", "voice", "language", "economy"]
+LlmKind = Literal["vllm", "sglang", "llama.cpp", "ollama", "lm-studio", "openrouter", "other"]
 
 
 class SettingsError(Exception):
@@ -170,6 +173,9 @@ class Settings(BaseSettings):
     )
     llm_model: str | None = Field(
         None, description="Model name at that endpoint; unset = its first."
+    )
+    llm_kind: LlmKind | None = Field(
+        None, description="Kind of that endpoint's server; unset = found out."
     )
     llm_api_key: SecretStr = Field(SecretStr("none"), description="Key for that endpoint.")
     llm_temperature: float = Field(0.4, ge=0, le=2, description="Sampling temperature.")
@@ -357,6 +363,7 @@ class Settings(BaseSettings):
         "stt_model",
         "llm_url",
         "llm_model",
+        "llm_kind",
         "flow_url",
         "persona_profiles",
         "persona_character",
@@ -554,6 +561,16 @@ def export_environment(settings: Settings, *, inherit: bool = False) -> dict[str
         else:
             out[ENV_PREFIX + name.upper()] = text
     return out
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for an address, if it does not except its host."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return proxy
 
 
 def default_environment(**variables: str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
 
 from flows.business.data import BusinessData
-from flows.discovery import Discovered, ServerKind, discover
+from flows.discovery import Discovered, ServerKind, discover_all, look_at
 from flows.documents.opening import open_documents
 from flows.documents.tool import document_tools
 from flows.flow import Flow
@@ -26,6 +26,7 @@ from flows.model import ModelOptions, VoiceChatModel, chat_model
 from flows.persona_profiles import Character, load_profiles
 from flows.settings import FlowSettings
 from flows.tools.lookups import LookupEndpoints
+from flows.warm_up import keep_warm
 
 logger = logging.getLogger("flows")
 
@@ -39,19 +40,34 @@ NO_MODEL = (
 async def find_model(settings: FlowSettings) -> ModelOptions | None:
     """The model that the settings name, completed by what its server tells; None if there is none.
 
-    A server that is named but does not answer yet is taken on trust if the model is named too.
+    A server that is named but does not answer yet is taken on trust.
     """
+    return (await look_for_model(settings))[0]
+
+
+async def look_for_model(settings: FlowSettings) -> tuple[ModelOptions | None, str]:
+    """As `find_model`, and what is amiss with the servers that were looked at."""
     key = settings.model_api_key.get_secret_value() if settings.model_api_key else None
-    found: Discovered | None = None
+    seen: tuple[Discovered, ...] = ()
     if settings.model_url is not None:
-        found = await discover(settings.model_url, api_key=key, timeout_s=_ASKED_SERVER_S)
+        named = await look_at(settings.model_url, api_key=key, timeout_s=_ASKED_SERVER_S)
+        seen = (named,) if named else ()
     elif settings.discovery:
-        found = await discover()
-    base_url = settings.model_url or (found.base_url if found else None)
-    model = settings.model or (found.models[0] if found else None)
+        seen = await discover_all()
+    found = next((server for server in seen if server.models), None)
+    if found is None and settings.model_url is not None and seen:
+        found = seen[0]
+    # The settings of the worker go by other names here.
+    advice = "; ".join(s.advice for s in seen if s.advice and (s is found or found is None))
+    advice = advice.replace("llm_api_key", "FLOWS_MODEL_API_KEY")
+    base_url = found.base_url if found else settings.model_url
+    model = settings.model or (found.models[0] if found and found.models else None)
+    if settings.model_url is not None and model is None:
+        # It may be loading, or pulling its model: its first is asked for at the first turn.
+        model = ""
     if base_url is None or model is None:
-        return None
-    return ModelOptions(
+        return None, advice
+    options = ModelOptions(
         base_url=base_url,
         model=model,
         api_key=key,
@@ -61,7 +77,10 @@ async def find_model(settings: FlowSettings) -> ModelOptions | None:
         economy=settings.economy,
         first_token_timeout_s=settings.first_token_timeout_s,
         idle_timeout_s=settings.idle_timeout_s,
+        context_tokens=found.context_tokens if found else None,
+        fillers=(settings.filler,) if settings.filler_after_s else (),
     )
+    return options, advice
 
 
 @dataclass(frozen=True)
@@ -133,12 +152,17 @@ async def open_flows(
         EmbedderError: The embedding model can't be used.
     """
     tools = [*await _mcp_tools(settings, stack), *await _document_tools(settings, stack)]
-    options = await find_model(settings)
+    options, advice = await look_for_model(settings)
     model: VoiceChatModel | None = None
+    if advice:
+        logger.warning("%s", advice)
     if options is not None:
-        logger.info("language model: %s at %s (%s)", options.model, options.base_url, options.kind)
+        name = options.model or "the first"
+        logger.info("language model: %s at %s (%s)", name, options.base_url, options.kind)
         model = chat_model(options)
         stack.push_async_callback(model.aclose)
+        warming = asyncio.create_task(keep_warm(options, model.memory), name="warm up the model")
+        stack.push_async_callback(_stop, warming)
     else:
         logger.warning("no language model was found; only the offline flow can answer")
     parts = FlowParts(
@@ -153,7 +177,17 @@ async def open_flows(
         characters=load_profiles(settings.personas) if settings.personas else None,
     )
     closing = stack.enter_context(contextlib.ExitStack())
-    return {flow_id: build_flow(flow_id, parts, closing) for flow_id in FLOW_IDS}
+    flows = {flow_id: build_flow(flow_id, parts, closing) for flow_id in FLOW_IDS}
+    if model is None and advice:
+        for flow_id, flow in flows.items():
+            if flow.unavailable:
+                flows[flow_id] = replace(flow, unavailable=f"{flow.unavailable} {advice}")
+    return flows
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def _mcp_tools(settings: FlowSettings, stack: contextlib.AsyncExitStack) -> list[BaseTool]:

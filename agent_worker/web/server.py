@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from agent_worker.call_engines import engines_for_language
 from agent_worker.choice import Choices
-from agent_worker.engines import EngineError, try_engines
+from agent_worker.engines import EngineError, keep_model_warm, try_engines
 from agent_worker.found import choose_engines
 from agent_worker.gateway import Gateway, GatewayConfig
 from agent_worker.gateway.protocol import SessionStart
@@ -169,6 +169,7 @@ async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -
         raise WebServerError("\n".join(choices.problems))
     try:
         await try_engines(settings, choices)
+        keep_model_warm(settings, choices)
     except EngineError as e:
         raise WebServerError(str(e)) from e
 

@@ -45,7 +45,7 @@ class Options:
     speculative_silence_s: float = 0.18
     max_segment_s: float = 12.0
     cuts: tuple[tuple[float, float], ...] = LONG_PAUSES
-    """Which pause, in seconds, cuts speech that has lasted for more than a share of `max_segment_s`;
+    """Which pause, in seconds, cuts speech that has lasted for more than a share of the longest;
     the largest share first. A long pause is the end of a sentence, where a cut loses nothing; the
     shortest is longer than a stop consonant, in which a cut makes two words of one."""
     confirming: Confirming = field(default_factory=Confirming)
