@@ -15,7 +15,9 @@ import argparse
 import asyncio
 import datetime
 import json
+import math
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +54,18 @@ def row(clip: Clip, heard: Heard, streams: int) -> dict[str, Any]:
     }
 
 
-async def measure(model: Path, clips: list[Clip]) -> dict[str, list[dict[str, Any]]]:
-    """Plays the first half alone and the rest two at once, to each listener in turn."""
+async def measure(
+    model: Path, clips: list[Clip], limit_s: float
+) -> dict[str, list[dict[str, Any]]]:
+    """Plays every third alone and the rest two at once, to each listener in turn."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTENERS}
-    half = (len(clips) + 1) // 2
-    groups = [[clip] for clip in clips[:half]]
-    groups += [list(clips[i : i + 2]) for i in range(half, len(clips), 2)]
+    groups = [clips[i : i + n] for i in range(0, len(clips), 3) for i, n in ((i, 1), (i + 1, 2))]
+    groups = [group for group in groups if group]
+    until = time.monotonic() + limit_s
     async with live(model) as ours, adapter(model) as stock, plain(model) as whole:
         for done, group in enumerate(groups):
+            if time.monotonic() > until:
+                break
             for name, listener in (("ours", ours), ("stock", stock), ("plain", whole)):
                 for clip, heard in zip(group, await listener.hear(group), strict=True):
                     rows[name].append(row(clip, heard, len(group)))
@@ -161,6 +167,7 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=60, help="of each of es, fr, it, ru")
     parser.add_argument("--model", type=Path, help="in CTranslate2's format; default Whisper base")
     parser.add_argument("--shard", default="1/1", help="run one part, such as 2/8")
+    parser.add_argument("--limit-s", type=float, default=math.inf, help="stop after so long")
     parser.add_argument("--rows", action="store_true", help="each recording's figures too")
     parser.add_argument("--merge", nargs="+", type=Path, help="files with the --rows of parts")
     arguments = parser.parse_args()
@@ -171,7 +178,7 @@ def main() -> None:
     else:
         part, _, parts_ = arguments.shard.partition("/")
         clips = choose_clips(arguments.clips, arguments.others)[int(part) - 1 :: int(parts_ or 1)]
-        rows = asyncio.run(measure(model, clips))
+        rows = asyncio.run(measure(model, clips, arguments.limit_s))
     found = report(rows, f"Whisper {model.name}, INT8", arguments.rows)
     print(json.dumps(found) if arguments.json else table(found))
 
