@@ -42,6 +42,12 @@ def _cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "livekit-agent-worker"
 
 
+def _runtime_dir() -> Path:
+    """For what need not outlive a restart of the machine: in memory where the system has that."""
+    base = os.environ.get("XDG_RUNTIME_DIR")  # noqa: TID251 - this module is the environment's door
+    return (Path(base) / "livekit-agent-worker") if base else _cache_dir()
+
+
 class Settings(BaseSettings):
     """Every setting of the worker.
 
@@ -130,6 +136,31 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds for which a caller who left the room can come back to the same call. "
         "The server must keep the room for as long: departure_timeout in its configuration.",
+    )
+
+    # -- when something breaks -----------------------------------------------------------------
+    call_agent_to: Literal["dispatched", "every_room", "off"] = Field(
+        "dispatched",
+        description="Rooms into which the agent is called again when a caller is alone there: "
+        "those that had called it, every one, or none.",
+    )
+    calls_dir: Path | None = Field(
+        default_factory=lambda: _runtime_dir() / "calls",
+        description="Folder in which what is said is kept until the call ends, so that another "
+        "agent can take over; empty = nowhere.",
+    )
+    words_back: str | None = Field(
+        None,
+        description="Said by an agent that takes over after a fault; unset = in the call's "
+        "language, empty = nothing. Likewise the others here.",
+    )
+    words_deaf: str | None = Field(None, description="Said when the agent hears nothing any more.")
+    words_hears_again: str | None = Field(None, description="Said when it hears again.")
+    words_stopping: str | None = Field(
+        None, description="Said before the worker's end cuts a call off."
+    )
+    words_busy: str | None = Field(
+        None, description="Shown to callers for whom there is no free agent."
     )
 
     # -- hearing -------------------------------------------------------------------------------
@@ -284,6 +315,7 @@ class Settings(BaseSettings):
         "tts_url",
         "tts_model",
         "tts_reference",
+        "calls_dir",
         mode="before",
     )
     @classmethod
@@ -320,6 +352,14 @@ class Settings(BaseSettings):
     def spoken_language(self) -> str:
         """The language that the agent speaks: English where the caller's is detected."""
         return "en" if self.language == "auto" else self.language
+
+    def own_fault_words(self) -> dict[str, str]:
+        """The words for when something breaks that are set, by their names without the prefix."""
+        return {
+            name.removeprefix("words_"): getattr(self, name)
+            for name in Settings.model_fields
+            if name.startswith("words_") and getattr(self, name) is not None
+        }
 
     def voices_dir(self) -> Path:
         """Folder of downloaded Piper voices."""
@@ -421,7 +461,9 @@ def export_environment(settings: Settings, *, inherit: bool = False) -> dict[str
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if value is None:
-            continue
+            if not _default(Settings.model_fields[name]):
+                continue
+            value = ""
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
         if isinstance(value, bool):
