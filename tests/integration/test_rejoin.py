@@ -27,9 +27,12 @@ class Line:
         self._agent = agent
         self._room = f"room-{uuid.uuid4().hex[:8]}"
 
+    def token(self, identity: str = "caller") -> str:
+        """Lets somebody in."""
+        return room_token(self._server, room=self._room, identity=identity, agent_name=self._agent)
+
     def caller(self, identity: str = "caller") -> SimulatedCaller:
-        token = room_token(self._server, room=self._room, identity=identity, agent_name=self._agent)
-        return SimulatedCaller(self._server.url, token)
+        return SimulatedCaller(self._server.url, self.token(identity))
 
     def _service(self) -> api.LiveKitAPI:
         return api.LiveKitAPI(self._server.url, self._server.api_key, self._server.api_secret)
