@@ -17,6 +17,7 @@ from livekit import rtc
 
 from .latency import Generation, TurnLatency, noticing_speakable
 from .pacing import paced
+from .patience import Patience, bridged, in_time
 from .speakable import speakable_stream
 from .speaking import Voice, synthesize_phrases
 from .streaming_buffer import SentenceStreamBuffer
@@ -46,6 +47,7 @@ class VoicePipelineAgent(Agent):
         turns: owns the turns of this call; None = the session decides by itself.
         voice: is told when the TTS fails and when it is back; meanwhile answers go out in writing.
         voices: gives the engine for a speaker's voice, where the model says who speaks.
+        patience: what is said while the model keeps a caller waiting; None = nothing, for ever.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class VoicePipelineAgent(Agent):
         voice: Voice | None = None,
         turns: TurnTaking | None = None,
         voices: Callable[[str], tts.TTS[Any]] | None = None,
+        patience: Patience | None = None,
     ) -> None:
         super().__init__(instructions=instructions)
         self._greeting = greeting
@@ -74,7 +77,9 @@ class VoicePipelineAgent(Agent):
         self._voice = voice or Voice()
         self._turns = turns
         self._voices = voices
+        self._patience = patience
         self._generation: Generation | None = None
+        self._waited_for: asyncio.Event | None = None
         self._turn_open = False
         self._turn_committed = asyncio.Event()
 
@@ -152,6 +157,7 @@ class VoicePipelineAgent(Agent):
         extra: dict[str, object] = {}
         if self._tells_commit and self._turn_open:
             extra["turn_committed"] = self._turn_committed
+        committed = self._waited_for = self._turn_committed if self._turn_open else _set_event()
         speakers = SpeakerMarks()
         async with model.chat(
             chat_ctx=chat_ctx,
@@ -160,7 +166,10 @@ class VoicePipelineAgent(Agent):
             conn_options=self.session.conn_options.llm_conn_options,
             extra_kwargs=extra or NOT_GIVEN,
         ) as stream:
-            async for chunk in stream:
+            chunks = aiter(stream)
+            if self._patience is not None:
+                chunks = in_time(chunks, self._patience, committed)
+            async for chunk in chunks:
                 if chunk.delta is not None and chunk.delta.content:
                     self._latency.mark(generation, "first_token")
                 speakers.mark(chunk)
@@ -175,6 +184,7 @@ class VoicePipelineAgent(Agent):
             raise RuntimeError("VoicePipelineAgent needs a session with a TTS")
         # a greeting or another say() has no generation: its stages belong to no turn
         generation, self._generation = self._generation, None
+        waited_for, self._waited_for = self._waited_for, None
         playhead = _Playhead(
             self.session.output.audio,
             lambda at: self._latency.mark(generation, "first_audio_out", at=at),
@@ -191,8 +201,11 @@ class VoicePipelineAgent(Agent):
             return buffer.stream_with_sentences(pieces)
 
         phrases = self._phrases(cut_by_voice(text, cut), generation)
+        spoken = phrases
+        if self._patience is not None and waited_for is not None:
+            spoken = bridged(phrases, self._patience, waited_for)
         frames = synthesize_phrases(
-            phrases,
+            spoken,
             engine,
             conn_options=self.session.conn_options.tts_conn_options,
             ahead=self._sentences_ahead,
@@ -202,7 +215,12 @@ class VoicePipelineAgent(Agent):
         )
         soon = paced(frames, played_s=playhead.played_s)
         try:
-            async with aclosing(phrases), aclosing(frames), aclosing(soon) as audio:
+            async with (
+                aclosing(phrases),
+                aclosing(spoken),
+                aclosing(frames),
+                aclosing(soon) as audio,
+            ):
                 async for frame in audio:
                     self._latency.mark(generation, "first_audio")
                     playhead.has_audio = True
@@ -218,6 +236,12 @@ class VoicePipelineAgent(Agent):
             if self._turns is not None:
                 self._turns.agent_says(sentence)
             yield voiced(self._speakable(sentence), voice_of(sentence))
+
+
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 class _Playhead:

@@ -15,6 +15,7 @@ from flows.persona_profiles import Character, default_profiles, load_profiles
 
 from .character_voices import CharacterVoices
 from .choice import Choice, Choices
+from .hung_voice import PatienceLimited
 from .languages import languages, primary, same_language
 from .settings import Settings
 
@@ -163,6 +164,7 @@ def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], _Close
             api_key=settings.llm_api_key.get_secret_value(),
             temperature=settings.llm_temperature,
             max_tokens=settings.llm_max_tokens,
+            first_token_timeout_s=settings.first_word_timeout_s,
         )
     )
     # the instructions come with every turn, as the system message of LiveKit's chat context
@@ -184,6 +186,13 @@ def _own_words(settings: Settings) -> dict[str, Any]:
     return {} if language is None else {"fillers": language.fillers, "apology": language.apology}
 
 
+def aside_mark(text: str) -> dict[str, Any]:
+    """What a chunk's `extra` holds so that its words are never taken for a model's answer."""
+    from livekit.plugins.langgraph.history import Aside, mark_asides
+
+    return mark_asides([Aside(0, text)])
+
+
 def _cast(settings: Settings) -> list[Character]:
     file = settings.persona_profiles
     characters = list(default_profiles() if file is None else load_profiles(file))
@@ -199,9 +208,12 @@ def _cast(settings: Settings) -> list[Character]:
 
 def _build_tts(settings: Settings, choice: Choice) -> tts.TTS[Any]:
     chosen = _voice(settings, choice)
-    if choice.engine == "espeak" or not settings.tts_fallback or not _has_espeak():
+    if choice.engine == "espeak":
         return chosen
-    return tts.FallbackAdapter([chosen, _espeak(settings, NOT_GIVEN)])
+    limited = PatienceLimited(chosen, first_sample_s=settings.first_sample_timeout_s)
+    if not settings.tts_fallback or not _has_espeak():
+        return limited
+    return tts.FallbackAdapter([limited, _espeak(settings, NOT_GIVEN)], max_retry_per_tts=1)
 
 
 def _has_espeak() -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import sys
 import uuid
 
-from livekit.agents import AgentSession, inference
+from livekit.agents import AgentSession, APIConnectOptions, inference
 from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.agents.voice.room_io import (
     AudioInputOptions,
@@ -19,12 +20,14 @@ from livekit import rtc
 
 from .agent import VoicePipelineAgent
 from .end_of_turn_model import PauseListener, shared_model
-from .engines import Engines
+from .engines import Engines, aside_mark
 from .inactivity import InactivityPolicy
+from .languages import languages, primary
 from .latency import TurnLatency
 from .lifetime import Lifetime
 from .observer import Observer, Outlet
 from .overlap_watch import WatchedBargeIn
+from .patience import Patience
 from .settings import Settings
 from .speaking import Voice
 from .spoken_numbers import SpokenNumbers
@@ -127,6 +130,7 @@ def build_call(
         voice=Voice(on_change=observer.voice_changed),
         turns=turns,
         voices=engines.voices,
+        patience=_patience(settings),
     )
     session: AgentSession[None] = AgentSession(
         stt=engines.stt,
@@ -141,7 +145,10 @@ def build_call(
         use_tts_aligned_transcript=engines.tts.capabilities.aligned_transcript,
         aec_warmup_duration=settings.aec_warmup_s or None,
         # a stage that fails again and again must not hang up on the caller
-        conn_options=SessionConnectOptions(max_unrecoverable_errors=sys.maxsize),
+        conn_options=SessionConnectOptions(
+            llm_conn_options=APIConnectOptions(timeout=settings.first_word_timeout_s),
+            max_unrecoverable_errors=sys.maxsize,
+        ),
     )
     observer.watch(session, agent)
     turns.attach(session)
@@ -155,6 +162,18 @@ def build_call(
     )
     lifetime.attach(session)
     return Call(session, agent, engines, turns, lifetime, observer)
+
+
+def _patience(settings: Settings) -> Patience:
+    known = languages().get(primary(settings.spoken_language)) or languages()["en"]
+    fillers = itertools.cycle(known.fillers)
+    return Patience(
+        filler=lambda: next(fillers),
+        filler_after_s=min(3.5, settings.first_word_timeout_s / 2),
+        apology=known.apology,
+        give_up_after_s=settings.first_word_timeout_s,
+        mark=aside_mark,
+    )
 
 
 def _listener(settings: Settings) -> PauseListener | None:

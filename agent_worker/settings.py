@@ -149,6 +149,20 @@ class Settings(BaseSettings):
         description="Folder in which what is said is kept until the call ends, so that another "
         "agent can take over; empty = nowhere.",
     )
+    first_word_timeout_s: float = Field(
+        8.0,
+        gt=0,
+        le=120,
+        description="Seconds without a word from the model after which an apology is said; before "
+        "it, after at most 3.5 s, a filler. More for a model that is loaded when first asked.",
+    )
+    first_sample_timeout_s: float = Field(
+        4.0,
+        gt=0,
+        le=60,
+        description="Seconds from a phrase to its first sample after which a voice is left for the "
+        "rest of the call.",
+    )
     words_back: str | None = Field(
         None,
         description="Said by an agent that takes over after a fault; unset = in the call's "
