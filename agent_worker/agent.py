@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from livekit.agents import Agent, ModelSettings, llm, stt, tts
@@ -15,6 +16,7 @@ from livekit.agents.voice.io import PlaybackStartedEvent
 
 from livekit import rtc
 
+from .hearing import Hearing
 from .latency import Generation, TurnLatency, noticing_speakable
 from .pacing import paced
 from .patience import Patience, bridged, in_time
@@ -48,6 +50,7 @@ class VoicePipelineAgent(Agent):
         voice: is told when the TTS fails and when it is back; meanwhile answers go out in writing.
         voices: gives the engine for a speaker's voice, where the model says who speaks.
         patience: what is said while the model keeps a caller waiting; None = nothing, for ever.
+        hearing: opens the recogniser's stream again when it breaks; needs `turns`.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class VoicePipelineAgent(Agent):
         turns: TurnTaking | None = None,
         voices: Callable[[str], tts.TTS[Any]] | None = None,
         patience: Patience | None = None,
+        hearing: Hearing | None = None,
     ) -> None:
         super().__init__(instructions=instructions)
         self._greeting = greeting
@@ -78,6 +82,7 @@ class VoicePipelineAgent(Agent):
         self._turns = turns
         self._voices = voices
         self._patience = patience
+        self._hearing = hearing
         self._generation: Generation | None = None
         self._waited_for: asyncio.Event | None = None
         self._turn_open = False
@@ -134,9 +139,13 @@ class VoicePipelineAgent(Agent):
         if self._turns is None or engine is None:
             events = Agent.default.stt_node(self, audio, model_settings)
         else:
-            events = self._turns.recognize(
-                audio, engine, conn_options=self.session.conn_options.stt_conn_options
+            once = partial(
+                self._turns.recognize, conn_options=self.session.conn_options.stt_conn_options
             )
+            if self._hearing is None:
+                events = once(audio, engine)
+            else:
+                events = self._hearing.recognize(audio, engine, once)
         async with aclosing(events):
             async for event in events:
                 if event.type is stt.SpeechEventType.PREFLIGHT_TRANSCRIPT:

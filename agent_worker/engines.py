@@ -31,6 +31,8 @@ class Engines:
     """Closes the connections of this call's chat model, if it has any."""
     voices: CharacterVoices | None = None
     """Of characters, by name."""
+    standby_stt: stt.STT[Any] | None = None
+    """Hears when the recogniser hangs."""
 
     async def aclose(self) -> None:
         """Closes them; safe to call twice."""
@@ -38,6 +40,8 @@ class Engines:
             await self.voices.aclose()
         for engine in (self.stt, self.llm, self.tts):
             await engine.aclose()
+        if self.standby_stt is not None:
+            await self.standby_stt.aclose()
         if self.close_model is not None:
             await self.close_model()
 
@@ -90,6 +94,11 @@ def build_engines(settings: Settings, choices: Choices) -> Engines:
         tts=text_to_speech,
         close_model=close_model,
         voices=voices,
+        standby_stt=(
+            _whisper(settings, _BUNDLED)
+            if settings.stt_fallback and choices.stt.detail != _BUNDLED
+            else None
+        ),
     )
 
 

@@ -21,6 +21,8 @@ from livekit import rtc
 from .agent import VoicePipelineAgent
 from .end_of_turn_model import PauseListener, shared_model
 from .engines import Engines, aside_mark
+from .fault_words import fault_words
+from .hearing import Hearing
 from .inactivity import InactivityPolicy
 from .languages import languages, primary
 from .latency import TurnLatency
@@ -117,6 +119,11 @@ def build_call(
         ),
         listener=_listener(settings),
     )
+    hearing = Hearing(
+        fault_words(settings.spoken_language, settings.own_fault_words()),
+        standby=engines.standby_stt,
+        on_change=observer.hearing_changed,
+    )
     agent = VoicePipelineAgent(
         instructions=settings.instructions,
         greeting=settings.greeting,
@@ -131,6 +138,7 @@ def build_call(
         turns=turns,
         voices=engines.voices,
         patience=_patience(settings),
+        hearing=hearing,
     )
     session: AgentSession[None] = AgentSession(
         stt=engines.stt,
@@ -152,6 +160,7 @@ def build_call(
     )
     observer.watch(session, agent)
     turns.attach(session)
+    hearing.attach(session)
     lifetime = Lifetime(
         InactivityPolicy(
             silence_s=settings.session_timeout_s,
