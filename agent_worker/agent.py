@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
@@ -22,6 +21,7 @@ from .pacing import paced
 from .patience import Patience, bridged, in_time
 from .speakable import speakable_stream
 from .speaking import Voice, synthesize_phrases
+from .steady_time import steady_time
 from .streaming_buffer import SentenceStreamBuffer
 from .turn_taking import TurnTaking
 from .voiced_text import SpeakerMarks, cut_by_voice, voice_of, voiced
@@ -271,7 +271,7 @@ class _Playhead:
             self._tell_started(event.created_at)
 
     def played_s(self) -> float:
-        return 0.0 if self._started_at is None else time.time() - self._started_at
+        return 0.0 if self._started_at is None else steady_time() - self._started_at
 
     def close(self) -> None:
         if self._output is not None:

@@ -34,6 +34,7 @@ from .settings import Settings
 from .speaking import Voice
 from .spoken_numbers import SpokenNumbers
 from .steady_output import SteadyOutput
+from .steady_time import hold_time_steady
 from .telemetry import Telemetry
 from .turn_taking import TurnTaking
 from .turns import EndOfTurnPolicy, Waits
@@ -103,6 +104,7 @@ def build_call(
         telemetry: of the process; None = it only counts.
         call_id: names the call in the telemetry; a random one by default.
     """
+    hold_time_steady()
     latency = TurnLatency()
     observer = Observer(
         latency,
