@@ -103,7 +103,8 @@ class KeptCall:
         if self._saving is not None:
             await asyncio.gather(self._saving, return_exceptions=True)
         if over:
-            self._file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._file.unlink()
 
 
 def forget_old_calls(folder: Path) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from agent_worker.caller import SimulatedCaller
 from agent_worker.demo import run_worker
-from agent_worker.livekit_server import RunningServer
+from agent_worker.livekit_server import RunningServer, run_server
 from tests import real
 from tests.integration.test_call import TIMEOUT_S, ask, greeted
 from tests.integration.test_rejoin import Line
@@ -75,3 +77,29 @@ async def test_who_comes_before_the_worker_is_served_once_by_one_agent_and_a_sec
         assert "five" in (await ask(ann, "what is two plus three")).lower()
         assert len(await line.agents()) == 1
         assert bob.agent_state() == "", "a room that called another agent gets none of this name"
+
+
+async def test_who_joins_while_the_server_has_just_restarted_is_served_by_one_agent(
+    tmp_path: Path,
+) -> None:
+    binary = await asyncio.to_thread(real.find_or_build_server)
+    port, udp_port = real.free_port(), real.free_port()
+
+    def server(name: str) -> AbstractAsyncContextManager[RunningServer]:
+        return run_server(binary, log_file=tmp_path / name, port=port, udp_port=udp_port)
+
+    async with contextlib.AsyncExitStack() as stack:
+        async with server("before.log") as before:
+            settings = real.worker_settings(before, agent_name="restarts")
+            line = Line(before, agent="restarts")
+            log = tmp_path / "worker.log"
+            await stack.enter_async_context(run_worker(settings, log_file=log))
+            async with line.caller() as ann:
+                await greeted(ann)
+        async with server("after.log"), line.caller() as ann:
+            await ann.audible_after(0.0, timeout_s=TIMEOUT_S)
+            await ann.silent(for_s=0.7, timeout_s=TIMEOUT_S)
+            assert "five" in (await ask(ann, "what is two plus three")).lower()
+            assert len(await line.agents()) == 1
+            await ann.call_agent("end_call")
+            await ann.wait_for_agent_to_leave(timeout_s=TIMEOUT_S)

@@ -98,23 +98,25 @@ async def test_a_silent_call_ends_with_a_goodbye(
 async def test_a_model_that_hangs_is_bridged_and_apologised_for_and_the_call_goes_on(
     livekit_server: RunningServer, tmp_path: Path
 ) -> None:
-    async with FakeOpenAIServer(default=Reply("Late, but here.", hang_after=0)) as model:
-        async with call(
+    async with (
+        FakeOpenAIServer(default=Reply("Late, but here.", hang_after=0)) as model,
+        call(
             livekit_server,
             tmp_path,
             llm="assistant",
             llm_url=model.base_url,
             llm_model=model.model,
             first_word_timeout_s=4,
-        ) as caller:
-            await greeted(caller)
-            since = time.time()
-            await caller.speak(await render("what is the weather like today"))
-            await _answered(caller, "trouble answering", since)
-            answered = caller.answered(since)
-            assert "moment, please" in answered.split("trouble")[0] or "second" in answered
-            model.enqueue(Reply("Here I am again, and well."))
-            assert "again" in await ask(caller, "hello")
+        ) as caller,
+    ):
+        await greeted(caller)
+        since = time.time()
+        await caller.speak(await render("what is the weather like today"))
+        await _answered(caller, "trouble answering", since)
+        answered = caller.answered(since)
+        assert "moment, please" in answered.split("trouble")[0] or "second" in answered
+        model.enqueue(Reply("Here I am again, and well."))
+        assert "again" in await ask(caller, "hello")
 
 
 async def test_a_recogniser_that_breaks_is_said_and_shown_and_typing_still_works(
