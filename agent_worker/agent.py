@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
@@ -18,7 +20,7 @@ from livekit import rtc
 from .hearing import Hearing
 from .latency import Generation, TurnLatency, noticing_speakable
 from .pacing import paced
-from .patience import Patience, bridged, in_time
+from .patience import OWN, Patience, in_time
 from .speakable import speakable_stream
 from .speaking import Voice, synthesize_phrases
 from .steady_time import steady_time
@@ -81,10 +83,9 @@ class VoicePipelineAgent(Agent):
         self._voice = voice or Voice()
         self._turns = turns
         self._voices = voices
-        self._patience = patience
+        self._patience = patience or Patience(filler_after_s=math.inf, give_up_after_s=math.inf)
         self._hearing = hearing
         self._generation: Generation | None = None
-        self._waited_for: asyncio.Event | None = None
         self._turn_open = False
         self._turn_committed = asyncio.Event()
 
@@ -139,12 +140,13 @@ class VoicePipelineAgent(Agent):
         if self._turns is None or engine is None:
             events = Agent.default.stt_node(self, audio, model_settings)
         else:
-            once = partial(
-                self._turns.recognize, conn_options=self.session.conn_options.stt_conn_options
-            )
+            options = self.session.conn_options.stt_conn_options
             if self._hearing is None:
-                events = once(audio, engine)
+                events = self._turns.recognize(audio, engine, conn_options=options)
             else:
+                # it tries again by itself, and knows then that something failed
+                options = dataclasses.replace(options, max_retry=0)
+                once = partial(self._turns.recognize, conn_options=options)
                 events = self._hearing.recognize(audio, engine, once)
         async with aclosing(events):
             async for event in events:
@@ -166,22 +168,25 @@ class VoicePipelineAgent(Agent):
         extra: dict[str, object] = {}
         if self._tells_commit and self._turn_open:
             extra["turn_committed"] = self._turn_committed
-        committed = self._waited_for = self._turn_committed if self._turn_open else _set_event()
+        committed = self._turn_committed if self._turn_open else _set_event()
         speakers = SpeakerMarks()
-        async with model.chat(
-            chat_ctx=chat_ctx,
-            tools=tools,
-            tool_choice=model_settings.tool_choice,
-            conn_options=self.session.conn_options.llm_conn_options,
-            extra_kwargs=extra or NOT_GIVEN,
-        ) as stream:
-            chunks = aiter(stream)
-            if self._patience is not None:
-                chunks = in_time(chunks, self._patience, committed)
+        async with (
+            model.chat(
+                chat_ctx=chat_ctx,
+                tools=tools,
+                tool_choice=model_settings.tool_choice,
+                conn_options=self.session.conn_options.llm_conn_options,
+                extra_kwargs=extra or NOT_GIVEN,
+            ) as stream,
+            aclosing(in_time(aiter(stream), self._patience, committed)) as chunks,
+        ):
             async for chunk in chunks:
-                if chunk.delta is not None and chunk.delta.content:
-                    self._latency.mark(generation, "first_token")
-                speakers.mark(chunk)
+                # what breaks a reply in segments is no chunk
+                if isinstance(chunk, llm.ChatChunk):
+                    delta = chunk.delta
+                    if delta is not None and delta.content and not chunk.id.startswith(OWN):
+                        self._latency.mark(generation, "first_token")
+                    speakers.mark(chunk)
                 yield chunk
 
     async def tts_node(
@@ -193,7 +198,6 @@ class VoicePipelineAgent(Agent):
             raise RuntimeError("VoicePipelineAgent needs a session with a TTS")
         # a greeting or another say() has no generation: its stages belong to no turn
         generation, self._generation = self._generation, None
-        waited_for, self._waited_for = self._waited_for, None
         playhead = _Playhead(
             self.session.output.audio,
             lambda at: self._latency.mark(generation, "first_audio_out", at=at),
@@ -210,11 +214,8 @@ class VoicePipelineAgent(Agent):
             return buffer.stream_with_sentences(pieces)
 
         phrases = self._phrases(cut_by_voice(text, cut), generation)
-        spoken = phrases
-        if self._patience is not None and waited_for is not None:
-            spoken = bridged(phrases, self._patience, waited_for)
         frames = synthesize_phrases(
-            spoken,
+            phrases,
             engine,
             conn_options=self.session.conn_options.tts_conn_options,
             ahead=self._sentences_ahead,
@@ -226,7 +227,6 @@ class VoicePipelineAgent(Agent):
         try:
             async with (
                 aclosing(phrases),
-                aclosing(spoken),
                 aclosing(frames),
                 aclosing(soon) as audio,
             ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -19,6 +19,8 @@ from .hung_voice import PatienceLimited
 from .languages import languages, primary, same_language
 from .settings import Settings
 
+Recogniser = stt.STT[Any]
+
 
 @dataclasses.dataclass(frozen=True)
 class Engines:
@@ -31,7 +33,7 @@ class Engines:
     """Closes the connections of this call's chat model, if it has any."""
     voices: CharacterVoices | None = None
     """Of characters, by name."""
-    standby_stt: stt.STT[Any] | None = None
+    standby_stt: Recogniser | None = None
     """Hears when the recogniser hangs."""
 
     async def aclose(self) -> None:
@@ -195,11 +197,20 @@ def _own_words(settings: Settings) -> dict[str, Any]:
     return {} if language is None else {"fillers": language.fillers, "apology": language.apology}
 
 
-def aside_mark(text: str) -> dict[str, Any]:
-    """What a chunk's `extra` holds so that its words are never taken for a model's answer."""
-    from livekit.plugins.langgraph.history import Aside, mark_asides
+def aside_mark(own: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Marks what an answer begins with as no words of the model.
 
-    return mark_asides([Aside(0, text)])
+    Args:
+        own: what was said before the answer.
+        extra: of a chunk of the answer; what it marks itself moves behind.
+    """
+    from livekit.plugins.langgraph.history import ASIDES_KEY, Aside, mark_asides
+
+    later = [
+        Aside(offset + len(own), text)
+        for offset, text in extra.get(ASIDES_KEY, {}).get("asides", ())
+    ]
+    return {**extra, **mark_asides([Aside(0, own), *later])}
 
 
 def _cast(settings: Settings) -> list[Character]:

@@ -48,7 +48,8 @@ class HearingPolicy:
 
     def __init__(self) -> None:
         self._failures = 0
-        self._hangs = 0
+        self._hung = False
+        self._unproven = False
         self._asks = False
         self._deaf = False
 
@@ -65,32 +66,34 @@ class HearingPolicy:
             unheard: the caller has said something that was not answered.
         """
         self._failures += 1
-        self._hangs += hung
+        self._hung = self._hung or hung
+        self._unproven = self._unproven or hung or unheard
         self._asks = self._asks or unheard
         told, self._deaf = self._deaf, self._deaf or self._failures > 1
         return Reaction(
             pause_s=_PAUSES_S[min(self._failures, len(_PAUSES_S)) - 1],
             tell_deaf=self._deaf and not told,
-            standby=self._hangs > 0,
+            standby=self._hung,
         )
 
     def settled(self) -> bool:
         """A new stream has not failed for a while. Returns whether to ask what was said.
 
-        Of one that took the place of a hung one that is no proof, but the caller has to speak for
-        one to come; once.
+        Of a stream that broke over what the caller said this is no proof that the next one does
+        not; but the caller has to speak for a proof to come, and is asked to, once.
         """
-        if self._hangs and self._deaf:
+        if self._unproven and self._deaf:
             return False
         asks, self._asks = self._asks or self._deaf, False
         self._deaf = False
-        if not self._hangs:
+        if not self._unproven:
             self._failures = 0
         return asks
 
     def heard(self) -> None:
         """The recogniser gave a sign of life."""
-        self._failures = self._hangs = 0
+        self._failures = 0
+        self._hung = self._unproven = False
         self._deaf = self._asks = False
 
 

@@ -9,12 +9,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
 from livekit.agents import llm, utils
+from livekit.agents.types import FlushSentinel
 
 logger = logging.getLogger(__name__)
+
+OWN = "patience_"
+"""What the ids of chunks begin with that are no words of the model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,41 +30,18 @@ class Patience:
     filler_after_s: float = 3.5
     apology: str = ""
     give_up_after_s: float = 8.0
-    mark: Callable[[str], dict[str, Any]] = lambda apology: {}
-    """What goes with the apology, so that no model takes it for an answer of its own."""
-
-
-async def bridged(
-    phrases: AsyncIterator[str], patience: Patience, committed: asyncio.Event
-) -> AsyncGenerator[str, None]:
-    """The phrases of an answer, with a filler before them where the first is late.
-
-    Args:
-        phrases: of the answer; the caller closes them.
-        patience: how long, and what.
-        committed: set when the turn stands.
-    """
-    first = asyncio.ensure_future(anext(phrases, None))
-    try:
-        if not await _ready(first, patience.filler_after_s, committed):
-            filler = patience.filler()
-            if filler:
-                logger.info("the answer is late; a filler is said")
-                yield f"{filler} "
-        phrase = await first
-    finally:
-        await utils.aio.cancel_and_wait(first)
-    while phrase is not None:
-        yield phrase
-        phrase = await anext(phrases, None)
+    mark: Callable[[str, Mapping[str, Any]], dict[str, Any]] = lambda own, extra: dict(extra)
+    """What goes with words that the answer begins with and that are none of the model's, so that it
+    does not take them for its own: adds them to what goes with a chunk of the answer."""
 
 
 async def in_time(
     chunks: AsyncIterator[llm.ChatChunk], patience: Patience, committed: asyncio.Event
-) -> AsyncGenerator[llm.ChatChunk, None]:
-    """The chunks of a model's answer, or an apology where no word comes in time.
+) -> AsyncGenerator[llm.ChatChunk | FlushSentinel, None]:
+    """The chunks of a model's answer, with a filler before them where the first is late.
 
-    Anything counts that is said or done: a tool that is called, a filler during one.
+    Where none comes an apology takes their place. Anything counts that is said or done: a tool that
+    is called, a filler during one.
 
     Args:
         chunks: of the answer; the caller closes them, which stops the model.
@@ -68,6 +50,7 @@ async def in_time(
     """
     loop = asyncio.get_running_loop()
     since: float | None = None
+    own = ""
     alive = False
     while not alive:
         # a task for each: `asyncio.timeout` would cancel what the model's client is doing
@@ -76,11 +59,20 @@ async def in_time(
             await _either(step, committed)
             if since is None and committed.is_set():
                 since = loop.time()
+            if since is not None and not own:
+                await _wait(step, since + patience.filler_after_s)
+                if not step.done() and (filler := patience.filler()):
+                    logger.info("the answer is late; a filler is said")
+                    own = f"{filler} "
+                    yield _own_words(own, patience.mark(own, {}))
+                    # a segment of its own: it is spoken now
+                    yield FlushSentinel()
             if since is not None:
-                await asyncio.wait((step,), timeout=since + patience.give_up_after_s - loop.time())
+                await _wait(step, since + patience.give_up_after_s)
             if not step.done():
                 logger.warning("the model gave no word in time; an apology is said")
-                yield _apology(patience)
+                said = own + patience.apology
+                yield _own_words(patience.apology, patience.mark(said, {}))
                 return
             chunk = await step
         finally:
@@ -88,15 +80,14 @@ async def in_time(
         if chunk is None:
             return
         alive = _says_something(chunk)
-        yield chunk
+        yield _after(own, chunk, patience)
     async for chunk in chunks:
-        yield chunk
+        yield _after(own, chunk, patience)
 
 
-async def _ready(step: asyncio.Future[Any], within_s: float, committed: asyncio.Event) -> bool:
-    await _either(step, committed)
-    await asyncio.wait((step,), timeout=within_s)
-    return step.done()
+async def _wait(step: asyncio.Future[Any], until: float) -> None:
+    left_s = until - asyncio.get_running_loop().time()
+    await asyncio.wait((step,), timeout=None if math.isinf(left_s) else max(left_s, 0.0))
 
 
 async def _either(step: asyncio.Future[Any], committed: asyncio.Event) -> None:
@@ -117,8 +108,15 @@ def _says_something(chunk: llm.ChatChunk) -> bool:
     return bool(delta.content or delta.tool_calls)
 
 
-def _apology(patience: Patience) -> llm.ChatChunk:
-    delta = llm.ChoiceDelta(role="assistant", content=patience.apology)
-    if extra := patience.mark(patience.apology):
-        delta.extra = extra
-    return llm.ChatChunk(id=utils.shortuuid("apology_"), delta=delta)
+def _after(own: str, chunk: llm.ChatChunk, patience: Patience) -> llm.ChatChunk:
+    """A chunk of an answer before which something else was said."""
+    if own and chunk.delta is not None and chunk.delta.extra:
+        chunk.delta.extra = patience.mark(own, chunk.delta.extra)
+    return chunk
+
+
+def _own_words(text: str, mark: dict[str, Any]) -> llm.ChatChunk:
+    delta = llm.ChoiceDelta(role="assistant", content=text)
+    if mark:
+        delta.extra = mark
+    return llm.ChatChunk(id=utils.shortuuid(OWN), delta=delta)

@@ -213,6 +213,15 @@ class RoomOutlet:
 
     def __init__(self, room: rtc.Room) -> None:
         self._room = room
+        self._early: dict[str, str] = {}
+        self._task: asyncio.Task[None] | None = None
+        room.on("connected", self._on_connected)
+        room.on("connection_state_changed", self._on_connected)
+
+    def _on_connected(self, *args: object) -> None:
+        if self._early and self._room.isconnected():
+            early, self._early = self._early, {}
+            self._task = asyncio.create_task(self.set_attributes(early))
 
     async def send(self, topic: str, text: str) -> None:
         """Sends a text stream to everyone in the room."""
@@ -223,3 +232,6 @@ class RoomOutlet:
         """Sets attributes of the agent's participant."""
         if self._room.isconnected():
             await self._room.local_participant.set_attributes(attributes)
+        else:
+            # an engine may fail before the room is joined
+            self._early |= attributes

@@ -167,6 +167,16 @@ async def test_a_recogniser_that_fails_again_and_again_is_told_of_and_shown_and_
     assert asyncio.all_tasks() == before
 
 
+async def test_one_that_breaks_over_every_word_is_told_of_until_something_is_heard() -> None:
+    policy = HearingPolicy()
+    policy.broke(hung=False, unheard=True)
+    assert policy.settled()
+    assert policy.broke(hung=False, unheard=True).tell_deaf
+    assert not policy.settled() and policy.deaf
+    policy.heard()
+    assert not policy.deaf
+
+
 @pytest.mark.usefixtures("_soon")
 async def test_one_that_hangs_gives_way_to_the_standby() -> None:
     engine, standby = Engine("hangs", name="own"), Engine(name="standby")
