@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 _BEAT_EVERY_S = 0.7
 _LOOK_EVERY_S = 0.1
 _REQUEST_S = 3.0
+_SETTLES_S = 0.3
+"""Seconds after which one who joined again knows who is in the room."""
 
 
 class Standing:
@@ -51,8 +53,10 @@ class Standing:
         """Whether the call has ended, and nobody takes it over."""
         self._ends: Callable[[], bool] = lambda: False
         self._reconnecting: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[bool] | None = None
         ctx.room.on("disconnected", self._on_disconnected)
         ctx.room.on("reconnecting", self._on_reconnecting)
+        ctx.room.on("reconnected", self._on_reconnected)
 
     @property
     def took_over(self) -> bool:
@@ -120,7 +124,7 @@ class Standing:
 
     async def aclose(self) -> None:
         """Finishes what `leave` began, when the room is disconnected; safe to call twice."""
-        for task in (self._beating, self._reconnecting):
+        for task in (self._beating, self._reconnecting, self._looking):
             if task is not None:
                 await utils.aio.cancel_and_wait(task)
         if self._going is not None:
@@ -166,6 +170,15 @@ class Standing:
             self._reconnecting = asyncio.create_task(
                 self._let_go(self._ctx.room), name="standing.let_go"
             )
+
+    def _on_reconnected(self) -> None:
+        # after a server's restart the room is another one, and may have an agent already
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_again(), name="standing.look_again")
+
+    async def _look_again(self) -> bool:
+        await asyncio.sleep(_SETTLES_S)
+        return await self.is_free()
 
     async def _let_go(self, room: rtc.Room) -> None:
         while room.connection_state == rtc.ConnectionState.CONN_RECONNECTING:

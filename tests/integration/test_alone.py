@@ -99,6 +99,9 @@ async def test_who_joins_while_the_server_has_just_restarted_is_served_by_one_ag
         async with server("after.log"), line.caller() as ann:
             await ann.audible_after(0.0, timeout_s=TIMEOUT_S)
             await ann.silent(for_s=0.7, timeout_s=TIMEOUT_S)
+            async with asyncio.timeout(TIMEOUT_S):
+                while len(await line.agents()) != 1:
+                    await asyncio.sleep(0.1)
             assert "five" in (await ask(ann, "what is two plus three")).lower()
             assert len(await line.agents()) == 1
             await ann.call_agent("end_call")
