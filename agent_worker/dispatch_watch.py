@@ -42,10 +42,13 @@ _LOOK_EVERY_S = 0.4
 _HEALTHY_EVERY_S = 1.0
 _ROOMS_A_LOOK = 20
 """With more, each is looked at less often, and other workers look too."""
-_AFTER_TROUBLE_S = 2.0
+_AFTER_TROUBLE_S = 1.0
 _JITTER_S = 0.25
 """Two watchers that saw the same need not act at the same moment; the second looks once more."""
 _REQUEST_S = 4.0
+_COUNTED_AFTER_S = 8.0
+"""Seconds after which a room's number of participants is to be believed: the server writes it down
+every 5 s, and a room that has just opened has none."""
 _CALLERS = frozenset(int(kind) for kind in DEFAULT_PARTICIPANT_KINDS)
 _ENDED = frozenset({JobStatus.JS_SUCCESS, JobStatus.JS_FAILED})
 
@@ -165,6 +168,7 @@ class ServerRooms:
         self._busy_text = busy_text
         self._api: api.LiveKitAPI | None = None
         self._sids: dict[str, str] = {}
+        self._seen: dict[str, float] = {}
 
     def _server(self) -> api.LiveKitAPI:
         if self._api is None:
@@ -185,8 +189,14 @@ class ServerRooms:
     async def names(self) -> Sequence[str]:
         """Rooms with somebody in them."""
         rooms = (await self._server().room.list_rooms(api.ListRoomsRequest())).rooms
+        now = time.monotonic()
         self._sids = {room.name: room.sid for room in rooms}
-        return [room.name for room in rooms if room.num_participants > 0]
+        self._seen = {room.sid: self._seen.get(room.sid, now) for room in rooms}
+        return [
+            room.name
+            for room in rooms
+            if room.num_participants > 0 or now - self._seen[room.sid] < _COUNTED_AFTER_S
+        ]
 
     async def view(self, name: str) -> RoomView | None:
         """One room without its dispatches; None: it is gone."""
