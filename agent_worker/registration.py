@@ -37,7 +37,10 @@ class PatientSession:
         told = False
         while True:
             try:
-                return await self._session.ws_connect(*args, **kwargs)
+                connection: aiohttp.ClientWebSocketResponse = await self._session.ws_connect(
+                    *args, **kwargs
+                )
+                return connection
             except aiohttp.WSServerHandshakeError as e:
                 if e.status in _REFUSED:
                     raise
