@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import dataclasses
+import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from livekit.agents import Agent, ModelSettings, llm, stt, tts
@@ -15,10 +17,13 @@ from livekit.agents.voice.io import PlaybackStartedEvent
 
 from livekit import rtc
 
+from .hearing import Hearing
 from .latency import Generation, TurnLatency, noticing_speakable
 from .pacing import paced
+from .patience import OWN, Patience, in_time
 from .speakable import speakable_stream
 from .speaking import Voice, synthesize_phrases
+from .steady_time import steady_time
 from .streaming_buffer import SentenceStreamBuffer
 from .turn_taking import TurnTaking
 from .voiced_text import SpeakerMarks, cut_by_voice, voice_of, voiced
@@ -46,6 +51,8 @@ class VoicePipelineAgent(Agent):
         turns: owns the turns of this call; None = the session decides by itself.
         voice: is told when the TTS fails and when it is back; meanwhile answers go out in writing.
         voices: gives the engine for a speaker's voice, where the model says who speaks.
+        patience: what is said while the model keeps a caller waiting; None = nothing, for ever.
+        hearing: opens the recogniser's stream again when it breaks; needs `turns`.
     """
 
     def __init__(
@@ -63,6 +70,8 @@ class VoicePipelineAgent(Agent):
         turns: TurnTaking | None = None,
         voices: Callable[[str], tts.TTS[Any]] | None = None,
         who_calls: Callable[[], str | None] = lambda: None,
+        patience: Patience | None = None,
+        hearing: Hearing | None = None,
     ) -> None:
         super().__init__(instructions=instructions)
         self._greeting = greeting
@@ -76,6 +85,8 @@ class VoicePipelineAgent(Agent):
         self._turns = turns
         self._voices = voices
         self._who_calls = who_calls
+        self._patience = patience or Patience(filler_after_s=math.inf, give_up_after_s=math.inf)
+        self._hearing = hearing
         self._generation: Generation | None = None
         self._turn_open = False
         self._turn_committed = asyncio.Event()
@@ -131,9 +142,14 @@ class VoicePipelineAgent(Agent):
         if self._turns is None or engine is None:
             events = Agent.default.stt_node(self, audio, model_settings)
         else:
-            events = self._turns.recognize(
-                audio, engine, conn_options=self.session.conn_options.stt_conn_options
-            )
+            options = self.session.conn_options.stt_conn_options
+            if self._hearing is None:
+                events = self._turns.recognize(audio, engine, conn_options=options)
+            else:
+                # it tries again by itself, and knows then that something failed
+                options = dataclasses.replace(options, max_retry=0)
+                once = partial(self._turns.recognize, conn_options=options)
+                events = self._hearing.recognize(audio, engine, once)
         async with aclosing(events):
             async for event in events:
                 if event.type is stt.SpeechEventType.PREFLIGHT_TRANSCRIPT:
@@ -156,25 +172,32 @@ class VoicePipelineAgent(Agent):
             extra["turn_committed"] = self._turn_committed
         if self._tells_commit and (caller := self._who_calls()) is not None:
             extra["caller_id"] = caller
+        committed = self._turn_committed if self._turn_open else _set_event()
         speakers = SpeakerMarks()
-        async with model.chat(
-            chat_ctx=chat_ctx,
-            tools=tools,
-            tool_choice=model_settings.tool_choice,
-            conn_options=self.session.conn_options.llm_conn_options,
-            extra_kwargs=extra or NOT_GIVEN,
-        ) as stream:
-            async for chunk in stream:
-                if chunk.delta is not None and chunk.delta.content:
-                    self._latency.mark(generation, "first_token")
-                if chunk.usage is not None:
-                    self._latency.count(
-                        generation,
-                        chunk.usage.prompt_tokens,
-                        chunk.usage.prompt_cached_tokens,
-                        chunk.usage.completion_tokens,
-                    )
-                speakers.mark(chunk)
+        async with (
+            model.chat(
+                chat_ctx=chat_ctx,
+                tools=tools,
+                tool_choice=model_settings.tool_choice,
+                conn_options=self.session.conn_options.llm_conn_options,
+                extra_kwargs=extra or NOT_GIVEN,
+            ) as stream,
+            aclosing(in_time(aiter(stream), self._patience, committed)) as chunks,
+        ):
+            async for chunk in chunks:
+                # what breaks a reply in segments is no chunk
+                if isinstance(chunk, llm.ChatChunk):
+                    delta = chunk.delta
+                    if delta is not None and delta.content and not chunk.id.startswith(OWN):
+                        self._latency.mark(generation, "first_token")
+                    if chunk.usage is not None:
+                        self._latency.count(
+                            generation,
+                            chunk.usage.prompt_tokens,
+                            chunk.usage.prompt_cached_tokens,
+                            chunk.usage.completion_tokens,
+                        )
+                    speakers.mark(chunk)
                 yield chunk
 
     async def tts_node(
@@ -213,7 +236,11 @@ class VoicePipelineAgent(Agent):
         )
         soon = paced(frames, played_s=playhead.played_s)
         try:
-            async with aclosing(phrases), aclosing(frames), aclosing(soon) as audio:
+            async with (
+                aclosing(phrases),
+                aclosing(frames),
+                aclosing(soon) as audio,
+            ):
                 async for frame in audio:
                     self._latency.mark(generation, "first_audio")
                     playhead.has_audio = True
@@ -229,6 +256,12 @@ class VoicePipelineAgent(Agent):
             if self._turns is not None:
                 self._turns.agent_says(sentence)
             yield voiced(self._speakable(sentence), voice_of(sentence))
+
+
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 class _Playhead:
@@ -249,7 +282,7 @@ class _Playhead:
             self._tell_started(event.created_at)
 
     def played_s(self) -> float:
-        return 0.0 if self._started_at is None else time.time() - self._started_at
+        return 0.0 if self._started_at is None else steady_time() - self._started_at
 
     def close(self) -> None:
         if self._output is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import functools
 import re
-import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from importlib import resources
 
 from .completeness import split_words
 from .echo import EchoGuard
+from .steady_time import steady_time
 
 _HUM = re.compile(r"(?=.*[mhu])(?:m+|h+|u+h+|a+h+|o+h+|-)+")
 
@@ -141,7 +141,7 @@ class BargeInPolicy:
         faint_db: float = 10.0,
         verdict_s: float = 0.6,
         language: str | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = steady_time,
     ) -> None:
         """
         Args:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,11 +17,14 @@ from flows.persona_profiles import Character, default_profiles, load_profiles
 
 from .character_voices import CharacterVoices
 from .choice import Choice, Choices
+from .hung_voice import PatienceLimited
 from .languages import languages, primary, same_language
 from .settings import Settings
 
 if TYPE_CHECKING:
     from flows.model import ModelOptions, ServerMemory
+
+Recogniser = stt.STT[Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Engines:
     """Closes the connections of this call's chat model and of its memory, if it has any."""
     voices: CharacterVoices | None = None
     """Of characters, by name."""
+    standby_stt: Recogniser | None = None
+    """Hears when the recogniser hangs."""
 
     async def aclose(self) -> None:
         """Closes them; safe to call twice."""
@@ -42,6 +47,8 @@ class Engines:
             await self.voices.aclose()
         for engine in (self.stt, self.llm, self.tts):
             await engine.aclose()
+        if self.standby_stt is not None:
+            await self.standby_stt.aclose()
         if self.close_model is not None:
             await self.close_model()
 
@@ -94,6 +101,11 @@ def build_engines(settings: Settings, choices: Choices) -> Engines:
         tts=text_to_speech,
         close_model=close_model,
         voices=voices,
+        standby_stt=(
+            _whisper(settings, _BUNDLED)
+            if settings.stt_fallback and choices.stt.detail != _BUNDLED
+            else None
+        ),
     )
 
 
@@ -157,6 +169,7 @@ def model_server(settings: Settings, choice: Choice) -> tuple[ModelOptions, Serv
         max_tokens=settings.llm_max_tokens,
         context_tokens=choice.context_tokens,
         economy=settings.economy,
+        first_token_timeout_s=settings.first_word_timeout_s,
     )
     if language is not None:
         options = dataclasses.replace(options, fillers=language.fillers)
@@ -217,6 +230,22 @@ def _own_words(settings: Settings) -> dict[str, Any]:
     return {} if language is None else {"fillers": language.fillers, "apology": language.apology}
 
 
+def aside_mark(own: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Marks what an answer begins with as no words of the model.
+
+    Args:
+        own: what was said before the answer.
+        extra: of a chunk of the answer; what it marks itself moves behind.
+    """
+    from livekit.plugins.langgraph.history import ASIDES_KEY, Aside, mark_asides
+
+    later = [
+        Aside(offset + len(own), text)
+        for offset, text in extra.get(ASIDES_KEY, {}).get("asides", ())
+    ]
+    return {**extra, **mark_asides([Aside(0, own), *later])}
+
+
 def _cast(settings: Settings) -> list[Character]:
     file = settings.persona_profiles
     characters = list(default_profiles() if file is None else load_profiles(file))
@@ -232,9 +261,12 @@ def _cast(settings: Settings) -> list[Character]:
 
 def _build_tts(settings: Settings, choice: Choice) -> tts.TTS[Any]:
     chosen = _voice(settings, choice)
-    if choice.engine == "espeak" or not settings.tts_fallback or not _has_espeak():
+    if choice.engine == "espeak":
         return chosen
-    return tts.FallbackAdapter([chosen, _espeak(settings, NOT_GIVEN)])
+    limited = PatienceLimited(chosen, first_sample_s=settings.first_sample_timeout_s)
+    if not settings.tts_fallback or not _has_espeak():
+        return limited
+    return tts.FallbackAdapter([limited, _espeak(settings, NOT_GIVEN)], max_retry_per_tts=1)
 
 
 def _has_espeak() -> bool:

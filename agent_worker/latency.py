@@ -1,6 +1,6 @@
 """The waterfall of a turn: when the caller stopped, and what then happened when.
 
-All times are ``time.time()`` of the machine that runs the worker, so that a caller on the same
+All times are Unix seconds of the machine that runs the worker, so that a caller on the same
 machine (the demo, the benchmarks) can lay its own times beside them.
 """
 
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from typing import Any
+
+from .steady_time import steady_time
 
 TOPIC = "agent.latency"
 """LiveKit text topic on which each turn's record goes out to the clients in the room."""
@@ -141,7 +142,7 @@ class TurnLatency:
     "please") belongs to no record either, unless it is taken for a turn.
     """
 
-    def __init__(self, *, clock: Clock = time.time) -> None:
+    def __init__(self, *, clock: Clock = steady_time) -> None:
         self._clock = clock
         self._turn = 0
         self._speech_ended_at: float | None = None

@@ -20,6 +20,8 @@ from typing import Any
 
 from livekit.rtc import _ffi_client, _utils
 
+from .flood import NEVER_READ, Floodgate, sent
+
 logger = logging.getLogger(__name__)
 
 Wanted = Callable[[Any], bool]
@@ -41,7 +43,15 @@ class AddressedQueue(_utils.Queue[Any]):
 
 
 class AddressedEvents(_ffi_client.FfiQueue[Any]):
-    """The native library's subscribers, of which only those are woken that want an event."""
+    """The native library's subscribers, of which only those are woken that want an event.
+
+    What one participant sends beyond measure is dropped here, before it wakes anybody.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gate = Floodgate(on_flood=_tell_flood)
+        self._unwanted: list[int] = []
 
     def subscribe(
         self,
@@ -56,8 +66,11 @@ class AddressedEvents(_ffi_client.FfiQueue[Any]):
 
     def put(self, item: Any) -> None:
         """Called by the native library's threads, for each event."""
-        is_receipt = item.WhichOneof("message") == _RECEIPT
+        kind = item.WhichOneof("message")
+        is_receipt = kind == _RECEIPT
         with self._lock:
+            if not self._admits(kind, item):
+                return
             for queue, loop, filter_fn in self._subscribers:
                 # one from before `address_events` is of another class
                 addressed = queue if isinstance(queue, AddressedQueue) else None
@@ -73,6 +86,41 @@ class AddressedEvents(_ffi_client.FfiQueue[Any]):
                     loop.call_soon_threadsafe(queue.put_nowait, item)
                 except RuntimeError:
                     logger.debug("an event for a loop that is closed")
+
+    def _admits(self, kind: str | None, item: Any) -> bool:
+        if kind == "room_event" and item.room_event.WhichOneof("message") in NEVER_READ:
+            return False
+        what = sent(kind, item)
+        if what is None or self._gate.admits(
+            what.room, what.sender, size=what.size, change=what.change
+        ):
+            return True
+        if what.handle:
+            self._let_go(what.handle)
+        return False
+
+    def _let_go(self, handle: int) -> None:
+        # not here: this is a thread of the library, in the middle of telling us
+        self._unwanted.append(handle)
+        if len(self._unwanted) > 1:
+            return
+        for _, loop, _ in self._subscribers:
+            try:
+                loop.call_soon_threadsafe(self._dispose)
+            except RuntimeError:
+                continue
+            return
+        self._unwanted.clear()
+
+    def _dispose(self) -> None:
+        with self._lock:
+            handles, self._unwanted = self._unwanted, []
+        for handle in handles:
+            _ffi_client.FfiHandle(handle).dispose()
+
+
+def _tell_flood() -> None:
+    logger.warning("a participant sends too much; the rest is dropped")
 
 
 def _wants(wanted: Wanted | None, item: Any) -> bool:

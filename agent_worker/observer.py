@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 VOICE_ATTRIBUTE = "agent.voice"
 """Participant attribute of the agent: "speaking", or "text-only" while its voice has failed."""
 
+HEARING_ATTRIBUTE = "agent.hearing"
+"""Participant attribute of the agent: "lost" while its recogniser has failed, else "working"."""
+
 
 class Outlet(Protocol):
     """What clients are told beside audio and transcripts, over whichever transport."""
@@ -152,6 +155,13 @@ class Observer:
         state = "speaking" if works else "text-only"
         if self._outlet is not None:
             self._tell(self._outlet.set_attributes({VOICE_ATTRIBUTE: state}))
+
+    def hearing_changed(self, works: bool) -> None:
+        """The recogniser failed, or is back."""
+        logger.warning("the agent hears again" if works else "the agent does not hear the caller")
+        if self._outlet is not None:
+            state = "working" if works else "lost"
+            self._tell(self._outlet.set_attributes({HEARING_ATTRIBUTE: state}))
 
     def _report(self, record: TurnRecord | None) -> None:
         if record is None:

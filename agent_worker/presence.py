@@ -41,6 +41,9 @@ _SAME_PERSON_WITHIN_S = 30.0
 
 _LOOK_EVERY_S = 0.5
 
+_NEXT_AFTER_S = 3.0
+"""Another person who is in the room is served when the caller has been away for so long."""
+
 _NOT_YOURS = 403
 """Code of an RPC error; those from 1400 on are LiveKit's own."""
 
@@ -143,7 +146,8 @@ class Presence:
         was_here = self._here
         self._look()
         it_was_the_caller = was_here and not self._here
-        if it_was_the_caller and participant.disconnect_reason in _NOT_COMING_BACK:
+        not_coming_back = participant.disconnect_reason in _NOT_COMING_BACK
+        if it_was_the_caller and not_coming_back and not self._people():
             self._lifetime.caller_gone()
 
     def _look(self) -> None:
@@ -176,7 +180,7 @@ class Presence:
 
     def _returned(self) -> None:
         logger.info("the caller is back; the call goes on")
-        if self._waiting is not None:
+        if self._waiting is not None and self._waiting is not asyncio.current_task():
             self._waiting.cancel()
         if self._here:
             # they were back by another name before they were known to be gone
@@ -202,8 +206,16 @@ class Presence:
             event.speech_handle.interrupt(force=True)
 
     async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        left_at = loop.time()
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             if self._draining():
                 self._lifetime.caller_gone()
+                return
+            people = self._people()
+            if people and loop.time() - left_at >= _NEXT_AFTER_S:
+                logger.info("somebody else in the room is served now")
+                self._session.room_io.set_participant(people[0].identity)
+                self._returned()
                 return

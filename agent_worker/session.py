@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import sys
 import uuid
 
-from livekit.agents import AgentSession, inference
+from livekit.agents import AgentSession, APIConnectOptions, inference
 from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.agents.voice.room_io import (
     AudioInputOptions,
@@ -19,16 +20,21 @@ from livekit import rtc
 
 from .agent import VoicePipelineAgent
 from .end_of_turn_model import PauseListener, shared_model
-from .engines import Engines
+from .engines import Engines, aside_mark
+from .fault_words import fault_words
+from .hearing import Hearing
 from .inactivity import InactivityPolicy
+from .languages import languages, primary
 from .latency import TurnLatency
 from .lifetime import Lifetime
 from .observer import Observer, Outlet
 from .overlap_watch import WatchedBargeIn
+from .patience import Patience
 from .settings import Settings
 from .speaking import Voice
 from .spoken_numbers import SpokenNumbers
 from .steady_output import SteadyOutput
+from .steady_time import hold_time_steady
 from .telemetry import Telemetry
 from .turn_taking import TurnTaking
 from .turns import EndOfTurnPolicy, Waits
@@ -103,6 +109,7 @@ def build_call(
         call_id: names the call in the telemetry; a random one by default.
         caller_id: who calls, where there is no room whose participants tell it.
     """
+    hold_time_steady()
     latency = TurnLatency()
     observer = Observer(
         latency,
@@ -120,6 +127,11 @@ def build_call(
         listener=_listener(settings),
     )
     who = WhoCalls(settings.caller_id, caller_id)
+    hearing = Hearing(
+        fault_words(settings.spoken_language, settings.own_fault_words()),
+        standby=engines.standby_stt,
+        on_change=observer.hearing_changed,
+    )
     agent = VoicePipelineAgent(
         instructions=settings.instructions,
         greeting=settings.greeting,
@@ -134,6 +146,8 @@ def build_call(
         turns=turns,
         voices=engines.voices,
         who_calls=who,
+        patience=_patience(settings),
+        hearing=hearing,
     )
     session: AgentSession[None] = AgentSession(
         stt=engines.stt,
@@ -148,10 +162,14 @@ def build_call(
         use_tts_aligned_transcript=engines.tts.capabilities.aligned_transcript,
         aec_warmup_duration=settings.aec_warmup_s or None,
         # a stage that fails again and again must not hang up on the caller
-        conn_options=SessionConnectOptions(max_unrecoverable_errors=sys.maxsize),
+        conn_options=SessionConnectOptions(
+            llm_conn_options=APIConnectOptions(timeout=settings.first_word_timeout_s),
+            max_unrecoverable_errors=sys.maxsize,
+        ),
     )
     observer.watch(session, agent)
     turns.attach(session)
+    hearing.attach(session)
     lifetime = Lifetime(
         InactivityPolicy(
             silence_s=settings.session_timeout_s,
@@ -162,6 +180,18 @@ def build_call(
     )
     lifetime.attach(session)
     return Call(session, agent, engines, turns, lifetime, observer, who)
+
+
+def _patience(settings: Settings) -> Patience:
+    known = languages().get(primary(settings.spoken_language)) or languages()["en"]
+    fillers = itertools.cycle(known.fillers)
+    return Patience(
+        filler=lambda: next(fillers),
+        filler_after_s=min(3.5, settings.first_word_timeout_s / 2),
+        apology=known.apology,
+        give_up_after_s=settings.first_word_timeout_s,
+        mark=aside_mark,
+    )
 
 
 def _listener(settings: Settings) -> PauseListener | None:
@@ -190,6 +220,15 @@ class RoomOutlet:
 
     def __init__(self, room: rtc.Room) -> None:
         self._room = room
+        self._early: dict[str, str] = {}
+        self._task: asyncio.Task[None] | None = None
+        room.on("connected", self._on_connected)
+        room.on("connection_state_changed", self._on_connected)
+
+    def _on_connected(self, *args: object) -> None:
+        if self._early and self._room.isconnected():
+            early, self._early = self._early, {}
+            self._task = asyncio.create_task(self.set_attributes(early))
 
     async def send(self, topic: str, text: str) -> None:
         """Sends a text stream to everyone in the room."""
@@ -200,3 +239,6 @@ class RoomOutlet:
         """Sets attributes of the agent's participant."""
         if self._room.isconnected():
             await self._room.local_participant.set_attributes(attributes)
+        else:
+            # an engine may fail before the room is joined
+            self._early |= attributes

@@ -53,6 +53,12 @@ def _cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "livekit-agent-worker"
 
 
+def _runtime_dir() -> Path:
+    """For what need not outlive a restart of the machine: in memory where the system has that."""
+    base = os.environ.get("XDG_RUNTIME_DIR")  # noqa: TID251 - this module is the environment's door
+    return (Path(base) / "livekit-agent-worker") if base else _cache_dir()
+
+
 class Settings(BaseSettings):
     """Every setting of the worker.
 
@@ -141,6 +147,45 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds for which a caller who left the room can come back to the same call. "
         "The server must keep the room for as long: departure_timeout in its configuration.",
+    )
+
+    # -- when something breaks -----------------------------------------------------------------
+    call_agent_to: Literal["dispatched", "every_room", "off"] = Field(
+        "dispatched",
+        description="Rooms into which the agent is called again when a caller is alone there: "
+        "those that had called it, every one, or none.",
+    )
+    calls_dir: Path | None = Field(
+        default_factory=lambda: _runtime_dir() / "calls",
+        description="Folder in which what is said is kept until the call ends, so that another "
+        "agent can take over; empty = nowhere.",
+    )
+    first_word_timeout_s: float = Field(
+        8.0,
+        gt=0,
+        le=120,
+        description="Seconds without a word from the model after which an apology is said; before "
+        "it, after at most 3.5 s, a filler. More for a model that is loaded when first asked.",
+    )
+    first_sample_timeout_s: float = Field(
+        4.0,
+        gt=0,
+        le=60,
+        description="Seconds from a phrase to its first sample after which a voice is left for the "
+        "rest of the call.",
+    )
+    words_back: str | None = Field(
+        None,
+        description="Said by an agent that takes over after a fault; unset = in the call's "
+        "language, empty = nothing. Likewise the others here.",
+    )
+    words_deaf: str | None = Field(None, description="Said when the agent hears nothing any more.")
+    words_hears_again: str | None = Field(None, description="Said when it hears again.")
+    words_stopping: str | None = Field(
+        None, description="Said before the worker's end cuts a call off."
+    )
+    words_busy: str | None = Field(
+        None, description="Shown to callers for whom there is no free agent."
     )
 
     # -- hearing -------------------------------------------------------------------------------
@@ -378,6 +423,7 @@ class Settings(BaseSettings):
         "tts_model",
         "tts_reference",
         "tts_ras_window",
+        "calls_dir",
         mode="before",
     )
     @classmethod
@@ -443,6 +489,14 @@ class Settings(BaseSettings):
     def embeddings_dir(self) -> Path:
         """Folder of downloaded embedding models."""
         return self.cache_dir / "embeddings"
+
+    def own_fault_words(self) -> dict[str, str]:
+        """The words for when something breaks that are set, by their names without the prefix."""
+        return {
+            name.removeprefix("words_"): getattr(self, name)
+            for name in Settings.model_fields
+            if name.startswith("words_") and getattr(self, name) is not None
+        }
 
     def voices_dir(self) -> Path:
         """Folder of downloaded Piper voices."""
@@ -544,7 +598,9 @@ def export_environment(settings: Settings, *, inherit: bool = False) -> dict[str
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if value is None:
-            continue
+            if not _default(Settings.model_fields[name]):
+                continue
+            value = ""
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
         if isinstance(value, bool):

@@ -21,6 +21,7 @@ from .engines import EngineError, build_engines
 from .found import choose_engines
 from .session import build_call
 from .settings import Settings
+from .steady_time import steady_time
 from .wav import write_wav
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class Loudspeaker(io.AudioOutput):
             self._played_s = 0.0
             self._complete = False
             self._running_since = None if self._paused else time.monotonic()
-            self.on_playback_started(created_at=time.time())
+            self.on_playback_started(created_at=steady_time())
         self._segment.append(np.frombuffer(frame.data, np.int16).copy())
 
     def flush(self) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -40,6 +39,7 @@ from .agent_voice import AgentVoice
 from .backchannel import BargeInPolicy, Overlap
 from .end_of_turn_model import PauseListener
 from .loudness import CallerLoudness
+from .steady_time import steady_time
 from .turns import EndOfTurnPolicy
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class TurnTaking:
         barge_in: BargeInPolicy | None = None,
         listener: PauseListener | None = None,
         final_timeout_s: float = 1.5,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = steady_time,
     ) -> None:
         """
         Args:

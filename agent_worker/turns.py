@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .completeness import Completeness, asks_for_dictation, judge, split_words
+from .steady_time import steady_time
 
 _REMEMBERED_PAUSES = 12
 _MIN_PAUSE_S = 0.2
@@ -46,7 +46,7 @@ class EndOfTurnPolicy:
     """
 
     def __init__(
-        self, waits: Waits | None = None, *, clock: Callable[[], float] = time.time
+        self, waits: Waits | None = None, *, clock: Callable[[], float] = steady_time
     ) -> None:
         """
         Args:

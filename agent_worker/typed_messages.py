@@ -16,9 +16,18 @@ from livekit.agents.types import TOPIC_CHAT
 
 from livekit import rtc
 
+from .flood import Allowance, Bucket
+
 logger = logging.getLogger(__name__)
 
 _KNOWN_WITHIN_S = 5.0
+_LONGEST = 8_000
+"""Characters of a message; a longer one is left out, whole: its first part may mean something
+else."""
+_MOST_AT_ONCE = 8
+_READ_WITHIN_S = 10.0
+_ANSWERED = Allowance(at_once=6, per_second=1)
+"""Each one asks the model anew."""
 _LOOK_EVERY_S = 0.05
 
 
@@ -38,6 +47,7 @@ class TypedMessages:
         self._session = session
         self._on_turn = on_turn
         self._tasks: set[asyncio.Task[None]] = set()
+        self._allowed = Bucket(_ANSWERED, asyncio.get_running_loop().time())
         room.register_text_stream_handler(TOPIC_CHAT, self._on_stream)
 
     async def aclose(self) -> None:
@@ -46,15 +56,19 @@ class TypedMessages:
         await utils.aio.cancel_and_wait(*self._tasks)
 
     def _on_stream(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        now = asyncio.get_running_loop().time()
+        too_long = (reader.info.size or 0) > 4 * _LONGEST
+        if too_long or len(self._tasks) >= _MOST_AT_ONCE or not self._allowed.take(1, now):
+            logger.info("a typed message was left out: too long, or too many at once")
+            reader.close()
+            return
         task = asyncio.create_task(self._take(reader, identity), name="typed_messages.take")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _take(self, reader: rtc.TextStreamReader, identity: str) -> None:
-        try:
-            text = await reader.read_all()
-        except rtc.StreamError:
-            # whoever typed it is gone
+        text = await _read(reader)
+        if not text:
             return
         if not await self._is_callers(identity):
             return
@@ -71,3 +85,22 @@ class TypedMessages:
             await asyncio.sleep(_LOOK_EVERY_S)
         logger.info("a typed message from nobody who is here was left out")
         return False
+
+
+async def _read(reader: rtc.TextStreamReader) -> str:
+    """The whole message; empty where it is too long, too slow, or its sender is gone."""
+    parts: list[str] = []
+    length = 0
+    try:
+        async with asyncio.timeout(_READ_WITHIN_S):
+            async for part in reader:
+                parts.append(part)
+                length += len(part)
+                if length > _LONGEST:
+                    logger.info("a typed message was left out: too long")
+                    return ""
+    except (rtc.StreamError, TimeoutError):
+        return ""
+    finally:
+        reader.close()
+    return "".join(parts)

@@ -15,13 +15,19 @@ from livekit import api
 
 from .call_engines import engines_for_call
 from .choice import Choices
+from .dispatch_watch import watch_rooms
 from .end_of_turn_model import shared_model
 from .engines import build_engines, import_plugins
+from .fault_words import fault_words
+from .kept_calls import KeptCall, forget_old_calls
 from .native_events import address_events
 from .presence import Presence
 from .push_to_talk import PushToTalk
+from .registration import register_soon
 from .session import RoomOutlet, build_call
 from .settings import Settings, default_environment
+from .standing import Standing
+from .stopping import StopWord
 from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -63,6 +69,11 @@ def build_server(
     )
     serve = partial(_serve_call, settings, choices, server, absent, telemetry=telemetry)
     server.rtc_session(serve, agent_name=settings.agent_name)
+    register_soon(server)
+    words = fault_words(settings.spoken_language, settings.own_fault_words())
+    watch_rooms(server, settings, busy_text=words.busy)
+    if settings.calls_dir is not None:
+        forget_old_calls(settings.calls_dir)
     return server
 
 
@@ -97,11 +108,20 @@ async def _serve_call(
     *,
     telemetry: Telemetry | None,
 ) -> None:
+    standing = Standing(ctx, agent_name=settings.agent_name)
+    ctx.add_shutdown_callback(standing.aclose)
+    if await standing.may_be_second():
+        await ctx.connect()
+        if not await standing.is_free():
+            return
     # reading the certificates for a model's connections takes a third of a second
     settings, engines = await asyncio.to_thread(
         engines_for_call, settings, choices, ctx.job.metadata
     )
     engines.llm.prewarm()
+    words = fault_words(settings.spoken_language, settings.own_fault_words())
+    if standing.took_over:
+        settings = settings.model_copy(update={"greeting": words.back})
     call = build_call(
         settings,
         engines,
@@ -110,6 +130,12 @@ async def _serve_call(
         call_id=ctx.job.id,
     )
     ctx.add_shutdown_callback(call.aclose)
+    kept = None if settings.calls_dir is None else KeptCall(settings.calls_dir, ctx.job.room.sid)
+    if kept is not None:
+        if standing.took_over and (said := await asyncio.to_thread(kept.load)) is not None:
+            await call.agent.update_chat_ctx(said)
+        kept.follow(call.session)
+        ctx.add_shutdown_callback(lambda: kept.aclose(over=standing.over))
     key = PushToTalk(call.turns) if settings.turns == "push_to_talk" else None
     await call.start(room=ctx.room, listening=key is None)
     presence = Presence(
@@ -124,15 +150,23 @@ async def _serve_call(
     )
     ctx.add_shutdown_callback(presence.aclose)
 
+    stopping = StopWord(
+        call.session,
+        word=words.stopping,
+        draining=lambda: server.draining,
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+    ctx.add_shutdown_callback(stopping.aclose)
+
     def ended(event: CloseEvent) -> None:
-        # An agent is called as a room opens: one who comes later would find a room without it.
-        if call.lifetime.over and not presence.others:
-            ctx.delete_room()
-        # else the job lives on until the server closes the empty room, and a drain waits for it
-        ctx.shutdown("the call has ended")
+        # without it the job lives until the server closes the empty room, and a drain waits for it
+        standing.leave(over=call.lifetime.over, alone=not presence.others)
 
     call.session.on("close", ended)
+    standing.ends_when(lambda: call.lifetime.over)
     await ctx.connect()
+    if not await standing.is_free():
+        return
     presence.offer_hang_up()
     if key is not None:
         key.offer(ctx.room)

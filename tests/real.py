@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -63,6 +64,13 @@ def livekit_server(folder: Path, *, name: str = "livekit") -> Iterator[RunningSe
     )
     with in_background(context, timeout_s=60) as server:
         yield server
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
 
 
 def worker_settings(server: RunningServer, **overrides: object) -> Settings:

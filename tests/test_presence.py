@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from livekit.agents import AgentSession, SpeechCreatedEvent, llm
 
+from agent_worker import presence
 from agent_worker.inactivity import InactivityPolicy
 from agent_worker.lifetime import Lifetime
 from agent_worker.presence import Presence
@@ -249,6 +250,23 @@ async def test_a_worker_that_drains_lets_a_present_caller_talk_on(scene: Scene) 
     scene.room.joins(Person("ann"))
     scene.draining[0] = True
     await asyncio.sleep(0.7)
+    assert scene.goes_on()
+
+
+async def test_who_stays_in_the_room_is_served_when_the_caller_does_not_come_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(presence, "_NEXT_AFTER_S", 0.03)
+    scene.room.joins(Person("bob"))
+    scene.presence._joined_at.clear()  # he has been there for long
+    scene.room.leaves("ann", Reason.PARTICIPANT_REMOVED)
+    assert scene.session.room_io.linked_participant is None
+    async with asyncio.timeout(5):
+        while scene.changes != [False, True]:
+            await asyncio.sleep(0.01)
+    linked = scene.session.room_io.linked_participant
+    assert linked is not None and linked.identity == "bob"
     assert scene.goes_on()
 
 

@@ -13,6 +13,27 @@ from agent_worker.typed_messages import TypedMessages
 from livekit import rtc
 
 
+class FakeReader:
+    """A message that comes in pieces of a thousand characters."""
+
+    def __init__(self, text: str, size: int) -> None:
+        self.info = SimpleNamespace(size=size)
+        self.left = text
+        self.closed = False
+
+    def __aiter__(self) -> FakeReader:
+        return self
+
+    async def __anext__(self) -> str:
+        if not self.left:
+            raise StopAsyncIteration
+        piece, self.left = self.left[:1000], self.left[1000:]
+        return piece
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class FakeRoom:
     """Has one handler for text streams, and lets messages through to it."""
 
@@ -26,12 +47,11 @@ class FakeRoom:
     def unregister_text_stream_handler(self, topic: str) -> None:
         self.handler = None
 
-    def receives(self, text: str, identity: str) -> None:
-        async def read_all() -> str:
-            return text
-
+    def receives(self, text: str, identity: str, *, size: int | None = None) -> FakeReader:
         assert self.handler is not None
-        self.handler(SimpleNamespace(read_all=read_all), identity)
+        reader = FakeReader(text, len(text) if size is None else size)
+        self.handler(reader, identity)
+        return reader
 
 
 class FakeSession:
@@ -100,3 +120,33 @@ async def test_closing_midway_leaves_no_task() -> None:
     await messages.aclose()
     assert asyncio.all_tasks() == before
     assert session.events == []
+
+
+async def test_a_message_that_says_that_it_is_huge_is_not_read() -> None:
+    room, session, messages = _typed()
+    session.links("ann")
+    reader = room.receives("a" * 2000, "ann", size=30_000_000)
+    await asyncio.sleep(0.01)
+    assert reader.closed and len(reader.left) == 2000
+    assert session.events == []
+    await messages.aclose()
+
+
+async def test_a_message_that_does_not_say_how_long_it_is_is_read_only_so_far() -> None:
+    room, session, messages = _typed()
+    session.links("ann")
+    reader = room.receives("a" * 50_000, "ann", size=0)
+    await asyncio.sleep(0.01)
+    assert reader.closed and len(reader.left) > 40_000
+    assert session.events == []
+    await messages.aclose()
+
+
+async def test_of_a_hundred_messages_at_once_a_few_are_answered() -> None:
+    room, session, messages = _typed()
+    session.links("ann")
+    readers = [room.receives("hello", "ann") for _ in range(100)]
+    await asyncio.sleep(0.01)
+    assert session.events.count("hello") == 6
+    assert all(reader.closed for reader in readers)
+    await messages.aclose()

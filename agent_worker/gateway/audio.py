@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from livekit.agents import utils
 from livekit.agents.voice import io
 
+from agent_worker.steady_time import steady_time
 from livekit import rtc
 
 from .protocol import MAX_BUFFERED_S, SAMPLE_RATE
@@ -222,7 +223,7 @@ class _Segment:
         await self._output.running.wait()
         if self._started_at is None:
             self._started_at = time.monotonic()
-            self._output.on_playback_started(created_at=time.time())
+            self._output.on_playback_started(created_at=steady_time())
         # After a pause, or where the engine fell behind, the client has run dry: it plays on from
         # now.
         dry_s = time.monotonic() - self._started_at - self._sent_s

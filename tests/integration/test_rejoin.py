@@ -27,16 +27,36 @@ class Line:
         self._agent = agent
         self._room = f"room-{uuid.uuid4().hex[:8]}"
 
+    def token(self, identity: str = "caller") -> str:
+        """Lets somebody in."""
+        return room_token(self._server, room=self._room, identity=identity, agent_name=self._agent)
+
     def caller(self, identity: str = "caller") -> SimulatedCaller:
-        token = room_token(self._server, room=self._room, identity=identity, agent_name=self._agent)
-        return SimulatedCaller(self._server.url, token)
+        return SimulatedCaller(self._server.url, self.token(identity))
+
+    def _service(self) -> api.LiveKitAPI:
+        return api.LiveKitAPI(self._server.url, self._server.api_key, self._server.api_secret)
 
     async def is_open(self) -> bool:
         """Whether the server still has the room."""
-        server = self._server
-        async with api.LiveKitAPI(server.url, server.api_key, server.api_secret) as service:
+        async with self._service() as service:
             rooms = await service.room.list_rooms(api.ListRoomsRequest(names=[self._room]))
         return len(rooms.rooms) > 0
+
+    async def agents(self) -> list[str]:
+        """Who in the room is an agent."""
+        async with self._service() as service:
+            there = await service.room.list_participants(
+                api.ListParticipantsRequest(room=self._room)
+            )
+        return [p.identity for p in there.participants if p.kind == api.ParticipantInfo.AGENT]
+
+    async def dispatch(self, agent: str) -> None:
+        """Calls an agent into the room."""
+        async with self._service() as service:
+            await service.agent_dispatch.create_dispatch(
+                api.CreateAgentDispatchRequest(agent_name=agent, room=self._room)
+            )
 
 
 async def test_a_caller_comes_back_twice_to_a_silent_agent_that_knows_them(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent_worker.caller import CallerError, SimulatedCaller
-from agent_worker.demo import run_worker
+from agent_worker.demo import render, run_worker
 from agent_worker.livekit_server import RunningServer
 from tests import real
 from tests.fake_openai_server import FakeOpenAIServer, Reply
@@ -92,3 +93,48 @@ async def test_a_silent_call_ends_with_a_goodbye(
         since = time.time()
         await caller.wait_for_agent_to_leave(timeout_s=TIMEOUT_S)
         assert caller.answered(since) == "Goodbye then."
+
+
+async def test_a_model_that_hangs_is_bridged_and_apologised_for_and_the_call_goes_on(
+    livekit_server: RunningServer, tmp_path: Path
+) -> None:
+    async with (
+        FakeOpenAIServer(default=Reply("Late, but here.", hang_after=0)) as model,
+        call(
+            livekit_server,
+            tmp_path,
+            llm="assistant",
+            llm_url=model.base_url,
+            llm_model=model.model,
+            first_word_timeout_s=4,
+        ) as caller,
+    ):
+        await greeted(caller)
+        since = time.time()
+        await caller.speak(await render("what is the weather like today"))
+        await _answered(caller, "trouble answering", since)
+        answered = caller.answered(since)
+        assert "moment, please" in answered.split("trouble")[0] or "second" in answered
+        model.enqueue(Reply("Here I am again, and well."))
+        assert "again" in await ask(caller, "hello")
+
+
+async def test_a_recogniser_that_breaks_is_said_and_shown_and_typing_still_works(
+    livekit_server: RunningServer, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "model.bin").write_bytes(b"no model")
+    async with call(
+        livekit_server, tmp_path, stt="faster-whisper", stt_model=str(broken), stt_fallback=False
+    ) as caller:
+        await _answered(caller, "can't hear you", 0.0)
+        assert caller.agent_attribute("agent.hearing") == "lost"
+        since = await caller.write("what is two plus three")
+        await _answered(caller, "five", since)
+
+
+async def _answered(caller: SimulatedCaller, words: str, since: float) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while words not in caller.answered(since).lower():
+            await asyncio.sleep(0.05)
