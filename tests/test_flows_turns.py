@@ -6,8 +6,9 @@ from typing import Any
 from langgraph.graph import START, MessagesState, StateGraph
 
 from flows.flow import Flow
-from flows.serving.events import EventTranslator
 from flows.serving.turns import Turn
+from graph_speech.runner import GraphSpeech
+from graph_speech.turn import TurnRequest
 
 
 def flow_of(node: Any) -> Flow:
@@ -18,8 +19,10 @@ def flow_of(node: Any) -> Flow:
 
 
 def turn_of(node: Any) -> Turn:
-    turn = Turn("t1", flow_of(node), EventTranslator(("talk",)), None)
-    turn.start({"messages": []}, {"configurable": {"thread_id": "t"}})
+    flow = flow_of(node)
+    turn = Turn("t1", flow.id)
+    speech = GraphSpeech(flow.graph, thread_id="t", speakable_nodes=flow.speakable_nodes)
+    turn.start(speech, TurnRequest("t1", []))
     return turn
 
 
@@ -53,7 +56,7 @@ async def test_a_listener_that_does_not_listen_holds_the_graph_back() -> None:
     turn = turn_of(talk)
     for _ in range(20_000):
         await asyncio.sleep(0)
-    held_back = turn._queue.qsize()
+    held_back = len(turn._events)
     assert held_back <= 256
     events = await events_of(turn)
     assert sum(event["type"] == "token" for event in events) == 2000

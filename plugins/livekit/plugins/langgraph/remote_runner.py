@@ -9,7 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError, llm
+from livekit.agents import APIConnectionError, APIError, APIStatusError
+
+from graph_speech.events import End, Failure, Usage
+from graph_speech.wire import from_wire
 
 from .log import logger
 from .stream import Run
@@ -136,20 +139,23 @@ class RemoteRunner:
             logger.warning("a turn was not committed on the flow server", exc_info=error)
 
     async def _take_events(self, run: Run, response: httpx.Response) -> None:
-        events = _Events(run)
         async for data in _server_sent_events(response):
             run.alive()
             try:
-                event = json.loads(data)
+                wire = json.loads(data)
             except ValueError as error:
                 raise APIError(
                     "the flow server sent an event that is not JSON", retryable=True
                 ) from error
-            if not isinstance(event, dict):
+            if not isinstance(wire, dict):
                 raise APIError("the flow server sent an event that is no object", retryable=True)
-            if event.get("type") == "usage":
-                self._model = event.get("model") or self._model
-            if events.take(event):
+            event = from_wire(wire)
+            if event is None:
+                continue
+            if isinstance(event, Usage):
+                self._model = event.model or self._model
+            run.tell(event)
+            if isinstance(event, End | Failure):
                 return
         raise APIConnectionError("the flow server closed the stream before its end")
 
@@ -202,90 +208,6 @@ async def _lines(response: httpx.Response) -> AsyncIterator[str]:
         buffer = lines.pop() + rest
         for line in lines:
             yield line
-
-
-class _Events:
-    """Tells one run's answer what the server's events mean."""
-
-    _SOURCE = "remote"
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._calls: list[tuple[str, str, str]] = []
-
-    def take(self, event: Mapping[str, Any]) -> bool:
-        """Takes one event; true when it was the last.
-
-        Raises:
-            APIError: The server reports a failure.
-        """
-        answer = self._run.answer
-        match event.get("type"):
-            case "token":
-                answer.token(self._SOURCE, str(event.get("content") or ""))
-            case "filler":
-                answer.aside(str(event.get("content") or ""))
-            case "speaker":
-                answer.end_of(self._SOURCE)
-                answer.speaker(event)
-            case "tool_start":
-                answer.end_of(self._SOURCE)
-                answer.tool_began(str(event.get("id")))
-            case "tool_end":
-                answer.tool_ended(str(event.get("id")))
-            case "tool_call":
-                arguments = event.get("arguments") or {}
-                if not isinstance(arguments, str):
-                    arguments = json.dumps(arguments, ensure_ascii=False)
-                self._calls.append((str(event.get("id")), str(event.get("name")), arguments))
-            case "interrupt":
-                answer.end_of(self._SOURCE)
-                answer.ask(str(event.get("content") or ""))
-            case "usage":
-                self._run.usage = _usage(event)
-            case "error":
-                raise _failure(event)
-            case "done":
-                return self._done(str(event.get("reason") or "completed"))
-        return False
-
-    def _done(self, reason: str) -> bool:
-        if reason == "cancelled":
-            # Another turn of this session has taken over: nothing is wrong, nothing more comes.
-            raise APIStatusError("the flow server cancelled the turn", status_code=499)
-        self._run.answer.end_all()
-        for call_id, name, arguments in self._calls:
-            self._run.answer.function_call(call_id, name, arguments)
-        return True
-
-
-def _usage(event: Mapping[str, Any]) -> llm.CompletionUsage:
-    def count(name: str) -> int:
-        value = event.get(name)
-        return value if isinstance(value, int) else 0
-
-    cached = count("cached_tokens")
-    return llm.CompletionUsage(
-        completion_tokens=count("output_tokens"),
-        prompt_tokens=count("input_tokens"),
-        prompt_cached_tokens=cached,
-        cache_read_tokens=cached,
-        total_tokens=count("total_tokens") or count("input_tokens") + count("output_tokens"),
-    )
-
-
-def _failure(event: Mapping[str, Any]) -> APIError:
-    message = str(event.get("message") or "the flow failed")
-    retryable = bool(event.get("retryable"))
-    status = event.get("status")
-    if isinstance(status, int):
-        return APIStatusError(message, status_code=status, retryable=retryable)
-    match event.get("code"):
-        case "model_timeout":
-            return APITimeoutError(message, retryable=retryable)
-        case "model_unreachable":
-            return APIConnectionError(message, retryable=retryable)
-    return APIError(message, body=dict(event), retryable=retryable)
 
 
 async def _refusal(response: httpx.Response) -> APIStatusError:
