@@ -18,7 +18,7 @@ from livekit.plugins.langgraph import livekit_private
 from tests.graph_llm import said_by_user
 
 
-def test_speech_handle_context_var_has_the_speech_of_this_task() -> None:
+async def test_speech_handle_context_var_has_the_speech_of_this_task() -> None:
     assert livekit_private.speech_of_this_call() is None
     speech = SpeechHandle.create()
     token = _SpeechHandleContextVar.set(speech)
