@@ -24,7 +24,7 @@ from langgraph.types import Command
 from .composer import Composer
 from .events import Question, ToolEnded, Usage
 from .interrupts import question
-from .model_answers import Tools, offered_tools, outcome, recover_calls
+from .model_answers import NO_TOOLS, OfferedTools, offered_tools, outcome, recover_calls
 from .silence import ModelOutcome
 from .speakable import Speakable
 from .think_filter import ThinkFilter
@@ -49,7 +49,7 @@ class _ModelCall:
     """One model call of a node that is heard."""
 
     place: _Place
-    tools: Tools
+    tools: OfferedTools
     source: str = ""
     texts: list[str] = field(default_factory=list)
     calls_tools: bool = False
@@ -91,8 +91,10 @@ class GraphEvents(BaseCallbackHandler):
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._calls: dict[UUID, _ModelCall] = {}
-        self._tools: dict[UUID, Tools] = {}
+        self._tools: dict[UUID, OfferedTools] = {}
         """What each model call under way was offered, heard or not."""
+        self._written: dict[tuple[UUID, Any], list[str]] = {}
+        """The id of each tool call that streams, and its arguments as they are written."""
         self._waiting: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
         """What waits for the custom stream; None when nothing has to."""
         self._streamed: dict[_Place, list[str]] = {}
@@ -157,8 +159,14 @@ class GraphEvents(BaseCallbackHandler):
         # Within the node's own task: where a client swallowed the cancellation (asyncio.wait_for
         # of Python 3.11 may), the model's stream is closed at its next token after all.
         self._alive()
+        if not isinstance(chunk, ChatGenerationChunk):
+            return
+        for piece in getattr(chunk.message, "tool_call_chunks", ()):
+            written = self._written.setdefault((run_id, piece.get("index")), [""])
+            written[0] = written[0] or piece.get("id") or ""
+            written.append(piece.get("args") or "")
         call = self._calls.get(run_id)
-        if call is not None and isinstance(chunk, ChatGenerationChunk):
+        if call is not None:
             if self._waiting is None and threading.get_ident() == self._thread:
                 self._chunk(run_id, call, chunk.message)
             else:
@@ -167,12 +175,13 @@ class GraphEvents(BaseCallbackHandler):
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
         """A model's answer is complete; calls that its server left in the text are made real."""
         call = self._calls.pop(run_id, None)
-        tools = self._tools.pop(run_id, {})
+        tools = self._tools.pop(run_id, NO_TOOLS)
+        written = self._written_by(run_id)
         for generations in response.generations:
             for generation in generations[:1]:
                 message = getattr(generation, "message", None)
                 if isinstance(message, AIMessage):
-                    strangers, broken = recover_calls(message, tools)
+                    strangers, broken = recover_calls(message, tools, written)
                     self._add_usage(message)
                     if call is not None:
                         self._on_loop(
@@ -183,6 +192,13 @@ class GraphEvents(BaseCallbackHandler):
         """A model has failed, or was cancelled."""
         self._calls.pop(run_id, None)
         self._tools.pop(run_id, None)
+        self._written_by(run_id)
+
+    def _written_by(self, run_id: UUID) -> dict[str, str]:
+        """The arguments that a model has written, by the ids of its calls; forgotten here."""
+        keys = [key for key in self._written if key[0] == run_id]
+        pieces = [self._written.pop(key) for key in keys]
+        return {call_id: "".join(arguments) for call_id, *arguments in pieces}
 
     def _on_loop(self, act: Callable[..., None], *arguments: Any) -> None:
         if threading.get_ident() == self._thread:
@@ -218,7 +234,7 @@ class GraphEvents(BaseCallbackHandler):
             if not call.source:
                 call.source = chunk.id or str(run_id)
             call.texts.append(text)
-            self._composer.token(call.source, text, call.tools)
+            self._composer.token(call.source, text, call.tools.parameters)
         if isinstance(chunk, AIMessageChunk) and chunk.tool_call_chunks and not call.calls_tools:
             # nothing is said while the model writes the arguments
             call.calls_tools = True
@@ -317,13 +333,13 @@ class GraphEvents(BaseCallbackHandler):
             return
         self._seen.add(message.id)
         if message.text and message.text.strip() not in self._streamed.get(place, ()):
-            self._say_whole(message, {}, lambda *_: None)
+            self._say_whole(message, NO_TOOLS, lambda *_: None)
 
     def _say_whole(
-        self, message: AIMessage, tools: Tools, ended: Callable[[ThinkFilter, bool], None]
+        self, message: AIMessage, tools: OfferedTools, ended: Callable[[ThinkFilter, bool], None]
     ) -> None:
         source = message.id or str(uuid4())
-        self._composer.token(source, str(message.text), tools)
+        self._composer.token(source, str(message.text), tools.parameters)
         self._composer.end_of(source, ended)
 
     def _begin_calls(self, message: AIMessage) -> None:

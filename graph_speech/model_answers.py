@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage
-from langchain_core.messages.tool import tool_call
+from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from .leaked_calls import as_json, leaked_calls
 from .silence import ModelOutcome
 from .think_filter import ThinkFilter
 
-Tools = Mapping[str, Sequence[str]]
-"""The tools that a model was offered, with their parameters in order."""
+
+@dataclass(frozen=True)
+class OfferedTools:
+    """The tools that a model was offered."""
+
+    parameters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The parameters of each, in order."""
+    demanding: frozenset[str] = frozenset()
+    """Those that can't be called without arguments."""
 
 
-def offered_tools(parameters: Mapping[str, Any] | None) -> Tools:
+NO_TOOLS = OfferedTools()
+
+
+def offered_tools(parameters: Mapping[str, Any] | None) -> OfferedTools:
     """The tools in a model call's `invocation_params`, in whatever provider's form."""
     tools: dict[str, Sequence[str]] = {}
+    demanding: set[str] = set()
     for entry in (parameters or {}).get("tools") or ():
         schema = entry.get("function", entry) if isinstance(entry, Mapping) else None
         if not isinstance(schema, Mapping) or not isinstance(schema.get("name"), str):
@@ -27,10 +40,14 @@ def offered_tools(parameters: Mapping[str, Any] | None) -> Tools:
         form = schema.get("parameters") or schema.get("input_schema") or {}
         properties = form.get("properties") if isinstance(form, Mapping) else None
         tools[schema["name"]] = tuple(properties or ())
-    return tools
+        if isinstance(form, Mapping) and form.get("required"):
+            demanding.add(schema["name"])
+    return OfferedTools(tools, frozenset(demanding)) if tools else NO_TOOLS
 
 
-def recover_calls(message: AIMessage, tools: Tools) -> tuple[Sequence[str], Sequence[str]]:
+def recover_calls(
+    message: AIMessage, tools: OfferedTools, written: Mapping[str, str]
+) -> tuple[Sequence[str], Sequence[str]]:
     """Makes calls of what a server left in the text, or could not read, in place.
 
     The message is the very object that the node which asked the model gets, so that the graph
@@ -39,18 +56,19 @@ def recover_calls(message: AIMessage, tools: Tools) -> tuple[Sequence[str], Sequ
     Args:
         message: A complete answer.
         tools: What its model was offered.
+        written: The arguments of its calls by id, as the model wrote them.
 
     Returns:
         The names of tools in calls that nobody knows, and of those whose arguments are unreadable.
     """
-    broken = _mend_arguments(message, tools)
+    broken = _mend_arguments(message, tools, written)
     if message.tool_calls or message.invalid_tool_calls:
         return (), broken
-    the_filter = ThinkFilter(tools=tools)
+    the_filter = ThinkFilter(tools=tools.parameters)
     spoken = the_filter.push(message.text) + the_filter.finish()
     if not the_filter.leaks:
         return (), broken
-    calls, strangers = leaked_calls(the_filter.leaks, tools)
+    calls, strangers = leaked_calls(the_filter.leaks, tools.parameters)
     if calls:
         message.tool_calls = [
             tool_call(name=call.name, args=call.arguments, id=f"call_{uuid4().hex[:24]}")
@@ -62,18 +80,43 @@ def recover_calls(message: AIMessage, tools: Tools) -> tuple[Sequence[str], Sequ
     return strangers, broken
 
 
-def _mend_arguments(message: AIMessage, tools: Tools) -> Sequence[str]:
+def _mend_arguments(
+    message: AIMessage, tools: OfferedTools, written: Mapping[str, str]
+) -> Sequence[str]:
     broken: list[str] = []
-    for call in list(message.invalid_tool_calls):
-        name, text = call.get("name") or "", call.get("args") or ""
+    for call in list(message.tool_calls):
+        text = written.get(call["id"] or "", "").strip()
+        if not text or _is_json(text):
+            continue
+        # LangChain reads as much of it as it can, down to nothing
+        arguments = as_json(text)
+        if isinstance(arguments, dict):
+            call["args"] = arguments
+        elif call["name"] not in tools.demanding:
+            # a tool that needs none would run as if nothing had been asked of it
+            message.tool_calls.remove(call)
+            message.invalid_tool_calls.append(
+                invalid_tool_call(name=call["name"], args=text, id=call["id"], error="no JSON")
+            )
+            broken.append(call["name"])
+    for invalid in list(message.invalid_tool_calls):
+        name, text = invalid.get("name") or "", invalid.get("args") or ""
         arguments = as_json(text) if text.strip() else {}
-        if name in tools and isinstance(arguments, dict):
-            message.invalid_tool_calls.remove(call)
-            made = tool_call(name=name, args=arguments, id=call.get("id") or f"call_{uuid4().hex}")
-            message.tool_calls.append(made)
-        else:
+        if name in tools.parameters and isinstance(arguments, dict):
+            message.invalid_tool_calls.remove(invalid)
+            call_id = invalid.get("id") or f"call_{uuid4().hex[:24]}"
+            message.tool_calls.append(tool_call(name=name, args=arguments, id=call_id))
+        elif name not in broken:
             broken.append(name)
     return broken
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def outcome(

@@ -32,7 +32,7 @@ class ModelOutcome:
     @property
     def abnormal(self) -> bool:
         """Whether it stopped without a word for a reason that is no decision to be silent."""
-        if self.spoke or self.called:
+        if self.spoke or (self.called and not self.broken):
             return False
         return bool(self.finish == "length" or self.thinks_on or self.strangers or self.broken) or (
             self.filtered or self.thought > 0

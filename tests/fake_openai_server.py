@@ -78,6 +78,8 @@ class Reply:
     """Send this many pieces, then a line which is not JSON."""
     error_after: int | None = None
     """Send this many pieces, then an error object inside the stream, as vLLM does."""
+    finish_reason: str | None = None
+    """None says `stop` or `tool_calls`, whichever it is."""
     usage: tuple[int, int, int] | None = None
     """Prompt, completion and cached tokens; None counts 7 for the prompt and the pieces."""
 
@@ -296,8 +298,7 @@ class FakeOpenAIServer:
             request.pieces_sent += 1
             if interval or sent < 4 or sent % 64 == 0:
                 await self._note(request)
-        reason = "tool_calls" if reply.tool_calls else "stop"
-        choice = {"index": 0, "delta": {}, "finish_reason": reason}
+        choice = {"index": 0, "delta": {}, "finish_reason": _finish_reason(reply)}
         await response.write(_event({**head, "choices": [choice]}))
         if (request.body.get("stream_options") or {}).get("include_usage"):
             await response.write(_event({**head, "choices": [], "usage": _usage(reply)}))
@@ -346,7 +347,7 @@ def _whole_completion(model: str, reply: Reply) -> dict[str, Any]:
             }
             for call in reply.tool_calls
         ]
-    reason = "tool_calls" if reply.tool_calls else "stop"
+    reason = _finish_reason(reply)
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex[:12]}",
         "object": "chat.completion",
@@ -364,6 +365,10 @@ def _event(payload: dict[str, Any]) -> bytes:
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
     fault = {"error": {"message": message, "type": "scripted", "code": status}}
     return web.json_response(fault, status=status, headers=headers)
+
+
+def _finish_reason(reply: Reply) -> str:
+    return reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
 
 
 def _json_route(answer: Any) -> Callable[[web.Request], Any]:

@@ -104,6 +104,7 @@ async def test_retry_on_chunk_sent_keeps_what_was_said_from_being_said_again() -
     async with Talking(Failing(), chat_ctx=context, tools=[], conn_options=options) as stream:
         said = [chunk.delta.content async for chunk in stream if chunk.delta]
     assert said == ["half", "sorry"]
+    assert isinstance(stream, Talking)
     assert stream.attempts == 1
 
 

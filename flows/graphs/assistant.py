@@ -15,6 +15,7 @@ from flows.client_tools import ClientTools
 from flows.gate import SideEffectGate
 from flows.instructions import voice_instructions
 from flows.one_system_prompt import OneSystemPrompt
+from flows.tool_faults import ToolFaults
 from flows.tools.clock import Clock, local_clock
 from flows.tools.lookups import LookupEndpoints
 from flows.tools.toolbox import everyday_tools
@@ -51,7 +52,7 @@ def build(
         model,
         [*everyday_tools(clock=clock, endpoints=endpoints), *tools],
         system_prompt=voice_instructions(instructions, economy=economy),
-        middleware=[OneSystemPrompt(), ClientTools(), SideEffectGate()],
+        middleware=[OneSystemPrompt(), ClientTools(), SideEffectGate(), ToolFaults()],
         store=store if store is not None else InMemoryStore(),
         checkpointer=checkpointer,
         name="assistant",

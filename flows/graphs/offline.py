@@ -10,6 +10,7 @@ from langgraph.types import Checkpointer
 
 from flows.gate import SideEffectGate
 from flows.rules.model import RuleModel
+from flows.tool_faults import ToolFaults
 from flows.tools.clock import Clock, local_clock
 from flows.tools.lookups import LookupEndpoints
 from flows.tools.toolbox import everyday_tools
@@ -40,7 +41,7 @@ def build(
     graph: CompiledStateGraph[Any, Any, Any, Any] = create_agent(
         RuleModel(),
         everyday_tools(clock=clock, endpoints=endpoints),
-        middleware=[SideEffectGate()],
+        middleware=[SideEffectGate(), ToolFaults()],
         store=store if store is not None else InMemoryStore(),
         checkpointer=checkpointer,
         name="offline",

@@ -26,6 +26,7 @@ from flows.client_tools import ClientTools
 from flows.gate import SideEffectGate
 from flows.instructions import voice_instructions
 from flows.one_system_prompt import OneSystemPrompt
+from flows.tool_faults import ToolFaults
 from flows.tools.clock import Clock, clock_tools, local_clock
 
 DESCRIPTION = "Orders and stock, customers, IT help and office matters, behind a router"
@@ -129,7 +130,7 @@ def build(
             system_prompt=voice_instructions(
                 f"{prompt} {instructions or ''}".strip(), economy=economy
             ),
-            middleware=[OneSystemPrompt(), ClientTools(), SideEffectGate()],
+            middleware=[OneSystemPrompt(), ClientTools(), SideEffectGate(), ToolFaults()],
             name=name,
         )
         builder.add_node(name, agent)
