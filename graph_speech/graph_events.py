@@ -100,6 +100,10 @@ class GraphEvents(BaseCallbackHandler):
         self._streamed: dict[_Place, list[str]] = {}
         """What each node has streamed in this step, to know it again when it returns it anew."""
         self._seen = {message.id for message in turn.messages}
+        self._known = set(self._seen)
+        """Ids of the messages that any node has returned, heard or not."""
+        self._subgraphs: set[_Place] = set()
+        """The nodes inside which others were seen to work."""
         self._client_tools = turn.tool_names
         self._client_calls: dict[str, tuple[str, dict[str, Any]]] = {}
         """Calls of the client's own tools by id, which nobody in the graph has answered."""
@@ -309,6 +313,8 @@ class GraphEvents(BaseCallbackHandler):
                 self._composer.aside(text)
 
     def _update(self, data: Mapping[str, Any], namespace: tuple[str, ...]) -> None:
+        if namespace:
+            self._subgraphs.add((namespace[:-1], namespace[-1].partition(":")[0]))
         for node, update in data.items():
             if node == "__interrupt__":
                 # a subgraph's comes up again at the root
@@ -318,8 +324,11 @@ class GraphEvents(BaseCallbackHandler):
             place = (namespace, node)
             for message in _messages_in(update):
                 if isinstance(message, AIMessage):
-                    if self._speakable(namespace, node):
+                    # a subgraph hands up what came into it, too
+                    is_old = place in self._subgraphs and message.id in self._known
+                    if self._speakable(namespace, node) and not is_old:
                         self._whole(message, place)
+                    self._known.add(message.id)
                     self._begin_calls(message)
                 elif isinstance(message, ToolMessage):
                     self._tool_ended(message)

@@ -16,9 +16,13 @@ from graph_speech.wire import from_wire
 
 from .log import logger
 from .stream import Run
+from .turn import TurnCommitted
 
 _EVENT_LIMIT = 4 * 1024 * 1024
 """Characters that one event may have; a server that never ends a line is not a flow server."""
+
+_COMMIT_S = 5.0
+"""Seconds that a commit may take; the next turn waits for it."""
 
 
 class RemoteRunner:
@@ -59,6 +63,8 @@ class RemoteRunner:
         self._client = client
         self._owns_client = client is None
         self._model = ""
+        self._commit: tuple[TurnCommitted, asyncio.Task[None]] | None = None
+        """What tells the server that the last turn has become final, once it has."""
 
     @property
     def model(self) -> str:
@@ -86,12 +92,14 @@ class RemoteRunner:
 
     async def aclose(self) -> None:
         """Closes the connections, unless the client was given."""
+        await self._end_commit()
         if self._owns_client and self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
 
     async def run(self, run: Run) -> None:
         """Runs the turn; see `stream.Runner`. Closing the connection cancels it on the server."""
+        await self._end_commit()
         turn = run.turn
         context = {**self._context, **_jsonable(turn.configurable)}
         body: dict[str, Any] = {
@@ -108,30 +116,39 @@ class RemoteRunner:
             body["tool_choice"] = turn.tool_choice
         if turn.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = turn.parallel_tool_calls
-        commit: asyncio.Task[None] | None = None
-        try:
-            async with self._http().stream(
-                "POST", self._path, json=body, headers=self._headers
-            ) as response:
-                if response.status_code != 200:
-                    raise await _refusal(response)
-                if not body["committed"]:
-                    commit = asyncio.get_running_loop().create_task(
-                        self._commit(run, body["turn_id"])
-                    )
-                await self._take_events(run, response)
-        finally:
-            if commit is not None:
-                commit.cancel()
-                await asyncio.wait((commit,))
+        async with self._http().stream(
+            "POST", self._path, json=body, headers=self._headers
+        ) as response:
+            if response.status_code != 200:
+                raise await _refusal(response)
+            if turn.committed is not None and not body["committed"]:
+                commit = self._tell_commit(turn.committed, body["turn_id"])
+                task = asyncio.get_running_loop().create_task(commit, name="langgraph.commit")
+                self._commit = (turn.committed, task)
+            await self._take_events(run, response)
 
-    async def _commit(self, run: Run, turn_id: str) -> None:
+    async def _end_commit(self) -> None:
+        """The next turn begins, or none does: a speculation that is not final yet never will be.
+
+        Most answers are there before it is sure that the caller has finished, so the commit is
+        waited for beyond the turn's stream; the server must know of it before the next turn.
+        """
+        if self._commit is None:
+            return
+        (committed, task), self._commit = self._commit, None
+        if not committed.is_set():
+            task.cancel()
+        await asyncio.wait((task,))
+
+    async def _tell_commit(self, committed: TurnCommitted, turn_id: str) -> None:
         """Tells the server when the speculative turn has become final."""
-        assert run.turn.committed is not None
-        await run.turn.committed.wait()
+        await committed.wait()
         try:
             response = await self._http().post(
-                f"{self._path}/commit", json={"turn_id": turn_id}, headers=self._headers
+                f"{self._path}/commit",
+                json={"turn_id": turn_id},
+                headers=self._headers,
+                timeout=_COMMIT_S,
             )
             response.raise_for_status()
         except httpx.HTTPError as error:
