@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import aclosing
 from typing import Any
 
-from livekit.agents import Agent, ModelSettings, llm, stt, tts
+from livekit.agents import Agent, ModelSettings, UserStateChangedEvent, llm, stt, tts
 from livekit.agents.types import NOT_GIVEN, FlushSentinel
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.io import PlaybackStartedEvent
@@ -101,8 +101,18 @@ class VoicePipelineAgent(Agent):
 
     async def on_enter(self) -> None:
         """Greets."""
+        # the gate is shut here and opened here: whoever observes a call steers nothing in it
+        self.session.on("user_state_changed", self._on_user_state)
         if self._greeting:
             self.say(self._greeting)
+
+    async def on_exit(self) -> None:
+        """The call ends, or another agent takes over."""
+        self.session.off("user_state_changed", self._on_user_state)
+
+    def _on_user_state(self, event: UserStateChangedEvent) -> None:
+        if event.new_state == "speaking":
+            self.open_turn()
 
     def open_turn(self) -> None:
         """The caller began to speak: what is generated from now on is speculative."""
@@ -163,6 +173,8 @@ class VoicePipelineAgent(Agent):
             async for chunk in stream:
                 if chunk.delta is not None and chunk.delta.content:
                     self._latency.mark(generation, "first_token")
+                if chunk.delta is not None and (cause := no_answer_of(chunk.delta)):
+                    self._latency.no_answer(generation, cause)
                 speakers.mark(chunk)
                 yield chunk
 
@@ -218,6 +230,12 @@ class VoicePipelineAgent(Agent):
             if self._turns is not None:
                 self._turns.agent_says(sentence)
             yield voiced(self._speakable(sentence), voice_of(sentence))
+
+
+def no_answer_of(delta: llm.ChoiceDelta) -> str:
+    """Why there is no answer, where this piece stands in for it; see `langgraph.LLM`."""
+    cause = (delta.extra or {}).get("no_answer")
+    return cause if isinstance(cause, str) else ""
 
 
 class _Playhead:

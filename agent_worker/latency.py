@@ -37,6 +37,8 @@ class Generation:
 
     at: dict[str, float] = dataclasses.field(default_factory=dict)
     reported: bool = False
+    no_answer: str | None = None
+    """Why there was no answer, where a sentence stood in for it."""
 
     def mark(self, stage: str, now: float) -> None:
         """Notes a stage the first time that it is passed."""
@@ -69,6 +71,9 @@ class TurnRecord:
     interrupted_at: float | None = None
     heard_until: HeardUntil | None = None
     """Set where the answer was interrupted."""
+    no_answer: str | None = None
+    """Why the model gave no answer and a sentence was spoken instead, such as "all 256 tokens went
+    into thinking"."""
 
     @property
     def stages_ms(self) -> dict[str, float]:
@@ -95,6 +100,7 @@ class TurnRecord:
             "end_to_end_ms": self.end_to_end_ms,
             "interrupted_at": self.interrupted_at,
             "heard_until": None if heard is None else dataclasses.asdict(heard),
+            "no_answer": self.no_answer,
         }
 
     def to_json(self) -> str:
@@ -161,6 +167,13 @@ class TurnLatency:
         if generation is not None:
             generation.mark(stage, self._clock() if at is None else at)
 
+    def no_answer(self, generation: Generation, cause: str) -> None:
+        """There is no answer in this attempt, for that reason; a sentence is spoken instead."""
+        generation.no_answer = cause
+        if self._answered is not None and generation is self._generation and generation.reported:
+            # something had been said before
+            self._answered = dataclasses.replace(self._answered, no_answer=cause)
+
     def speaking(self) -> TurnRecord | None:
         """The agent's audio goes out. Returns the turn's record, once; None for a greeting."""
         generation, taken = self._generation, self._taken
@@ -173,7 +186,9 @@ class TurnLatency:
         self.answer_ended()
         self._turn += 1
         at = {**taken.heard, **generation.at}
-        self._answered = TurnRecord(self._turn, taken.speech_ended_at, at)
+        self._answered = TurnRecord(
+            self._turn, taken.speech_ended_at, at, no_answer=generation.no_answer
+        )
         self._taken = None
         self._played_s, self._cut_at = 0.0, None
         return self._answered

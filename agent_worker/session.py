@@ -143,7 +143,7 @@ def build_call(
         # a stage that fails again and again must not hang up on the caller
         conn_options=SessionConnectOptions(max_unrecoverable_errors=sys.maxsize),
     )
-    observer.watch(session, agent)
+    observer.watch(session)
     turns.attach(session)
     lifetime = Lifetime(
         InactivityPolicy(
