@@ -178,12 +178,13 @@ class ChatStream(OvercomingStream):
 
     async def _leave_alone(self, failure: Failure, error: APIError) -> None:
         """Waits as long as a busy server asks for, or gives up where the caller would wait long."""
-        wait_s = failure.retry_after_s or 0.0
-        if wait_s > _LONGEST_WAIT_S:
+        attempt = self._turn.attempt
+        interval_s = pause_before_retry_s(self._conn_options, attempt)
+        wait_s = further_wait_s(failure, interval_s)
+        if wait_s is None:
             error.retryable = False
-        elif self._turn.attempt < self._conn_options.max_retry:
-            interval_s = pause_before_retry_s(self._conn_options, self._turn.attempt)
-            await asyncio.sleep(max(0.0, wait_s - interval_s))
+        elif attempt < self._conn_options.max_retry:
+            await asyncio.sleep(wait_s)
 
     async def _run_within_limits(self, run: Run) -> None:
         loop = asyncio.get_running_loop()
@@ -234,6 +235,17 @@ class ChatStream(OvercomingStream):
     def _fill(self) -> None:
         if self._answer is not None and self._options.fillers:
             self._answer.aside(self._model._next_filler(self._options.fillers))
+
+
+def further_wait_s(failure: Failure, interval_s: float) -> float | None:
+    """Seconds to wait before the next attempt, besides LiveKit's own; None to give up.
+
+    Args:
+        failure: Of the last attempt; it may tell how long the server asks to be left alone.
+        interval_s: What LiveKit waits of its own accord.
+    """
+    asked_s = failure.retry_after_s or 0.0
+    return None if asked_s > _LONGEST_WAIT_S else max(0.0, asked_s - interval_s)
 
 
 class _Watch:
