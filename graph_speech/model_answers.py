@@ -149,5 +149,10 @@ def outcome(
         strangers=strangers,
         broken=broken,
         filtered=bool(the_filter and the_filter.leaks),
+        swallowed=bool(strangers and the_filter and _in_markup(the_filter.leaks, strangers)),
         called=bool(message.tool_calls),
     )
+
+
+def _in_markup(leaks: Sequence[str], names: Sequence[str]) -> bool:
+    return any(leak[:1] in ("<", "[", "{") and name in leak for leak in leaks for name in names)

@@ -66,7 +66,8 @@ class GraphSpeech:
         self.speakable = Speakable(speakable_nodes, graph)
         self._config = config
         self._context = context
-        self._no_answer = no_answer
+        self.no_answer = no_answer
+        """For the turns from now on; see above."""
         self._durability = durability
         self._thread_id = thread_id
         self._thread = Thread(graph, thread_id, is_new=is_new)
@@ -128,8 +129,8 @@ class GraphSpeech:
         except Exception as fault:
             composer.end_all()
             cause = self._cause_of_silence_in(fault)
-            if cause and self._no_answer is not None:
-                composer.excuse(self._no_answer, cause)
+            if cause and self.no_answer is not None:
+                composer.excuse(self.no_answer, cause)
             else:
                 tell(failure_of(fault))
                 reason = "failed"
@@ -137,8 +138,8 @@ class GraphSpeech:
             if composer.opener_was_missing is not None:
                 self._starts_thinking = composer.opener_was_missing
             silent = events.last is not None and events.last.abnormal
-            if not composer.handed_over and (not composer.length or silent) and self._no_answer:
-                composer.excuse(self._no_answer, cause_of_silence(events.last))
+            if not composer.handed_over and (not composer.length or silent) and self.no_answer:
+                composer.excuse(self.no_answer, cause_of_silence(events.last))
             if events.asked:
                 reason = "interrupted"
         if reason != "failed":

@@ -22,6 +22,8 @@ class ModelOutcome:
     """The thinking was never closed."""
     strangers: Sequence[str] = ()
     """Tools in calls that nobody knows."""
+    swallowed: bool = False
+    """One of those calls was set apart from the words, so that they were not the whole answer."""
     broken: Sequence[str] = ()
     """Tools whose arguments could not be read."""
     filtered: bool = False
@@ -32,10 +34,16 @@ class ModelOutcome:
     @property
     def abnormal(self) -> bool:
         """Whether it stopped without a word for a reason that is no decision to be silent."""
-        if self.spoke or (self.called and not self.broken):
+        if self.swallowed or (self.broken and not self.called):
+            return True
+        if self.spoke or self.called:
             return False
-        return bool(self.finish == "length" or self.thinks_on or self.strangers or self.broken) or (
-            self.filtered or self.thought > 0
+        return (
+            self.finish == "length"
+            or self.thinks_on
+            or self.filtered
+            or bool(self.strangers)
+            or self.thought > 0
         )
 
 

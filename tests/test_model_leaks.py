@@ -18,6 +18,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
+from agent_worker.speakable import speakable_stream
 from flows.graphs import assistant, router
 from graph_speech.runner import MAX_STEPS, NO_ANSWER
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
@@ -109,6 +110,15 @@ async def test_an_answer_with_nothing_to_say_is_a_sentence_and_its_cause_is_name
     assert logged[0].levelno == logging.WARNING
 
 
+async def test_a_promise_that_an_unknown_tool_was_to_keep_is_taken_back(mode: Mode) -> None:
+    call = '<tool_call>{"name": "hang_up", "arguments": {}}</tool_call>'
+    async with any_model(Reply(f"Let me see. {call}"), Reply("Goodbye.\nhang_up()")) as (_, model):
+        completion = await asked(mode, chatting(model), ("answer",))
+        assert completion.text.split() == ["Let", "me", "see.", *NO_ANSWER.split()]
+        # what was said is whole in itself
+        assert (await asked(mode, chatting(model), ("answer",))).text.strip() == "Goodbye."
+
+
 async def test_the_sentence_is_the_callers_own_and_no_part_of_the_next_prompt(mode: Mode) -> None:
     async with (
         any_model(Reply("<think>I"), Reply("Yes.")) as (server, model),
@@ -185,6 +195,21 @@ async def test_code_is_shown_as_it_is(mode: Mode) -> None:
     code = 'Here:\n```python\nd = {"a": 1}\nprint(d)\n```\nDone.'
     async with scripted_model(Reply(list(code))) as (_, model):
         assert (await asked(mode, chatting(model), ("answer",))).text == code
+
+
+async def test_the_voice_says_that_there_is_code_and_the_text_has_it(mode: Mode) -> None:
+    reply = Reply(list("Here you are: ```python\nprint(1)\n```That is all."))
+    async with scripted_model(reply) as (_, model):
+        completion = await asked(mode, chatting(model), ("answer",))
+
+    async def pieces() -> AsyncIterator[str]:
+        for chunk in completion.chunks:
+            if chunk.delta and chunk.delta.content:
+                yield chunk.delta.content
+
+    voice = "".join([piece async for piece in speakable_stream(pieces(), language="en")])
+    assert "```python\nprint(1)\n```" in completion.text
+    assert " ".join(voice.split()) == "Here you are: The code is in the text. That is all."
 
 
 async def test_a_loop_of_calls_ends_after_some_steps_with_a_sentence(mode: Mode) -> None:

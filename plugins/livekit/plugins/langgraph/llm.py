@@ -103,7 +103,6 @@ class LLM(llm.LLM[Any]):
                     speakable_nodes=speakable_nodes if is_given(speakable_nodes) else None,
                     config=config,
                     context=context,
-                    no_answer=NO_ANSWER if no_answer is not None else None,
                 )
             )
         else:
@@ -238,6 +237,8 @@ class LLM(llm.LLM[Any]):
             )
         if is_given(no_answer):
             self._options = replace(self._options, no_answer=no_answer)
+            if isinstance(self._runner, InProcess):
+                self._runner.speech.no_answer = no_answer and NO_ANSWER
         if is_given(idle_timeout_s):
             self._options = replace(self._options, idle_timeout_s=idle_timeout_s)
         if is_given(tool_timeout_s):
