@@ -174,7 +174,7 @@ class VoicePipelineAgent(Agent):
                 if chunk.delta is not None and chunk.delta.content:
                     self._latency.mark(generation, "first_token")
                 if chunk.delta is not None and (cause := no_answer_of(chunk.delta)):
-                    self._latency.no_answer(generation, cause)
+                    self._latency.failed(cause)
                 speakers.mark(chunk)
                 yield chunk
 

@@ -37,8 +37,8 @@ class Generation:
 
     at: dict[str, float] = dataclasses.field(default_factory=dict)
     reported: bool = False
-    no_answer: str | None = None
-    """Why there was no answer, where a sentence stood in for it."""
+    failure: str = ""
+    """Why it came to nothing."""
 
     def mark(self, stage: str, now: float) -> None:
         """Notes a stage the first time that it is passed."""
@@ -71,9 +71,8 @@ class TurnRecord:
     interrupted_at: float | None = None
     heard_until: HeardUntil | None = None
     """Set where the answer was interrupted."""
-    no_answer: str | None = None
-    """Why the model gave no answer and a sentence was spoken instead, such as "all 256 tokens went
-    into thinking"."""
+    failure: str = ""
+    """Why there was no answer but an apology; empty where there was one."""
 
     @property
     def stages_ms(self) -> dict[str, float]:
@@ -100,7 +99,7 @@ class TurnRecord:
             "end_to_end_ms": self.end_to_end_ms,
             "interrupted_at": self.interrupted_at,
             "heard_until": None if heard is None else dataclasses.asdict(heard),
-            "no_answer": self.no_answer,
+            **({"failure": self.failure} if self.failure else {}),
         }
 
     def to_json(self) -> str:
@@ -167,12 +166,10 @@ class TurnLatency:
         if generation is not None:
             generation.mark(stage, self._clock() if at is None else at)
 
-    def no_answer(self, generation: Generation, cause: str) -> None:
-        """There is no answer in this attempt, for that reason; a sentence is spoken instead."""
-        generation.no_answer = cause
-        if self._answered is not None and generation is self._generation and generation.reported:
-            # something had been said before
-            self._answered = dataclasses.replace(self._answered, no_answer=cause)
+    def failed(self, cause: str) -> None:
+        """The answer under way came to nothing."""
+        if self._generation is not None:
+            self._generation.failure = cause
 
     def speaking(self) -> TurnRecord | None:
         """The agent's audio goes out. Returns the turn's record, once; None for a greeting."""
@@ -187,7 +184,7 @@ class TurnLatency:
         self._turn += 1
         at = {**taken.heard, **generation.at}
         self._answered = TurnRecord(
-            self._turn, taken.speech_ended_at, at, no_answer=generation.no_answer
+            self._turn, taken.speech_ended_at, at, failure=generation.failure
         )
         self._taken = None
         self._played_s, self._cut_at = 0.0, None
@@ -217,6 +214,10 @@ class TurnLatency:
     def answer_ended(self) -> None:
         """Nothing more of the answer is to come."""
         if self._answered is not None:
+            generation = self._generation
+            # what was lacking may have come out after the first words of this very answer
+            if generation is not None and self._answered.at.get("asked") == generation.at["asked"]:
+                self._answered = dataclasses.replace(self._answered, failure=generation.failure)
             self._ended.append(self._answered)
             self._answered = None
 
@@ -234,7 +235,11 @@ class TurnLatency:
         taken, self._taken = self._taken, None
         if taken is not None and taken.speech_ended_at is not None:
             self._turn += 1
-            self._ended.append(TurnRecord(self._turn, taken.speech_ended_at, taken.heard))
+            generation = self._generation
+            failure = "" if generation is None or generation.reported else generation.failure
+            self._ended.append(
+                TurnRecord(self._turn, taken.speech_ended_at, taken.heard, failure=failure)
+            )
 
 
 async def noticing_speakable(

@@ -108,8 +108,6 @@ def _attributes(call_id: str, record: TurnRecord) -> dict[str, AttributeValue]:
     }
     if record.end_to_end_ms is not None:
         attributes["agent_worker.end_to_end_ms"] = record.end_to_end_ms
-    if record.no_answer is not None:
-        attributes["agent_worker.no_answer"] = record.no_answer
     if record.heard_until is not None:
         attributes["agent_worker.heard_s"] = record.heard_until.seconds
         attributes["agent_worker.heard_characters"] = record.heard_until.characters

@@ -68,7 +68,7 @@ async def test_the_turns_record_names_why_there_was_no_answer() -> None:
             said = [m.text_content for m in session.history.messages() if m.role == "assistant"]
     record = latency.speaking()
     assert record is not None
-    assert record.to_dict()["no_answer"] == "all 256 tokens went into thinking"
+    assert record.to_dict()["failure"] == "all 256 tokens went into thinking"
     assert said
     assert all(said)
 
@@ -77,11 +77,25 @@ def test_a_cause_that_comes_after_the_first_words_is_in_the_record_too() -> None
     latency = TurnLatency()
     latency.speech_ended(1.0)
     latency.heard("committed")
-    generation = latency.begin_generation()
+    latency.begin_generation()
     first = latency.speaking()
     assert first is not None
-    assert first.no_answer is None
-    latency.no_answer(generation, "the graph took 40 steps without coming to an end")
+    assert first.failure == ""
+    latency.failed("the graph took 40 steps without coming to an end")
     latency.answer_ended()
     (record,) = latency.ended()
-    assert record.no_answer == "the graph took 40 steps without coming to an end"
+    assert record.failure == "the graph took 40 steps without coming to an end"
+
+
+def test_a_cause_is_in_the_record_of_its_own_turn_alone() -> None:
+    times = iter(range(100))
+    latency = TurnLatency(clock=lambda: float(next(times)))
+    for cause in ("", "markup"):
+        latency.speech_ended(float(next(times)))
+        latency.heard("committed")
+        latency.begin_generation()
+        if cause:
+            latency.failed(cause)
+        latency.speaking()
+    latency.call_ended()
+    assert [record.failure for record in latency.ended()] == ["", "markup"]
