@@ -21,6 +21,11 @@ from graph_speech.wire import to_wire
 logger = logging.getLogger("flows")
 
 _QUEUE_SIZE = 256
+"""Events that wait before a graph is held back."""
+
+_JOINED_FROM = 4096
+"""Events that wait before tokens are joined: a model is not held back, and its tokens come as the
+socket brings them."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class Turn:
             self._put(wire)
 
     def _put(self, event: Event) -> None:
-        if len(self._events) >= _QUEUE_SIZE and _joins(self._events[-1], event):
+        if len(self._events) >= _JOINED_FROM and _joins(self._events[-1], event):
             # nobody takes them: what a model may answer is bounded, how many tokens it has is not
             self._events[-1] = {**event, "content": self._events[-1]["content"] + event["content"]}
         else:
