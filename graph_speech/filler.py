@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from .events import ToolEnded, ToolStarted, Usage, VoiceEvent
+from .events import Speech, ToolEnded, ToolStarted, Usage, VoiceEvent
 from .turn import TurnCommitted
 
 
@@ -31,6 +31,8 @@ class FillerTimer:
 
     def take(self, event: VoiceEvent) -> None:
         """Takes every event of the turn, in order."""
+        if self._timer is None and not self._under_way and isinstance(event, Speech):
+            return  # most events are such
         match event:
             case ToolStarted():
                 first = not self._under_way
