@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from .closing import close_shared
 from .settings import Settings, SettingsError, describe_settings, load_settings
 
 LIVEKIT_COMMANDS = {
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
+    finally:
+        close_shared()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     talk = commands.add_parser("talk", help="the same pipeline with a WAV as the microphone")
     talk.add_argument("input", type=Path, metavar="IN.wav")
     talk.add_argument("output", type=Path, metavar="OUT.wav", nargs="?")
+    talk.add_argument("--caller", metavar="ID", help="who speaks, as the memory knows them")
     talk.set_defaults(run=_talk)
 
     web = commands.add_parser("web", help="the page to talk from, beside a LiveKit server")
@@ -89,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="what is there, what was chosen, what is missing")
     doctor.set_defaults(run=_doctor)
+
+    forget = commands.add_parser("forget", help="delete what a caller asked to be remembered")
+    forget.add_argument("caller", metavar="CALLER", help="the id, such as +441134960001")
+    forget.set_defaults(run=_forget)
 
     settings = commands.add_parser("settings", help="every setting with its default")
     settings.set_defaults(run=_settings)
@@ -140,7 +148,11 @@ def _talk(options: argparse.Namespace) -> int:
         print(line, flush=True)
 
     try:
-        asyncio.run(until_signalled(talk(settings, options.input, output, say=say)))
+        asyncio.run(
+            until_signalled(
+                talk(settings, options.input, output, say=say, caller_id=options.caller)
+            )
+        )
     except TalkError as e:
         print(f"agent-worker talk: {e}", file=sys.stderr)
         return 1
@@ -208,6 +220,18 @@ def _doctor(options: argparse.Namespace) -> int:
     return 0 if report.healthy else 1
 
 
+def _forget(options: argparse.Namespace) -> int:
+    from .forget import ForgetError, forget
+
+    try:
+        count = asyncio.run(forget(load_settings(), options.caller))
+    except ForgetError as e:
+        print(f"agent-worker forget: {e}", file=sys.stderr)
+        return 1
+    print(f"forgotten: {count}")
+    return 0
+
+
 def _settings(options: argparse.Namespace) -> int:
     for name, default, description in describe_settings():
         print(f"{name:<22} {default:<28} {description}")
@@ -230,7 +254,7 @@ def _livekit(command: str, rest: list[str]) -> int:
 
 
 def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
-    from .engines import EngineError, try_engines
+    from .engines import EngineError, keep_model_warm, try_engines
     from .found import choose_engines
     from .telemetry import Telemetry
     from .worker import WorkerError, build_server, check_server, run
@@ -239,12 +263,15 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
         choices = asyncio.run(choose_engines(settings))
         for choice in choices:
             print(f"{choice.stage}: {choice.name} - {choice.reason}", file=sys.stderr)
+            if choice.warning:
+                print(f"{choice.stage}: {choice.warning}", file=sys.stderr)
         try:
             if choices.problems:
                 raise WorkerError("\n".join(choices.problems))
             asyncio.run(try_engines(settings, choices))
             if command != "console":
                 asyncio.run(check_server(settings))
+            keep_model_warm(settings, choices)
         except (WorkerError, EngineError) as e:
             print(f"agent-worker {command}: {e}", file=sys.stderr)
             return 1

@@ -62,6 +62,7 @@ class VoicePipelineAgent(Agent):
         voice: Voice | None = None,
         turns: TurnTaking | None = None,
         voices: Callable[[str], tts.TTS[Any]] | None = None,
+        who_calls: Callable[[], str | None] = lambda: None,
     ) -> None:
         super().__init__(instructions=instructions)
         self._greeting = greeting
@@ -74,6 +75,7 @@ class VoicePipelineAgent(Agent):
         self._voice = voice or Voice()
         self._turns = turns
         self._voices = voices
+        self._who_calls = who_calls
         self._generation: Generation | None = None
         self._turn_open = False
         self._turn_committed = asyncio.Event()
@@ -162,6 +164,8 @@ class VoicePipelineAgent(Agent):
         extra: dict[str, object] = {}
         if self._tells_commit and self._turn_open:
             extra["turn_committed"] = self._turn_committed
+        if self._tells_commit and (caller := self._who_calls()) is not None:
+            extra["caller_id"] = caller
         speakers = SpeakerMarks()
         async with model.chat(
             chat_ctx=chat_ctx,
@@ -173,6 +177,13 @@ class VoicePipelineAgent(Agent):
             async for chunk in stream:
                 if chunk.delta is not None and chunk.delta.content:
                     self._latency.mark(generation, "first_token")
+                if chunk.usage is not None:
+                    self._latency.count(
+                        generation,
+                        chunk.usage.prompt_tokens,
+                        chunk.usage.prompt_cached_tokens,
+                        chunk.usage.completion_tokens,
+                    )
                 if chunk.delta is not None and (cause := no_answer_of(chunk.delta)):
                     self._latency.failed(cause)
                 speakers.mark(chunk)

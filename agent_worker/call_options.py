@@ -1,7 +1,8 @@
 """What one caller asked for, and the settings that their call gets for it. No I/O.
 
 The wishes come as JSON in the metadata of the job, where the page's token puts them:
-``{"flow": ..., "character": ..., "voice": ..., "language": ...}``, each one optional. Whoever may
+``{"flow": ..., "character": ..., "voice": ..., "language": ...,
+"economy": "on"}``, each one optional. Whoever may
 dispatch an agent can write anything there, so a wish that is not on offer is passed over: a call
 that is not quite as wanted is better than none.
 """
@@ -30,6 +31,8 @@ class CallOptions:
     character: str | None = None
     voice: str | None = None
     language: str | None = None
+    economy: str | None = None
+    """on or off."""
 
 
 def read_options(metadata: str, offers: Offers) -> tuple[CallOptions, tuple[str, ...]]:
@@ -91,6 +94,8 @@ def for_call(
     if options.character is not None:
         alone = options.character != EVERYONE
         changes["persona_character"] = options.character if alone else None
+    if options.economy is not None:
+        changes["economy"] = options.economy == "on"
     changes |= _language(settings, choices, options)
     own = settings.model_copy(update=changes)
     return own, choose(own, choices.found)

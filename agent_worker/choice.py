@@ -27,6 +27,10 @@ class Found:
     llm_models: tuple[str, ...] = ()
     llm_kind: str = ""
     """Kind of that server, such as vllm or ollama."""
+    llm_context: int | None = None
+    """Tokens of context that it has for a call, where it tells."""
+    llm_advice: tuple[str, ...] = ()
+    """What is amiss with it, or with others that were looked at, a sentence each."""
     remote_flows: tuple[str, ...] = ()
     """Flows that the flow server of the settings can run now."""
 
@@ -47,6 +51,10 @@ class Choice:
     """Why this stage can't run at all; empty when it can."""
     server_kind: str = ""
     """Of a model server: vllm, ollama, …; empty where it is not known."""
+    context_tokens: int | None = None
+    """Of a model server: tokens of a call that it holds; None where it does not tell."""
+    warning: str = ""
+    """What is amiss although this stage may run; empty when nothing is."""
 
     @property
     def name(self) -> str:
@@ -111,28 +119,45 @@ def _llm(settings: Settings, found: Found) -> Choice:
     if settings.llm == "remote":
         problem = "" if settings.flow_url else "llm=remote needs flow_url"
         detail = f"{settings.flow_id} at {settings.flow_url}" if settings.flow_url else ""
-        return Choice("thinking", "remote", detail, "set in the settings", problem=problem)
-    endpoint = settings.llm_url or found.llm_endpoint
+        warning = "; ".join(found.llm_advice)
+        reason = "set in the settings"
+        return Choice("thinking", "remote", detail, reason, problem=problem, warning=warning)
+    # Of a named server the address that answered: /v1 may have been left out.
+    endpoint = found.llm_endpoint or settings.llm_url
     model = settings.llm_model or next(iter(found.llm_models), "")
+    warning = "; ".join(found.llm_advice)
     if settings.llm == "auto" and endpoint is None:
         return Choice(
             "thinking",
             "offline",
             "rules and tools, no model",
-            "no model server is set, and none answered on the usual local ports",
+            "no model server is set, and none answered on the usual local ports"
+            if not warning
+            else "no model server is set, and none on the usual local ports can chat",
             better,
+            warning=warning,
         )
     flow = "assistant" if settings.llm == "auto" else settings.llm
     if endpoint is None:
         problem = f"llm={flow} needs a model server: set llm_url, or start one on this machine"
+        problem = "; ".join([problem, *found.llm_advice])
         return Choice("thinking", flow, "", "set in the settings", better, problem)
     if not model:
         problem = f"{endpoint} lists no model: set llm_model, and see that the server is up"
+        problem = "; ".join([problem, *found.llm_advice])
         return Choice("thinking", flow, endpoint, "", "", problem)
     kind = f"{found.llm_kind} " if found.llm_kind else ""
     where = "llm_url is set" if settings.llm_url else f"a {kind}server answered on this machine"
     detail = f"{model} at {endpoint}"
-    return Choice("thinking", flow, detail, where, server_kind=found.llm_kind)
+    return Choice(
+        "thinking",
+        flow,
+        detail,
+        where,
+        server_kind=settings.llm_kind or found.llm_kind,
+        context_tokens=found.llm_context,
+        warning=warning,
+    )
 
 
 def _tts(settings: Settings, found: Found) -> Choice:

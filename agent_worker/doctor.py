@@ -8,10 +8,15 @@ import shutil
 
 from livekit.agents import __version__ as agents_version
 
-from .choice import choose
+from .checks import run_checks
+from .choice import Choice, choose
+from .engines import model_server
 from .found import look_around
 from .livekit_server import find_server
 from .settings import Settings
+
+_PATIENCE_S = 30.0
+"""For a model that loads first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Report:
 
 
 async def examine(settings: Settings) -> Report:
-    """Looks at each stage. Downloads nothing, changes nothing."""
+    """Looks at each stage, and tries them as a call would. Downloads nothing, changes nothing."""
     found = await look_around(settings)
     choices = choose(settings, found)
     lines = [f"Python {platform.python_version()}, livekit-agents {agents_version}", ""]
@@ -43,18 +48,44 @@ async def examine(settings: Settings) -> Report:
         "speaking": "Piper voices in the cache: "
         + (", ".join(v.stem for v in found.piper_voices) or "none"),
     }
+    answers, notes = await _try_model(settings, choices.llm)
     for choice in choices:
-        lines.append(_row("--" if choice.problem else "ok", choice.stage, choice.name))
+        fails = choice.problem or (choice is choices.llm and not answers)
+        lines.append(_row("--" if fails else "ok", choice.stage, choice.name))
         lines.append(_more(there[choice.stage]))
         lines.append(_more(choice.problem or f"chosen because: {choice.reason}"))
+        if choice.warning:
+            lines.append(_more(choice.warning))
+        if choice is choices.llm:
+            lines += [_more(note) for note in notes]
         if choice.better:
             lines.append(_more(choice.better))
-    healthy = not choices.problems
+    findings = [] if choices.problems or not answers else await run_checks(settings, choices)
+    if findings:
+        lines.append("")
+    for finding in findings:
+        lines.append(_row(finding.mark, finding.what, finding.text))
+        if finding.advice:
+            lines.append(_more(finding.advice))
+    healthy = not choices.problems and answers
+    healthy = healthy and not any(finding.state == "broken" for finding in findings)
     lines += [
         "",
         "The worker can run." if healthy else "The worker can't run: see the lines with --.",
     ]
     return Report("\n".join(lines), healthy)
+
+
+async def _try_model(settings: Settings, choice: Choice) -> tuple[bool, tuple[str, ...]]:
+    """Whether the model answers, asked as in a call, and what its server should be told."""
+    if choice.problem or choice.engine in ("offline", "remote"):
+        return True, ()
+    from flows.model import ServerMemory
+    from flows.warm_up import warm_up
+
+    options, _ = model_server(settings, choice)
+    found = await warm_up(options, ServerMemory(), patience_s=_PATIENCE_S)
+    return found.ready, found.notes
 
 
 def _server(endpoint: str | None, models: tuple[str, ...]) -> str:

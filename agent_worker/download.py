@@ -24,6 +24,7 @@ def download_files(settings: Settings, *, say: Callable[[str], None]) -> None:
     for what, fetch in (
         (f"Whisper {settings.stt_model or DEFAULT_WHISPER}", _fetch_whisper),
         ("voice", _fetch_voice),
+        ("embeddings", _fetch_embeddings),
     ):
         try:
             fetch(settings, say)
@@ -64,6 +65,28 @@ def _fetch_voice(settings: Settings, say: Callable[[str], None]) -> None:
     except Exception as e:
         raise DownloadError(_one_line(e)) from e
     say(f"          {voice}")
+
+
+def _fetch_embeddings(settings: Settings, say: Callable[[str], None]) -> None:
+    if settings.documents is None:
+        return
+    from huggingface_hub import hf_hub_download
+
+    from flows.documents.onnx_embedder import FILES, MODELS
+
+    name = next(iter(MODELS)) if settings.documents_model == "auto" else settings.documents_model
+    if name not in MODELS:
+        say(f"documents: {name} needs no download")
+        return
+    folder = settings.embeddings_dir() / name
+    say(f"documents: {name} …")
+    try:
+        for file in FILES:
+            hf_hub_download(MODELS[name].repository, file, local_dir=folder)
+    except Exception as e:
+        # the hub's client raises many kinds; all mean that there is no model
+        raise DownloadError(_one_line(e)) from e
+    say(f"           {folder}")
 
 
 def _one_line(error: Exception) -> str:

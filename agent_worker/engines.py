@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from livekit.agents import NOT_GIVEN, NotGivenOr, llm, stt, tts
 
@@ -18,6 +20,9 @@ from .choice import Choice, Choices
 from .languages import languages, primary, same_language
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from flows.model import ModelOptions, ServerMemory
+
 
 @dataclasses.dataclass(frozen=True)
 class Engines:
@@ -27,7 +32,7 @@ class Engines:
     llm: llm.LLM[Any]
     tts: tts.TTS[Any]
     close_model: Callable[[], Awaitable[None]] | None = None
-    """Closes the connections of this call's chat model, if it has any."""
+    """Closes the connections of this call's chat model and of its memory, if it has any."""
     voices: CharacterVoices | None = None
     """Of characters, by name."""
 
@@ -132,50 +137,78 @@ def _whisper(settings: Settings, model: str) -> stt.STT[Any]:
     )
 
 
+_server_memories: dict[tuple[str, str], ServerMemory] = {}
+"""By address and model: what one call has learnt of a server need not be learnt in the next."""
+
+
+def model_server(settings: Settings, choice: Choice) -> tuple[ModelOptions, ServerMemory]:
+    """How the chosen model is asked, and what this process knows of its server."""
+    from flows.model import ModelOptions, ServerKind, ServerMemory
+
+    # A model's name may hold anything, an address no space.
+    name, _, endpoint = choice.detail.rpartition(" at ")
+    language = languages().get(primary(settings.spoken_language))
+    options = ModelOptions(
+        base_url=endpoint,
+        model=name,
+        kind=ServerKind(choice.server_kind) if choice.server_kind else ServerKind.OTHER,
+        api_key=settings.llm_api_key.get_secret_value(),
+        temperature=settings.llm_temperature,
+        max_tokens=settings.llm_max_tokens,
+        context_tokens=choice.context_tokens,
+        economy=settings.economy,
+    )
+    if language is not None:
+        options = dataclasses.replace(options, fillers=language.fillers)
+    return options, _server_memories.setdefault((endpoint, name), ServerMemory())
+
+
+def keep_model_warm(settings: Settings, choices: Choices) -> None:
+    """Has the model loaded ahead of the first call and kept, in a thread that ends with us."""
+    if choices.llm.engine in ("offline", "remote") or choices.llm.problem:
+        return
+    from flows.warm_up import keep_warm
+
+    options, memory = model_server(settings, choices.llm)
+    threading.Thread(
+        target=lambda: asyncio.run(keep_warm(options, memory)), name="model", daemon=True
+    ).start()
+
+
 _CloseModel = Callable[[], Awaitable[None]] | None
 
 
 def _build_llm(settings: Settings, choice: Choice) -> tuple[llm.LLM[Any], _CloseModel]:
-    from langgraph.checkpoint.memory import InMemorySaver
-
-    from flows.graphs import assistant, offline, persona, router
-    from flows.model import ModelOptions, ServerKind, chat_model
+    from flows.model import chat_model
     from livekit.plugins import langgraph
+
+    from .call_flow import flow_for_call
 
     if choice.engine == "remote":
         token = settings.flow_token.get_secret_value() or None
         remote = langgraph.LLM.remote(
-            settings.flow_url or "", settings.flow_id, token=token, **_own_words(settings)
+            settings.flow_url or "",
+            settings.flow_id,
+            token=token,
+            context={"economy": True} if settings.economy else None,
+            **_own_words(settings),
         )
         return remote, None
-    # of one call: the route, who spoke last, a question that waits for its answer
-    thread = InMemorySaver()
     if choice.engine == "offline":
-        graph = offline.build(checkpointer=thread)
-        nodes = offline.SPEAKABLE_NODES
-        return langgraph.LLM(graph, speakable_nodes=nodes, **_own_words(settings)), None
-    name, _, endpoint = choice.detail.partition(" at ")
-    model = chat_model(
-        ModelOptions(
-            base_url=endpoint,
-            model=name,
-            kind=ServerKind(choice.server_kind) if choice.server_kind else ServerKind.OTHER,
-            api_key=settings.llm_api_key.get_secret_value(),
-            temperature=settings.llm_temperature,
-            max_tokens=settings.llm_max_tokens,
-        )
-    )
-    # the instructions come with every turn, as the system message of LiveKit's chat context
-    common: dict[str, Any] = {"model": model, "checkpointer": thread}
-    match choice.engine:
-        case "router":
-            graph, nodes = router.build(**common), router.SPEAKABLE_NODES
-        case "persona":
-            characters = _cast(settings)
-            graph, nodes = persona.build(**common, characters=characters), persona.SPEAKABLE_NODES
-        case _:
-            graph, nodes = assistant.build(**common), assistant.SPEAKABLE_NODES
-    return langgraph.LLM(graph, speakable_nodes=nodes, **_own_words(settings)), model.aclose
+        flow = flow_for_call(settings, choice.engine)
+        nodes = flow.speakable_nodes
+        return langgraph.LLM(flow.graph, speakable_nodes=nodes, **_own_words(settings)), flow.aclose
+    options, memory = model_server(settings, choice)
+    model = chat_model(options, memory)
+    characters = _cast(settings) if choice.engine == "persona" else None
+    flow = flow_for_call(settings, choice.engine, model=model, characters=characters)
+
+    async def close() -> None:
+        await flow.aclose()
+        await model.aclose()
+
+    own = _own_words(settings)
+    return langgraph.LLM(flow.graph, speakable_nodes=flow.speakable_nodes, **own), close
 
 
 def _own_words(settings: Settings) -> dict[str, Any]:
@@ -247,14 +280,7 @@ def _voice(settings: Settings, choice: Choice) -> tts.TTS[Any]:
                 speed=settings.tts_speed,
             )
         case "higgs":
-            from livekit.plugins import speech_api
-
-            return speech_api.HiggsTTS(
-                base_url=settings.tts_url or "",
-                api_key=key,
-                ref_audio=settings.tts_reference or NOT_GIVEN,
-                model=settings.tts_model or "higgs-audio-v2-generation-3B-base",
-            )
+            return _higgs(settings)
         case _:
             from livekit.plugins import speech_api
 
@@ -269,6 +295,35 @@ def _voice(settings: Settings, choice: Choice) -> tts.TTS[Any]:
             )
 
 
+def _higgs(settings: Settings, character: Character | None = None) -> tts.TTS[Any]:
+    """Higgs Audio with the scene of the settings; one object for each who speaks, since the voice
+    is remembered in it."""
+    from livekit.plugins import speech_api
+
+    speakers = dict(settings.tts_speakers)
+    reference, said = settings.tts_reference, settings.tts_reference_text
+    if character is not None:
+        if character.sound:
+            speakers = {speech_api.FIRST_SPEAKER: character.sound}
+        if character.reference is not None:
+            reference, said = character.reference, character.reference_text
+    if reference is not None and not said:
+        raise ValueError("tts_reference needs tts_reference_text on Higgs: the words said in it")
+    return speech_api.HiggsTTS(
+        base_url=settings.tts_url or "",
+        api_key=settings.tts_api_key.get_secret_value() or NOT_GIVEN,
+        model=settings.tts_model or "higgs-audio-v2-generation-3B-base",
+        character="" if character is None else character.name,
+        scene=settings.tts_scene,
+        speakers=speakers,
+        # of several, the text's own tags tell who speaks
+        speaker=next(iter(speakers)) if len(speakers) == 1 else "",
+        ref_audio=reference or NOT_GIVEN,
+        ref_text=said if reference is not None else "",
+        ras_window=settings.tts_ras_window,
+    )
+
+
 def _character_voice(settings: Settings, choice: Choice, name: str) -> tts.TTS[Any]:
     """The engine with the voice that a character's profile names.
 
@@ -280,6 +335,15 @@ def _character_voice(settings: Settings, choice: Choice, name: str) -> tts.TTS[A
             return _espeak(settings, _espeak_name(name, settings.spoken_language))
         case "piper":
             return _voice(settings, dataclasses.replace(choice, detail=name))
+    if choice.engine == "higgs":
+        described = {
+            character.voice_name: character
+            for character in _cast(settings)
+            if character.sound or character.reference
+        }
+        if name not in described:
+            raise ValueError(f"no profile says what {name!r} sounds like: set its sound")
+        return _higgs(settings, described[name])
     if settings.persona_profiles is None and settings.llm != "remote":
         raise ValueError(f"the profiles that come along name no voice of {choice.engine}")
     if choice.engine == "speech-api":

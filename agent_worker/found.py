@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 
 from .choice import Choices, Found, choose
+from .found_model import find_model_server
 from .languages import primary
 from .settings import Settings
 
@@ -19,9 +20,11 @@ _MOST_FLOWS = 16
 async def look_around(settings: Settings) -> Found:
     """Finds out what is on this machine.
 
-    No network but loopback, and that for under 300 ms; and the servers that the settings name.
+    No network but loopback, and that for under 300 ms; and the servers that the settings name,
+    which get seconds.
     """
-    endpoint, models, kind = await _find_llm(settings)
+    model_server = await find_model_server(settings)
+    remote_flows, flow_advice = await _remote_flows(settings)
     voices = _piper_voices(settings.voices_dir())
     return Found(
         whisper_models=_whisper_models(),
@@ -30,10 +33,12 @@ async def look_around(settings: Settings) -> Found:
         piper_languages={voice.stem: _language_of(voice) for voice in voices},
         espeak_installed=find_spec("espeakng_loader") is not None,
         xtts_installed=find_spec("TTS") is not None,
-        llm_endpoint=endpoint,
-        llm_models=models,
-        llm_kind=kind,
-        remote_flows=await _remote_flows(settings),
+        llm_endpoint=model_server.endpoint,
+        llm_models=model_server.models,
+        llm_kind=model_server.kind,
+        llm_context=model_server.context_tokens,
+        llm_advice=model_server.advice + flow_advice,
+        remote_flows=remote_flows,
     )
 
 
@@ -78,24 +83,10 @@ def _language_of(voice: Path) -> str:
         return primary(voice.stem)
 
 
-async def _find_llm(settings: Settings) -> tuple[str | None, tuple[str, ...], str]:
-    if settings.llm in ("offline", "remote"):
-        return None, (), ""
-    from flows.model import discover
-
-    if settings.llm_url is not None and settings.llm_model is not None:
-        return settings.llm_url, (settings.llm_model,), ""
-    if settings.llm_url is None and not settings.llm_discovery:
-        return None, (), ""
-    found = await discover(base_url=settings.llm_url)
-    if found is None:
-        return settings.llm_url, (), ""
-    return found.base_url, found.models, found.kind
-
-
-async def _remote_flows(settings: Settings) -> tuple[str, ...]:
+async def _remote_flows(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The flows that the server can run, and why it can't run the one of the settings."""
     if settings.llm != "remote" or settings.flow_url is None:
-        return ()
+        return (), ()
     token = settings.flow_token.get_secret_value()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
@@ -103,7 +94,12 @@ async def _remote_flows(settings: Settings) -> tuple[str, ...]:
             address = f"{settings.flow_url.rstrip('/')}/api/flows"
             answer = (await client.get(address, headers=headers)).raise_for_status().json()
         flows = [str(flow["id"]) for flow in answer["flows"] if flow["available"]]
+        advice = tuple(
+            f"the flow server can't run {settings.flow_id}: {flow['reason']}"
+            for flow in answer["flows"]
+            if flow["id"] == settings.flow_id and flow.get("reason")
+        )
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         # it may come up later; then the flow of the settings is served
-        return ()
-    return tuple(flows[:_MOST_FLOWS])
+        return (), ()
+    return tuple(flows[:_MOST_FLOWS]), advice

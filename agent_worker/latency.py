@@ -31,12 +31,27 @@ with the preflight transcript: its stages may lie before ``final`` and ``committ
 Clock = Callable[[], float]
 
 
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """What an answer cost the model, as its server counts."""
+
+    prompt: int
+    """Read, with those out of a cache."""
+    cached: int
+    """Of those, read before."""
+    completion: int
+    """Written."""
+    call: int
+    """Read and written in the call so far, in dropped attempts too."""
+
+
 @dataclasses.dataclass
 class Generation:
     """One attempt at an answer. A speculative one may be dropped for the next."""
 
     at: dict[str, float] = dataclasses.field(default_factory=dict)
     reported: bool = False
+    tokens: Tokens | None = None
     failure: str = ""
     """Why it came to nothing."""
 
@@ -71,6 +86,8 @@ class TurnRecord:
     interrupted_at: float | None = None
     heard_until: HeardUntil | None = None
     """Set where the answer was interrupted."""
+    tokens: Tokens | None = None
+    """Set once the answer has ended; None where its server tells no figures."""
     failure: str = ""
     """Why there was no answer but an apology; empty where there was one."""
 
@@ -99,6 +116,7 @@ class TurnRecord:
             "end_to_end_ms": self.end_to_end_ms,
             "interrupted_at": self.interrupted_at,
             "heard_until": None if heard is None else dataclasses.asdict(heard),
+            "tokens": None if self.tokens is None else dataclasses.asdict(self.tokens),
             **({"failure": self.failure} if self.failure else {}),
         }
 
@@ -131,6 +149,8 @@ class TurnLatency:
         self._taken: _Taken | None = None
         self._generation: Generation | None = None
         self._answered: TurnRecord | None = None
+        self._answering: Generation | None = None
+        self._call_tokens = 0
         self._played_s = 0.0
         self._cut_at: float | None = None
         self._ended: list[TurnRecord] = []
@@ -166,6 +186,11 @@ class TurnLatency:
         if generation is not None:
             generation.mark(stage, self._clock() if at is None else at)
 
+    def count(self, generation: Generation, prompt: int, cached: int, completion: int) -> None:
+        """The model's server has told what an attempt cost."""
+        self._call_tokens += prompt + completion
+        generation.tokens = Tokens(prompt, cached, completion, self._call_tokens)
+
     def failed(self, cause: str) -> None:
         """The answer under way came to nothing."""
         if self._generation is not None:
@@ -186,6 +211,7 @@ class TurnLatency:
         self._answered = TurnRecord(
             self._turn, taken.speech_ended_at, at, failure=generation.failure
         )
+        self._answering = generation
         self._taken = None
         self._played_s, self._cut_at = 0.0, None
         return self._answered
@@ -214,11 +240,11 @@ class TurnLatency:
     def answer_ended(self) -> None:
         """Nothing more of the answer is to come."""
         if self._answered is not None:
-            generation = self._generation
-            # what was lacking may have come out after the first words of this very answer
-            if generation is not None and self._answered.at.get("asked") == generation.at["asked"]:
-                self._answered = dataclasses.replace(self._answered, failure=generation.failure)
-            self._ended.append(self._answered)
+            # known only when the last token was written, which is after the record was first told
+            tokens, failure = None, self._answered.failure
+            if self._answering is not None:
+                tokens, failure = self._answering.tokens, self._answering.failure
+            self._ended.append(dataclasses.replace(self._answered, tokens=tokens, failure=failure))
             self._answered = None
 
     def call_ended(self) -> None:

@@ -126,12 +126,16 @@ class Observer:
     def _on_error(self, event: ErrorEvent) -> None:
         cause = getattr(event.error, "error", event.error)
         recoverable = bool(getattr(event.error, "recoverable", False))
+        why = cause_of(cause) if isinstance(cause, BaseException) else type(cause).__name__
+        if isinstance(event.source, llm.LLM):
+            self._latency.failed(why)
         logger.warning(
             "a stage failed; the call goes on",
             extra={
                 "stage": type(event.source).__name__,
                 "label": getattr(event.source, "label", ""),
                 "cause": type(cause).__name__,
+                "why": why,
                 "recoverable": recoverable,
             },
         )
@@ -177,3 +181,22 @@ def _stage_of(source: object) -> str:
             return "tts"
         case _:
             return "other"
+
+
+def cause_of(error: BaseException) -> str:
+    """Why a stage failed, in one sentence, for the log and the turn's record.
+
+    What stages know of it they leave as notes on what they raise. The words of other errors are
+    not taken: a server's may repeat what the caller said.
+    """
+    seen: set[int] = set()
+    name = type(error).__name__
+    step: BaseException | None = error
+    while step is not None and id(step) not in seen:
+        seen.add(id(step))
+        notes = getattr(step, "__notes__", ())
+        if notes:
+            return str(notes[0])
+        name = type(step).__name__
+        step = step.__cause__
+    return name

@@ -55,6 +55,8 @@ class Offers:
     """Of the persona flow."""
     voices: tuple[Offer, ...] = ()
     languages: tuple[Offer, ...] = ()
+    economy: tuple[Offer, ...] = ()
+    """Full or short answers, of flows with a model."""
 
     def of(self, kind: ChoiceKind) -> Mapping[str, Offer]:
         """One of the lists, by id."""
@@ -63,6 +65,7 @@ class Offers:
             "character": self.characters,
             "voice": self.voices,
             "language": self.languages,
+            "economy": self.economy,
         }
         return {offer.id: offer for offer in lists[kind]}
 
@@ -83,7 +86,13 @@ def find_offers(settings: Settings, choices: Choices) -> Offers:
         ),
         voices=_several(_voices(settings, choices) if "voice" in may else ()),
         languages=_several(_languages(settings, choices) if "language" in may else ()),
+        economy=_economy(settings) if "economy" in may and talks != {"offline"} else (),
     )
+
+
+def _economy(settings: Settings) -> tuple[Offer, ...]:
+    full, short = Offer("off", "Full answers"), Offer("on", "Short answers")
+    return (short, full) if settings.economy else (full, short)
 
 
 def _several(offers: Iterable[Offer]) -> tuple[Offer, ...]:

@@ -33,6 +33,7 @@ from .telemetry import Telemetry
 from .turn_taking import TurnTaking
 from .turns import EndOfTurnPolicy, Waits
 from .typed_messages import TypedMessages
+from .who_calls import WhoCalls
 
 
 @dataclasses.dataclass
@@ -45,6 +46,7 @@ class Call:
     turns: TurnTaking
     lifetime: Lifetime
     observer: Observer
+    who: WhoCalls
     steady: SteadyOutput | None = None
     typed: TypedMessages | None = None
 
@@ -60,6 +62,7 @@ class Call:
             await self.session.start(
                 self.agent, room=room, room_options=room_options(), record=False
             )
+            self.who.follow(lambda: self.session.room_io.linked_participant)
             self.typed = TypedMessages(room, self.session, on_turn=self.agent.commit_turn)
         # a room's own output drops what it had queued when it is held
         self.steady = SteadyOutput.put_in_place(self.session)
@@ -88,6 +91,7 @@ def build_call(
     outlet: Outlet | None = None,
     telemetry: Telemetry | None = None,
     call_id: str = "",
+    caller_id: str | None = None,
 ) -> Call:
     """Puts the parts of one call together.
 
@@ -97,6 +101,7 @@ def build_call(
         outlet: takes each turn's latency record and the state of the voice; None = only the log.
         telemetry: of the process; None = it only counts.
         call_id: names the call in the telemetry; a random one by default.
+        caller_id: who calls, where there is no room whose participants tell it.
     """
     latency = TurnLatency()
     observer = Observer(
@@ -114,6 +119,7 @@ def build_call(
         ),
         listener=_listener(settings),
     )
+    who = WhoCalls(settings.caller_id, caller_id)
     agent = VoicePipelineAgent(
         instructions=settings.instructions,
         greeting=settings.greeting,
@@ -127,6 +133,7 @@ def build_call(
         voice=Voice(on_change=observer.voice_changed),
         turns=turns,
         voices=engines.voices,
+        who_calls=who,
     )
     session: AgentSession[None] = AgentSession(
         stt=engines.stt,
@@ -154,7 +161,7 @@ def build_call(
         goodbye=settings.goodbye,
     )
     lifetime.attach(session)
-    return Call(session, agent, engines, turns, lifetime, observer)
+    return Call(session, agent, engines, turns, lifetime, observer, who)
 
 
 def _listener(settings: Settings) -> PauseListener | None:

@@ -10,27 +10,38 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from flows.data_files import DEFAULT_DATABASE_URL, DEFAULT_DOCUMENTS_INDEX
+from flows.tools.mcp_server import McpServer
 
 ENV_PREFIX = "AGENT_WORKER_"
 CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
 DEFAULT_CONFIG_FILE = Path("agent-worker.toml")
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:\d{1,5})?")
+"""As browsers send it: lower case, without a path."""
+
 SttEngine = Literal["auto", "faster-whisper", "bundled"]
 TtsEngine = Literal["auto", "piper", "espeak", "xtts", "speech-api", "higgs"]
 LlmEngine = Literal["auto", "offline", "assistant", "router", "persona", "remote"]
-ChoiceKind = Literal["flow", "character", "voice", "language"]
+ChoiceKind = Literal["flow", "character", "voice", "language", "economy"]
+LlmKind = Literal["vllm", "sglang", "llama.cpp", "ollama", "lm-studio", "openrouter", "other"]
 
 
 class SettingsError(Exception):
@@ -163,6 +174,9 @@ class Settings(BaseSettings):
     llm_model: str | None = Field(
         None, description="Model name at that endpoint; unset = its first."
     )
+    llm_kind: LlmKind | None = Field(
+        None, description="Kind of that endpoint's server; unset = found out."
+    )
     llm_api_key: SecretStr = Field(SecretStr("none"), description="Key for that endpoint.")
     llm_temperature: float = Field(0.4, ge=0, le=2, description="Sampling temperature.")
     llm_max_tokens: int = Field(256, ge=1, le=8192, description="Tokens of one answer at most.")
@@ -177,6 +191,55 @@ class Settings(BaseSettings):
     )
     persona_character: str | None = Field(
         None, description="The one of them that callers talk with; unset = all take turns."
+    )
+
+    economy: bool = Field(False, description="Ask the model for the shortest answers.")
+
+    # -- what it knows and can do; a flow server has settings of its own for it -----------------
+    caller_id: str = Field(
+        "",
+        description="By what a caller is known again in the next call: identity (of the token), "
+        "names of attributes (sip.phoneNumber), session_start (what a WebSocket client says), "
+        "separated by commas, the first that is there; empty = nobody is remembered.",
+    )
+    database_url: str = Field(
+        DEFAULT_DATABASE_URL,
+        min_length=1,
+        description="Where it is kept what known callers asked to be remembered: sqlite:///PATH, "
+        'postgresql://…, or "memory" until the worker ends.',
+    )
+    memory_days: float | None = Field(
+        None, gt=0, description="Days for which that is kept; unset = until it is forgotten."
+    )
+    weather_url: str | None = Field(
+        None, description="Weather endpoint, with {query} in its URL; unset = no such service."
+    )
+    stock_url: str | None = Field(
+        None, description="Stock quote endpoint, with {query} in its URL; unset = no such service."
+    )
+    search_url: str | None = Field(
+        None, description="Search endpoint, with {query} in its URL; unset = no such service."
+    )
+    lookup_timeout_s: float = Field(5.0, gt=0, description="Seconds that a look-up may take.")
+    mcp_servers: tuple[McpServer, ...] = Field(
+        (),
+        description="MCP servers whose tools the model may use, as JSON: "
+        '[{"name": "files", "command": ["program", "argument"]}], or "url" for HTTP.',
+    )
+    documents: Path | None = Field(
+        None, description="Folder of documents (.md, .txt, .rst, .html) that flows answer from."
+    )
+    documents_model: str = Field(
+        "auto",
+        min_length=1,
+        description="What finds passages: words, multilingual-e5-small, bge-m3, or the folder of "
+        "an ONNX embedding model; auto = a model that was downloaded, else words.",
+    )
+    documents_index: Path = Field(
+        DEFAULT_DOCUMENTS_INDEX, description="SQLite file with their passages."
+    )
+    business_database: Path | None = Field(
+        None, description="SQLite file of llm=router; unset = a sample in memory."
     )
 
     # -- speaking ------------------------------------------------------------------------------
@@ -198,7 +261,24 @@ class Settings(BaseSettings):
         24000, ge=8000, le=48000, description="Hertz of the speech server."
     )
     tts_reference: Path | None = Field(
-        None, description="Reference WAV (6 to 30 s) to clone, for XTTS."
+        None, description="Reference WAV (6 to 30 s) to clone, for XTTS, Higgs and speech-api."
+    )
+    tts_reference_text: str = Field(
+        "", description="What is said in that WAV; Higgs needs it with it."
+    )
+    tts_scene: str = Field(
+        "", description="Where and in what mood it is spoken, in words, for Higgs."
+    )
+    tts_speakers: dict[str, str] = Field(
+        {},
+        description="What speakers sound like, in words, by tag, for Higgs, as JSON: "
+        '{"SPEAKER0": "a calm man of sixty"}. With one, it speaks everything.',
+    )
+    tts_ras_window: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Window of Higgs's repetition-aware sampling; unset = the server's own.",
     )
     xtts_accept_license: bool = Field(
         False,
@@ -249,7 +329,7 @@ class Settings(BaseSettings):
 
     # -- callers' choices ----------------------------------------------------------------------
     caller_may_choose: tuple[ChoiceKind, ...] = Field(
-        ("flow", "character", "voice", "language"),
+        ("flow", "character", "voice", "language", "economy"),
         description="What callers may choose for their call, by the page or the dispatch's "
         "metadata; [] = nothing.",
     )
@@ -262,6 +342,12 @@ class Settings(BaseSettings):
     )
     web_livekit_url: str | None = Field(
         None, description="The LiveKit server as browsers reach it; unset = livekit_url."
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Other origins whose pages may ask for tokens and use the WebSocket, such as "
+        "http://localhost:3000, tauri://localhost or capacitor://localhost; in the environment "
+        "separated by commas.",
     )
 
     # -- files ---------------------------------------------------------------------------------
@@ -277,13 +363,21 @@ class Settings(BaseSettings):
         "stt_model",
         "llm_url",
         "llm_model",
+        "llm_kind",
         "flow_url",
         "persona_profiles",
         "persona_character",
+        "memory_days",
+        "documents",
+        "weather_url",
+        "stock_url",
+        "search_url",
+        "business_database",
         "tts_voice",
         "tts_url",
         "tts_model",
         "tts_reference",
+        "tts_ras_window",
         mode="before",
     )
     @classmethod
@@ -291,11 +385,36 @@ class Settings(BaseSettings):
         # compose files hand over unset variables as empty strings
         return None if value == "" else value
 
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            parts = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
+            value = [part.strip() for part in parts]
+        if not isinstance(value, list | tuple):
+            return value
+        origins = [str(origin).rstrip("/") for origin in value if origin != ""]
+        for origin in origins:
+            # A WebSocket has no other guard against pages that ask with their visitors' rights.
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin; write scheme://host or scheme://host:port, each "
+                    "one that is meant"
+                )
+        return origins
+
     @field_validator("livekit_url", "web_livekit_url")
     @classmethod
     def _websocket_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("ws://", "wss://", "http://", "https://")):
             raise ValueError("must start with ws:// or wss://")
+        return value
+
+    @field_validator("weather_url", "stock_url", "search_url")
+    @classmethod
+    def _has_a_place_for_the_question(cls, value: str | None) -> str | None:
+        if value is not None and "{query}" not in value:
+            raise ValueError("needs {query} where the question goes")
         return value
 
     @field_validator("llm_url", "flow_url", "tts_url", "otel_endpoint")
@@ -320,6 +439,10 @@ class Settings(BaseSettings):
     def spoken_language(self) -> str:
         """The language that the agent speaks: English where the caller's is detected."""
         return "en" if self.language == "auto" else self.language
+
+    def embeddings_dir(self) -> Path:
+        """Folder of downloaded embedding models."""
+        return self.cache_dir / "embeddings"
 
     def voices_dir(self) -> Path:
         """Folder of downloaded Piper voices."""
@@ -426,14 +549,28 @@ def export_environment(settings: Settings, *, inherit: bool = False) -> dict[str
             value = value.get_secret_value()
         if isinstance(value, bool):
             value = str(value).lower()
-        if isinstance(value, tuple):
+        if isinstance(value, dict):
             value = json.dumps(value)
+        if isinstance(value, tuple):
+            value = json.dumps(
+                [item.model_dump() if isinstance(item, BaseModel) else item for item in value]
+            )
         text = str(value)
         if name.startswith("livekit_"):
             out[name.upper()] = text
         else:
             out[ENV_PREFIX + name.upper()] = text
     return out
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for an address, if it does not except its host."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return proxy
 
 
 def default_environment(**variables: str) -> None:

@@ -201,7 +201,12 @@ class Loudspeaker(io.AudioOutput):
 
 
 async def talk(
-    settings: Settings, source: Path, target: Path, *, say: Callable[[str], None]
+    settings: Settings,
+    source: Path,
+    target: Path,
+    *,
+    say: Callable[[str], None],
+    caller_id: str | None = None,
 ) -> None:
     """Speaks a WAV to the agent and writes what it answers.
 
@@ -209,6 +214,7 @@ async def talk(
         source: the caller's side.
         target: gets the agent's side, on the same time line.
         say: prints a line for people.
+        caller_id: who speaks, as the agent's memory knows them; None = somebody unknown.
 
     Raises:
         TalkError: as above.
@@ -221,7 +227,7 @@ async def talk(
         engines = build_engines(settings, choices)
     except EngineError as e:
         raise TalkError(str(e)) from e
-    call = build_call(settings, engines)
+    call = build_call(settings, engines, caller_id=caller_id)
     microphone, loudspeaker = Microphone(samples), Loudspeaker()
     call.session.input.audio = microphone
     call.session.output.audio = loudspeaker

@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 
 from .boundaries import Boundary, BoundaryScanner, Cut, is_wide
+from .speech_buffer import SpeechBuffer
+
+__all__ = ["SentenceStreamBuffer", "SpeechBuffer", "stream_with_sentences"]
 
 _CJK_WEIGHT = 3
 """A CJK character takes about as long to say as three letters of an alphabet."""
@@ -295,3 +298,33 @@ class SentenceStreamBuffer:
 
 async def _next(source: AsyncIterator[str]) -> str:
     return await anext(source)
+
+
+async def stream_with_sentences(
+    tokens: AsyncIterable[str],
+    speak: Callable[[str], Awaitable[object]],
+    min_sentence_length: int = 20,
+) -> str:
+    """Has a reply spoken sentence by sentence while it is still being written.
+
+    Args:
+        tokens: The reply as it comes.
+        speak: Is awaited for each sentence as soon as that is whole, one after the other; no
+            token is read meanwhile.
+        min_sentence_length: Characters; shorter sentences are merged with the next.
+
+    Returns:
+        The whole text, with the white space as it was written.
+    """
+    buffer = SentenceStreamBuffer(
+        min_sentence_length,
+        max_sentence_length=max(200, min_sentence_length),
+        first_fragment_length=None,
+    )
+    written = ""
+    async with contextlib.aclosing(buffer.stream_with_sentences(tokens)) as sentences:
+        async for sentence in sentences:
+            written += sentence
+            if spoken := sentence.strip():
+                await speak(spoken)
+    return written

@@ -1,6 +1,7 @@
 """What the LangGraph plugin adds to a model's tokens: python -m bench.llm [--json].
 
-A scripted model server and a flow server run in processes of their own. Each contender asks the
+A scripted model server, a flow server and llama.cpp's own server with a tiny real model run in
+processes of their own. Each contender asks the
 same scripted questions in turns within one run, so the ratios hold even where the machine is
 busy. CPU is this process's own, the worker's share, and the least of the rounds, since whatever
 else the machine does only adds to it; the flow server's share is told beside it.
@@ -26,6 +27,7 @@ from typing import Any
 import httpx
 
 from .llm_contenders import Tokens, contenders
+from .llm_real import measure_real
 
 _BURST = 1000
 _STREAMS = 20
@@ -36,7 +38,10 @@ _TOKENS_PER_SECOND = 50
 @contextmanager
 def process(*arguments: str) -> Iterator[tuple[dict[str, Any], int]]:
     """A server in a process of its own: the JSON line that it prints first, and its id."""
-    child = subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.PIPE)
+    quiet = subprocess.DEVNULL if "bench.llama_server" in arguments else None
+    child = subprocess.Popen(
+        [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=quiet
+    )
     try:
         assert child.stdout is not None
         yield json.loads(child.stdout.readline()), child.pid
@@ -148,15 +153,30 @@ async def measure(rounds: int) -> dict[str, Any]:
     return result
 
 
+async def measure_on_llama_cpp(rounds: int) -> dict[str, Any]:
+    """The same ways on the real server."""
+    with (
+        process("bench.llama_server") as (server, _),
+        process("bench.llm_flow_server", server["url"]) as (flows, _),
+    ):
+        return await measure_real(server["url"], flows["url"], rounds)
+
+
 def conditions(rounds: int) -> dict[str, Any]:
     """Where and with what it was measured."""
-    packages = ("livekit-agents", "livekit-plugins-langchain", "langgraph", "langchain-openai")
+    packages: tuple[str, ...] = (
+        "livekit-agents",
+        "livekit-plugins-langchain",
+        "langgraph",
+        "langchain-openai",
+    )
+    packages += ("xllamacpp",)
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
         "load_1min": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        "model": "scripted, on 127.0.0.1",
+        "model": "scripted, on 127.0.0.1; llama.cpp: SmolLM2 135M Q4_1, one thread",
         "versions": {name: version(name) for name in packages},
         "rounds": rounds,
     }
@@ -170,8 +190,9 @@ def main() -> None:
     options = parser.parse_args()
     before = conditions(options.rounds)
     result = asyncio.run(measure(options.rounds))
+    real = asyncio.run(measure_on_llama_cpp(options.rounds))
     if options.json:
-        print(json.dumps({**result, "measured": before}))
+        print(json.dumps({**result, "llama_cpp": real, "measured": before}))
         return
     print(f"{'':12} {'first token':>12} {'CPU/token, 1':>13} {'20 streams':>11} {'cancel max':>11}")
     for name, figures in result.items():
@@ -181,6 +202,16 @@ def main() -> None:
                 f"{figures['cpu_us_per_token_1']:10.1f} us {figures['cpu_us_per_token_20']:8.1f} us"
                 f" {figures['cancel_ms_max']:8.1f} ms"
             )
+    print(
+        f"{'llama.cpp':12} {'first token':>12} {'over bare':>13} {'slot free, p50':>18} {'max':>11}"
+    )
+    for name, figures in real.items():
+        print(
+            f"{name:12} {figures['first_token_ms_p50']:9.2f} ms "
+            f"{figures['over_the_bare_server_ms']:10.2f} ms "
+            f"{figures['cancel_to_free_slot_ms_p50']:15.1f} ms "
+            f"{figures['cancel_to_free_slot_ms_max']:8.1f} ms"
+        )
     print(json.dumps(before))
 
 

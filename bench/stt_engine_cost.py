@@ -114,14 +114,14 @@ class ScriptedDecoder(WhisperDecoder):
         """Runs the model for as many tokens as there are to write, then puts the words in."""
         heard = [self._script.within(job.samples) for job in jobs]
         self._limit = max(1, round(_TOKENS_PER_WORD * max(map(len, heard))))
-        results = self._run(jobs, self.plan(jobs[0]))
+        results = super().decode(jobs)
         return [
             replace(
                 result,
                 words=words,
                 mean_log_probability=-0.1,
                 no_speech_probability=0.0,
-                repeated=False,
+                doubt=None,
             )
             for result, words in zip(results, heard, strict=True)
         ]

@@ -75,7 +75,11 @@ async def serve(settings: FlowSettings) -> None:
     """
     async with contextlib.AsyncExitStack() as stack:
         memory = await stack.enter_async_context(
-            open_memory(settings.database_url, keep_conversations=settings.keep_conversations)
+            open_memory(
+                settings.database_url,
+                keep_conversations=settings.keep_conversations,
+                keep_days=settings.memory_days,
+            )
         )
         flows = await open_flows(settings, memory, stack)
         app = FlowServer(flows, memory, _server_options(settings)).app()

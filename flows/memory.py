@@ -2,16 +2,18 @@
 
 SQLite by default, Postgres by URL. A conversation (the thread, and what was noted for the session)
 is dropped when its session ends, unless the settings keep conversations; what a known caller asked
-to be remembered is kept until it is deleted.
+to be remembered is kept until the caller has it forgotten, or for as many days as the settings say.
 """
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiosqlite
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -23,8 +25,16 @@ from langgraph.store.sqlite.aio import AsyncSqliteStore
 
 from flows.memory_keys import Namespace, caller_namespace, session_namespace
 
+logger = logging.getLogger("flows")
+
 IN_MEMORY = "memory"
 """The database URL for nothing on disk."""
+
+_CALLERS: Namespace = ("callers",)
+_PAGE = 100
+_SWEEP_EVERY_S = 3600.0
+_SETUP_TRIES = 8
+_SETUP_PAUSE_S = 0.05
 
 
 class DatabaseError(ValueError):
@@ -44,12 +54,11 @@ class Memory:
         await self.checkpointer.adelete_thread(thread_id)
         namespace = session_namespace({"configurable": {"thread_id": thread_id}})
         if namespace is not None:
-            await self._delete_under(namespace)
+            await _delete_under(self.store, namespace)
 
     async def forget_caller(self, caller_id: str) -> int:
         """Delete what is remembered about a caller; returns how many facts that were."""
-        namespace = caller_namespace({"configurable": {"caller_id": caller_id}})
-        return 0 if namespace is None else await self._delete_under(namespace)
+        return await forget_caller(self.store, caller_id)
 
     async def end_session(self, thread_id: str) -> None:
         """A session is over: forget it, unless conversations are kept."""
@@ -59,65 +68,162 @@ class Memory:
     async def drop_unkept_sessions(self) -> None:
         """Delete what a process that ended abruptly left of its sessions."""
         if not self.keeps_conversations:
-            await self._delete_under(("sessions",))
+            await _delete_under(self.store, ("sessions",))
 
-    async def _delete_under(self, namespace: Namespace) -> int:
-        deleted = 0
-        while items := await self.store.asearch(namespace, limit=100):
-            for item in items:
-                await self.store.adelete(item.namespace, item.key)
-            deleted += len(items)
-        return deleted
+
+async def forget_caller(store: BaseStore, caller_id: str) -> int:
+    """Delete what is remembered about a caller; returns how many facts that were."""
+    namespace = caller_namespace({"configurable": {"caller_id": caller_id}})
+    return 0 if namespace is None else await _delete_under(store, namespace)
+
+
+async def forget_old_facts(
+    store: BaseStore, keep_days: float, *, now: datetime | None = None
+) -> int:
+    """Delete what callers asked to be remembered longer ago than `keep_days`.
+
+    Returns:
+        How many facts that were.
+    """
+    limit = (now or datetime.now(UTC)) - timedelta(days=keep_days)
+    old, offset = [], 0
+    while items := await store.asearch(_CALLERS, limit=_PAGE, offset=offset):
+        old += [item for item in items if _aware(item.updated_at) < limit]
+        offset += len(items)
+    for item in old:
+        await store.adelete(item.namespace, item.key)
+    return len(old)
+
+
+def _aware(time: datetime) -> datetime:
+    # SQLite's own clock writes UTC without saying so.
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+async def _delete_under(store: BaseStore, namespace: Namespace) -> int:
+    deleted = 0
+    while items := await store.asearch(namespace, limit=_PAGE):
+        for item in items:
+            await store.adelete(item.namespace, item.key)
+        deleted += len(items)
+    return deleted
 
 
 @contextlib.asynccontextmanager
 async def open_memory(
-    database_url: str = IN_MEMORY, *, keep_conversations: bool = False
+    database_url: str = IN_MEMORY,
+    *,
+    keep_conversations: bool = False,
+    keep_days: float | None = None,
 ) -> AsyncIterator[Memory]:
-    """Open the database and close it at the end.
+    """Open the database of a flow server and close it at the end.
 
     Args:
         database_url: "memory", "sqlite:///PATH", or "postgresql://…".
         keep_conversations: Keep threads in the database; otherwise they live in memory only.
+        keep_days: Days for which a caller's facts are kept; None for until they are forgotten.
 
     Raises:
         DatabaseError: The URL is of no known kind, can't be opened, or its extra is missing.
     """
     async with contextlib.AsyncExitStack() as stack:
-        if database_url == IN_MEMORY:
-            memory = Memory(InMemoryStore(), InMemorySaver(), keep_conversations)
-        elif database_url.startswith("sqlite:///"):
-            path = Path(database_url.removeprefix("sqlite:///")).expanduser()
-            memory = await _open_sqlite(stack, path, keep_conversations)
-        elif database_url.startswith(("postgresql://", "postgres://")):
-            memory = await _open_postgres(stack, database_url, keep_conversations)
-        else:
-            raise DatabaseError(
-                'The database URL is neither "memory", sqlite:///… nor postgresql://…'
-            )
+        store, saver = await _open(stack, database_url, keep_conversations)
+        memory = Memory(store, saver or InMemorySaver(), keep_conversations)
         await memory.drop_unkept_sessions()
+        if keep_days is not None:
+            sweeper = asyncio.create_task(_sweep(store, keep_days), name="memory sweeper")
+            stack.push_async_callback(_cancelled, sweeper)
         yield memory
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    database_url: str, *, keep_days: float | None = None
+) -> AsyncIterator[BaseStore]:
+    """Open only what is known about callers, beside whoever else has the database open.
+
+    Args:
+        database_url: As for `open_memory`.
+        keep_days: As for `open_memory`; what is older is deleted at once.
+
+    Raises:
+        DatabaseError: As `open_memory`.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        store, _ = await _open(stack, database_url, keep_conversations=False)
+        if keep_days is not None:
+            await forget_old_facts(store, keep_days)
+        yield store
+
+
+class _HasTables(Protocol):
+    async def setup(self) -> None: ...
+
+
+_Opened = tuple[BaseStore, BaseCheckpointSaver[Any] | None]
+
+
+async def _open(
+    stack: contextlib.AsyncExitStack, database_url: str, keep_conversations: bool
+) -> _Opened:
+    if database_url == IN_MEMORY:
+        return InMemoryStore(), None
+    if database_url.startswith("sqlite:///"):
+        path = Path(database_url.removeprefix("sqlite:///")).expanduser()
+        return await _open_sqlite(stack, path, keep_conversations)
+    if database_url.startswith(("postgresql://", "postgres://")):
+        return await _open_postgres(stack, database_url, keep_conversations)
+    raise DatabaseError('The database URL is neither "memory", sqlite:///… nor postgresql://…')
+
+
+async def _sweep(store: BaseStore, keep_days: float) -> None:
+    while True:
+        try:
+            await forget_old_facts(store, keep_days)
+        except Exception:
+            # The next sweep must come, or facts are kept for longer than was promised.
+            logger.exception("old facts could not be deleted")
+        await asyncio.sleep(_SWEEP_EVERY_S)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def _open_sqlite(
     stack: contextlib.AsyncExitStack, path: Path, keep_conversations: bool
-) -> Memory:
+) -> _Opened:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # What callers said is nobody else's business; SQLite gives its other files the same mode.
+        path.touch(mode=0o600)
         store = await stack.enter_async_context(AsyncSqliteStore.from_conn_string(str(path)))
         stack.push_async_callback(_stop_batching, store)
-        await store.setup()
+        # The worker's calls and a flow server may write at the same time.
+        await store.conn.execute("PRAGMA journal_mode=WAL")
+        await _set_up(store, aiosqlite.Error)
     except (OSError, aiosqlite.Error) as fault:
         raise DatabaseError(f"The database {path} can't be opened: {fault}") from fault
-    saver: BaseCheckpointSaver[Any] = InMemorySaver()
-    if keep_conversations:
-        saver = await stack.enter_async_context(AsyncSqliteSaver.from_conn_string(str(path)))
-    return Memory(store, saver, keep_conversations)
+    if not keep_conversations:
+        return store, None
+    return store, await stack.enter_async_context(AsyncSqliteSaver.from_conn_string(str(path)))
+
+
+async def _set_up(store: _HasTables, fault: type[Exception]) -> None:
+    """Bring the tables up to date. LangGraph's migrations know no others that do the same at the
+    same moment, and calls that begin together do; whoever is late finds it done."""
+    for _ in range(_SETUP_TRIES - 1):
+        try:
+            return await store.setup()
+        except fault:
+            await asyncio.sleep(_SETUP_PAUSE_S)
+    return await store.setup()
 
 
 async def _open_postgres(
     stack: contextlib.AsyncExitStack, url: str, keep_conversations: bool
-) -> Memory:
+) -> _Opened:
     try:
         # By name: they are an extra, so neither their types nor they themselves need be there.
         savers = import_module("langgraph.checkpoint.postgres.aio")
@@ -144,16 +250,16 @@ async def _open_postgres(
         await stack.enter_async_context(pool)
         store = stores.AsyncPostgresStore(pool)
         stack.push_async_callback(_stop_batching, store)
-        await store.setup()
-        saver: BaseCheckpointSaver[Any] = InMemorySaver()
+        await _set_up(store, psycopg.Error)
+        saver: BaseCheckpointSaver[Any] | None = None
         if keep_conversations:
             kept = savers.AsyncPostgresSaver(pool)
-            await kept.setup()
+            await _set_up(kept, psycopg.Error)
             saver = kept
     except psycopg.Error as fault:
         reason = " ".join(str(fault).split())
         raise DatabaseError(f"The Postgres database can't be used: {reason}") from fault
-    return Memory(store, saver, keep_conversations)
+    return store, saver
 
 
 async def _stop_batching(store: BaseStore) -> None:

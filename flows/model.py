@@ -1,38 +1,39 @@
 """The language model: Qwen3, or any other, behind an OpenAI-compatible server.
 
 Two settings name it, the server's URL and the model. What differs between servers, above all the
-way to switch thinking off, follows from the kind of the server, which `discover` detects.
+way to switch thinking off, follows from the kind of the server, which `discover` detects; what
+cannot be known beforehand is learnt from its refusals (`flows.model_server`).
 
-Sources: Qwen3's model card for the sampling without thinking; vLLM, SGLang, llama.cpp, Ollama and
-OpenRouter documentation for the switches.
+Sources: Qwen3's model card for the sampling without thinking; vLLM, SGLang, llama.cpp, Ollama, LM
+Studio and OpenRouter documentation for the switches.
 """
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import openai
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGenerationChunk
-from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from flows.discovery import Discovered, ServerKind, discover, is_loopback
+from flows.discovery import Discovered, ServerKind, discover, look_at
+from flows.model_server.addresses import is_own_network
+from flows.model_server.habits import ServerMemory
+from flows.voice_chat_model import Asked, Served, VoiceChatModel
 
 __all__ = [
     "ECONOMY_MAX_TOKENS",
     "Discovered",
     "ModelOptions",
     "ServerKind",
+    "ServerMemory",
+    "VoiceChatModel",
     "chat_model",
     "discover",
     "request_extras",
 ]
 
+OLLAMA_CONTEXT = 4096
+"""Tokens that Ollama keeps of a call where it was told nothing and has little memory."""
 ECONOMY_MAX_TOKENS = 96
 """Tokens of an answer in economy mode: two or three short sentences."""
 
@@ -44,6 +45,7 @@ class ModelOptions:
     base_url: str
     """The server's OpenAI face, with its `/v1`."""
     model: str
+    """Empty = the server's first, asked for at the first turn."""
     api_key: str | None = None
     kind: ServerKind = ServerKind.OTHER
     temperature: float = 0.4
@@ -62,10 +64,22 @@ class ModelOptions:
     """Seconds from the request to the first chunk; a cold local model may load first."""
     idle_timeout_s: float = 10.0
     """Seconds between two chunks."""
+    context_tokens: int | None = None
+    """Tokens that prompt and answer have together, where the server tells."""
+    fillers: tuple[str, ...] = ("One moment, please.", "Just a second.")
+    """What the caller hears while a model that is not in memory is loaded; () = nothing."""
+
+    @property
+    def known_context(self) -> int | None:
+        """Tokens of context, with Ollama's default where Ollama does not tell."""
+        ollama = self.kind is ServerKind.OLLAMA
+        return self.context_tokens or (OLLAMA_CONTEXT if ollama else None)
 
     def with_server(self, found: Discovered) -> "ModelOptions":
         """These options for a server that was found."""
-        return replace(self, base_url=found.base_url, kind=found.kind)
+        return replace(
+            self, base_url=found.base_url, kind=found.kind, context_tokens=found.context_tokens
+        )
 
 
 def request_extras(options: ModelOptions) -> dict[str, Any]:
@@ -80,65 +94,25 @@ def request_extras(options: ModelOptions) -> dict[str, Any]:
             return sampling | template
         case ServerKind.OLLAMA:
             return {} if options.thinking else {"reasoning_effort": "none"}
+        case ServerKind.LM_STUDIO:
+            # Versions before 0.4.17 ignore it; what then thinks is found out from its answer.
+            return {} if options.thinking else {"reasoning_effort": "none"}
         case ServerKind.OPENROUTER:
             return sampling | {"reasoning": {"enabled": options.thinking}}
         case ServerKind.OTHER:
             return {}
 
 
-class VoiceChatModel(ChatOpenAI):
-    """`ChatOpenAI` whose streams can be cancelled at once and never hang.
+def chat_model(options: ModelOptions, memory: ServerMemory | None = None) -> VoiceChatModel:
+    """Build the chat model for `options`; connects to nothing yet.
 
-    LangChain's own limit on the time between chunks wraps each in `asyncio.wait_for`, which on
-    Python 3.11 swallows cancellations: a barge-in would not reach the server. It is switched off
-    here, and `asyncio.timeout`, which has no such fault, takes its place.
+    Args:
+        options: Which model answers, and how.
+        memory: What is known of the server; give the same to all models on one server, so that
+            what one call has learnt need not be learnt in the next. A new one by default.
     """
-
-    first_token_timeout_s: float = 20.0
-    idle_timeout_s: float = 10.0
-
-    async def aclose(self) -> None:
-        """Close the connections to the server; safe to call twice."""
-        await self.root_async_client.close()
-
-    def _get_request_payload(
-        self,
-        input_: LanguageModelInput,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        payload = super()._get_request_payload(input_, stop=stop, **kwargs)
-        # The name that every server knows; several local ones ignore OpenAI's newer one.
-        if "max_completion_tokens" in payload:
-            payload["max_tokens"] = payload.pop("max_completion_tokens")
-        return payload
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        chunks = super()._astream(messages, stop, run_manager, **kwargs)
-        limit, waited_for = self.first_token_timeout_s, "first token"
-        async with contextlib.aclosing(chunks):  # type: ignore[type-var]  # is a generator
-            while True:
-                try:
-                    async with asyncio.timeout(limit):
-                        chunk = await anext(chunks)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError as fault:
-                    message = f"The model sent no {waited_for} for {limit:g} s."
-                    raise TimeoutError(message) from fault
-                yield chunk
-                limit, waited_for = self.idle_timeout_s, "further token"
-
-
-def chat_model(options: ModelOptions) -> VoiceChatModel:
-    """Build the chat model for `options`; connects to nothing yet."""
+    memory = memory or ServerMemory()
+    memory.known_context = options.known_context
     max_tokens = options.max_tokens
     if options.economy:
         max_tokens = min(max_tokens, ECONOMY_MAX_TOKENS)
@@ -146,7 +120,8 @@ def chat_model(options: ModelOptions) -> VoiceChatModel:
         max(options.first_token_timeout_s, options.idle_timeout_s),
         connect=options.connect_timeout_s,
     )
-    return VoiceChatModel(
+    own, plain = is_own_network(options.base_url), options.base_url.startswith("http://")
+    model = VoiceChatModel(
         base_url=options.base_url,
         model=options.model,
         # Local servers want no key, but the client insists on one.
@@ -163,10 +138,35 @@ def chat_model(options: ModelOptions) -> VoiceChatModel:
         max_retries=0,
         timeout=timeout,
         # A pool of its own, that can be closed: LangChain shares one between all models and all
-        # event loops. And a proxy must not be asked for a server on this machine.
+        # event loops. And a proxy must not be asked for a server on one's own network, where
+        # reading the certificates for a connection without TLS takes a third of a second.
         http_async_client=openai.DefaultAsyncHttpxClient(
-            timeout=timeout, trust_env=not is_loopback(options.base_url)
+            timeout=timeout, trust_env=not own, verify=not (own and plain)
         ),
         first_token_timeout_s=options.first_token_timeout_s,
         idle_timeout_s=options.idle_timeout_s,
     )
+    model.asks(
+        Asked(
+            memory=memory,
+            url=options.base_url,
+            kind=options.kind,
+            fillers=options.fillers,
+            thinking=options.thinking,
+            find=None if options.model else partial(_first_model, options),
+        )
+    )
+    return model
+
+
+async def _first_model(options: ModelOptions) -> Served:
+    found = await look_at(options.base_url, api_key=options.api_key)
+    if found is None:
+        raise ConnectionError(f"no model server answers at {options.base_url}")
+    if not found.models:
+        raise ConnectionError(found.advice)
+    known = options
+    if options.kind is ServerKind.OTHER:
+        known = replace(options, kind=found.kind)
+    known = replace(known, context_tokens=options.context_tokens or found.context_tokens)
+    return Served(found.models[0], known.kind, request_extras(known) or None, known.known_context)

@@ -21,6 +21,12 @@ class Character(BaseModel):
     """Who this is and how he or she talks; goes into the prompt."""
     voice: str | None = None
     """Name of the TTS voice; None leaves the session's own."""
+    sound: str = ""
+    """What the voice sounds like, in words, for a speech model that is told so (Higgs Audio)."""
+    reference: Path | None = None
+    """A recording of the voice, a WAV, for a speech model that clones it."""
+    reference_text: str = ""
+    """What is said in that recording."""
     speaker: str = ""
     """Tag of the speaker in transcripts; the name if not set."""
 
@@ -28,6 +34,17 @@ class Character(BaseModel):
     def tag(self) -> str:
         """The speaker tag."""
         return self.speaker or self.name
+
+    @property
+    def voice_name(self) -> str | None:
+        """What the voice side is told: the voice, or whose voice it is where that is described."""
+        return self.voice or (self.name if self.sound or self.reference else None)
+
+    @model_validator(mode="after")
+    def _reference_has_its_text(self) -> "Character":
+        if self.reference is not None and not self.reference_text:
+            raise ValueError("reference needs reference_text: the words that are said in it")
+        return self
 
 
 class Profiles(BaseModel):
@@ -54,7 +71,8 @@ def load_profiles(path: Path) -> tuple[Character, ...]:
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Profiles.model_validate(data).character
+        characters = Profiles.model_validate(data).character
+        return tuple(_with_reference_beside(path, character) for character in characters)
     except OSError as fault:
         raise ProfileError(f"The profiles {path} can't be read: {fault.strerror}") from fault
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
@@ -65,6 +83,13 @@ def load_profiles(path: Path) -> tuple[Character, ...]:
         raise ProfileError(
             f"The profiles {path} are not right at {place}: {first['msg']}"
         ) from fault
+
+
+def _with_reference_beside(path: Path, character: Character) -> Character:
+    """A reference is named as seen from the file that names it."""
+    if character.reference is None:
+        return character
+    return character.model_copy(update={"reference": path.parent / character.reference})
 
 
 def default_profiles() -> Sequence[Character]:

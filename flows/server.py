@@ -1,7 +1,7 @@
 """The flow server: every flow over server-sent events, and under OpenAI's wire.
 
 `POST /api/flows/{flow_id}/stream/{session_id}` takes the conversation as heard and streams the
-answer; `GET` on the same path takes one `message` and lets the server keep the conversation.
+answer; `GET` on the same path takes one `input` and lets the server keep the conversation.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ from flows.serving.event_stream import EventStream, SseEncoder, cancelled_on_dis
 from flows.serving.faults import RequestRefusedError, fault_response
 from flows.serving.guard import BearerGuard, ForeignPageGuard
 from flows.serving.openai_face import ChunkEncoder, completion, failure
+from flows.serving.query import read_query
 from flows.serving.sessions import Sessions, TurnInput
 from flows.serving.turns import FillerOptions
 from flows.serving.wire import (
     MAX_CALLER_ID,
-    MAX_SAID,
     ChatRequest,
     TurnReference,
     TurnRequest,
@@ -151,19 +151,10 @@ class FlowServer:
 
     async def _stream_get(self, request: Request) -> Response:
         flow, session_id = self._address(request)
-        text = request.query_params.get("message", "").strip()
-        if not text:
-            raise RequestRefusedError(
-                400, "no_message", "Say what the caller said, as ?message=… in the address."
-            )
-        if len(text) > MAX_SAID:
-            raise RequestRefusedError(
-                400, "too_long", f"A message has up to {MAX_SAID} characters."
-            )
-        turn_id = request.query_params.get("turn_id", "")
+        said = read_query(request.query_params.multi_items())
         turn = TurnInput(
-            turn_id=_checked_id("turn id", turn_id) if turn_id else uuid4().hex,
-            messages=[HumanMessage(text)],
+            turn_id=_checked_id("turn id", said.turn_id) if said.turn_id else uuid4().hex,
+            messages=[HumanMessage(said.text)],
             replaces_history=False,
         )
         return self._answer_in_events(await self._sessions.start(flow, session_id, turn))

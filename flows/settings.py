@@ -4,34 +4,13 @@ import ipaddress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from flows.data_files import DEFAULT_DATABASE_URL, DEFAULT_DOCUMENTS_INDEX
 from flows.discovery import ServerKind
+from flows.tools.mcp_server import McpServer
 from graph_speech.runner import NO_ANSWER
-
-
-class McpServer(BaseModel):
-    """An MCP server whose tools the graphs may use: a command, or a URL."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,40}$", description="Prefix of its tools' names.")
-    command: tuple[str, ...] = Field(
-        default=(), description="Program and arguments (stdio transport)."
-    )
-    env: dict[str, str] = Field(default={}, description="Environment of that program.")
-    url: str | None = Field(default=None, description="Address (streamable HTTP transport).")
-    side_effects: bool = Field(
-        default=True, description="Its tools wait until the caller's turn is committed."
-    )
-    timeout_s: float = Field(default=20.0, gt=0, description="Seconds that one call may take.")
-
-    @model_validator(mode="after")
-    def _has_one_transport(self) -> "McpServer":
-        if bool(self.command) == bool(self.url):
-            raise ValueError(f"MCP server {self.name!r} needs either a command or a url")
-        return self
 
 
 class FlowSettings(BaseSettings):
@@ -75,11 +54,17 @@ class FlowSettings(BaseSettings):
     instructions: str | None = Field(default=None, description="What the assistant is for.")
 
     database_url: str = Field(
-        default="sqlite:///~/.local/share/livekit-agent-worker/flows.sqlite3",
+        default=DEFAULT_DATABASE_URL,
         description='"memory", sqlite:///PATH, or postgresql://…',
     )
     keep_conversations: bool = Field(
         default=False, description="Keep conversations in the database."
+    )
+    memory_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Days for which what a caller asked to be remembered is kept; unset = until "
+        "it is forgotten.",
     )
     session_ttl_s: float = Field(
         default=900.0, gt=0, description="Seconds without a turn after which a session is over."
@@ -104,6 +89,23 @@ class FlowSettings(BaseSettings):
         default=None, description="TOML file with the characters of `persona`."
     )
     mcp_servers: tuple[McpServer, ...] = Field(default=(), description="MCP servers, as JSON.")
+
+    documents: Path | None = Field(
+        default=None, description="Folder of documents that the flows answer from."
+    )
+    documents_model: str = Field(
+        default="auto",
+        min_length=1,
+        description="What finds passages: words, multilingual-e5-small, bge-m3, or the folder of "
+        "an ONNX embedding model; auto = a model that was downloaded, else words.",
+    )
+    documents_index: Path = Field(
+        default=DEFAULT_DOCUMENTS_INDEX, description="SQLite file with their passages."
+    )
+    embeddings_dir: Path = Field(
+        default=Path("~/.cache/livekit-agent-worker/embeddings"),
+        description="Folder of downloaded embedding models.",
+    )
 
     max_body_bytes: int = Field(
         default=1_000_000, ge=1000, description="Largest request body, in bytes."

@@ -12,6 +12,9 @@ import pytest
 from agent_worker.livekit_server import RunningServer
 
 from . import real
+from .front_end import project
+
+__all__ = ["project"]
 
 # nothing of the developer's own settings may reach a test
 for name in list(os.environ):

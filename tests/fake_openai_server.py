@@ -69,6 +69,8 @@ class Reply:
     status: int = 200
     """Anything but 200 answers with an OpenAI error object."""
     error_message: str = "scripted failure"
+    body: Any = None
+    """The whole body of an error, JSON or text, for servers with a shape of their own."""
     headers: dict[str, str] = field(default_factory=dict)
     hang_after: int | None = None
     """Send this many pieces, then nothing more, with the connection open."""
@@ -118,6 +120,8 @@ class FakeOpenAIServer:
         api_key: If given, requests without this bearer token get a 401.
         extra_json: Further GET paths and the JSON that they answer with, such as
             `{"/api/version": {...}}` to look like one kind of server.
+        models: Entries of `/v1/models`, if not just `model`.
+        server_header: The header `Server`, which llama.cpp sets.
         port: 0 takes a free one.
     """
 
@@ -129,6 +133,8 @@ class FakeOpenAIServer:
         model: str = "scripted-qwen3",
         api_key: str | None = None,
         extra_json: dict[str, Any] | None = None,
+        models: Sequence[dict[str, Any]] | None = None,
+        server_header: str | None = None,
         port: int = 0,
     ) -> None:
         self.queue: deque[Reply] = deque(replies)
@@ -136,6 +142,8 @@ class FakeOpenAIServer:
         self.script = script
         self.model = model
         self.api_key = api_key
+        self.models = models
+        self.server_header = server_header
         self.requests: list[Request] = []
         self._changed = asyncio.Condition()
         self._port = port
@@ -216,9 +224,17 @@ class FakeOpenAIServer:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _models(self, _: web.Request) -> web.Response:
+    async def _models(self, http: web.Request) -> web.Response:
+        if self._key_is_wrong(http):
+            return _error(401, "Incorrect API key provided")
         entry = {"id": self.model, "object": "model", "owned_by": "test"}
-        return web.json_response({"object": "list", "data": [entry]})
+        entries = [entry] if self.models is None else list(self.models)
+        headers = {"Server": self.server_header} if self.server_header else None
+        return web.json_response({"object": "list", "data": entries}, headers=headers)
+
+    def _key_is_wrong(self, http: web.Request) -> bool:
+        wanted = f"Bearer {self.api_key}"
+        return bool(self.api_key) and http.headers.get("Authorization") != wanted
 
     async def _stats(self, _: web.Request) -> web.Response:
         """How the requests so far ended, and when: what a benchmark in another process asks."""
@@ -241,7 +257,7 @@ class FakeOpenAIServer:
             raise
 
     async def _answer(self, http: web.Request, request: Request) -> web.StreamResponse:
-        if self.api_key and http.headers.get("Authorization") != f"Bearer {self.api_key}":
+        if self._key_is_wrong(http):
             await self._note(request, "failed")
             return _error(401, "Incorrect API key provided")
         reply = self.script(request.body) if self.script else None
@@ -251,7 +267,7 @@ class FakeOpenAIServer:
             await asyncio.sleep(reply.headers_s)
         if reply.status != 200:
             await self._note(request, "failed")
-            return _error(reply.status, reply.error_message, reply.headers)
+            return _refused(reply)
         if not request.body.get("stream"):
             await asyncio.sleep(reply.first_token_s)
             await self._note(request, "completed")
@@ -365,6 +381,14 @@ def _event(payload: dict[str, Any]) -> bytes:
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
     fault = {"error": {"message": message, "type": "scripted", "code": status}}
     return web.json_response(fault, status=status, headers=headers)
+
+
+def _refused(reply: Reply) -> web.Response:
+    if reply.body is None:
+        return _error(reply.status, reply.error_message, reply.headers)
+    if isinstance(reply.body, str):
+        return web.Response(text=reply.body, status=reply.status, headers=reply.headers)
+    return web.json_response(reply.body, status=reply.status, headers=reply.headers)
 
 
 def _finish_reason(reply: Reply) -> str:

@@ -73,8 +73,14 @@ class ScriptLLM(llm.LLM[Any]):
         super().__init__()
         self.answer = answer
         self.think_s = think_s
+        self.words_due: asyncio.Semaphore | None = None
+        """Released once for each word that may be written; None: all at once."""
+        self.asked: list[list[str]] = []
+        """What it was told each time: the messages' texts."""
 
     def chat(self, *, chat_ctx: llm.ChatContext, **kwargs: Any) -> llm.LLMStream:
+        texts = [message.text_content or "" for message in chat_ctx.messages()]
+        self.asked.append(texts)
         return _Thinking(
             self,
             chat_ctx=chat_ctx,
@@ -89,6 +95,8 @@ class _Thinking(llm.LLMStream):
         request_id = utils.shortuuid()
         await asyncio.sleep(self._llm.think_s)
         for word in self._llm.answer.split():
+            if self._llm.words_due is not None:
+                await self._llm.words_due.acquire()
             delta = llm.ChoiceDelta(role="assistant", content=word + " ")
             self._event_ch.send_nowait(llm.ChatChunk(id=request_id, delta=delta))
             await asyncio.sleep(0)

@@ -93,7 +93,12 @@ async def test_a_turn_streams_tokens_tools_usage_and_done(
     assert json.loads(events[1]["output"])["result"] == "5"
     assert spoken(events) == "Two plus three is five."
     assert kinds.count("token") == 5
-    assert events[-1] == {"type": "done", "turn_id": "t1", "reason": "completed"}
+    assert events[-1] == {
+        "type": "done",
+        "turn_id": "t1",
+        "reason": "completed",
+        "content": "Two plus three is five.",
+    }
     assert events[-2]["model"] == "offline-rules"
 
 
@@ -172,7 +177,8 @@ async def test_a_second_turn_cancels_the_first_one_of_its_session_only() -> None
         await upstream.wait_pieces(2, 0)
         second = await ask(client, "assistant", "s1", "two", turn_id="t3")
         assert spoken(second) == "Second."
-        assert (await first)[-1] == {"type": "done", "turn_id": "t1", "reason": "cancelled"}
+        done = (await first)[-1]
+        assert (done["type"], done["turn_id"], done["reason"]) == ("done", "t1", "cancelled")
         await upstream.wait_until(lambda server: server.requests[0].outcome == "cancelled")
         assert upstream.requests[1].outcome == "open"
         assert not other.done()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from flows.gate import has_side_effects
 from flows.graphs import assistant
 from flows.model import ModelOptions, chat_model
-from flows.settings import McpServer
+from flows.tools.mcp_server import McpServer
 from flows.tools.mcp_source import McpError, open_mcp_tools
 from tests.fake_mcp_server import server as desk_server
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall

@@ -126,7 +126,7 @@ async def test_a_turn_goes_through_hearing_thinking_and_speaking_in_order() -> N
         kinds = caller.kinds()
         first = {kind: kinds.index(kind) for kind in set(kinds)}
         order = ["session_started", "asr_partial", "asr_final", "llm_token", "audio_stream_start"]
-        order += ["tts_audio", "audio_stream_stop", "response_end"]
+        order += ["tts_audio", "spoken", "audio_stream_stop", "response_end"]
         assert sorted(first, key=first.__getitem__) == order
         assert (await caller.until("asr_final"))["text"] == "hello there"
         assert (await caller.until("asr_partial"))["confidence"] == 0.9
@@ -134,10 +134,10 @@ async def test_a_turn_goes_through_hearing_thinking_and_speaking_in_order() -> N
         assert "".join(t["token"] for t in tokens).strip() == "Good day."
         assert [t["is_first"] for t in tokens] == [True] + [False] * (len(tokens) - 1)
         heard = np.frombuffer(b"".join(caller.audio), dtype=np.int16)
-        assert 0.2 <= len(heard) / 16_000 < 0.3 and np.abs(heard).max() > 8000
+        assert 0.2 <= len(heard) / 24_000 < 0.3 and np.abs(heard).max() > 8000
         seqs = [m["seq"] for m in caller.messages if m["type"] == "tts_audio"]
         assert seqs == list(range(len(caller.audio)))
-        assert {len(frame) for frame in caller.audio} == {FRAME}
+        assert {len(frame) for frame in caller.audio} == {24_000 * 2 // 50}
         assert server.stack.languages == ["en"]
 
 

@@ -14,9 +14,18 @@ from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agent_worker.gateway.audio import GatewayAudioInput
+from agent_worker.gateway.callers import Caller
 from agent_worker.gateway.link import Link
-from agent_worker.gateway.protocol import SAMPLE_RATE, SessionResume, SessionStart
-from agent_worker.gateway.session import LiveSession, Outbox
+from agent_worker.gateway.outbox import Outbox
+from agent_worker.gateway.protocol import (
+    SAMPLE_RATE,
+    AudioFormat,
+    Send,
+    SessionResume,
+    SessionStart,
+)
+from agent_worker.gateway.reply import Reply
+from agent_worker.gateway.session import LiveSession
 from agent_worker.web import WebConfig, create_app
 from agent_worker.web import app as web_app
 from agent_worker.web.server import serve_app
@@ -136,12 +145,15 @@ class OneSession:
         self.outbox: Outbox | None = None
         self.lost: list[bool] = []
 
-    async def open(self, request: SessionStart, outbox: Outbox) -> LiveSession:
+    async def open(self, request: SessionStart, outbox: Outbox, caller: Caller) -> LiveSession:
         self.outbox = outbox
         self.session.attach(outbox)
         return self.session
 
-    async def resume(self, request: SessionResume, outbox: Outbox) -> LiveSession:
+    async def resume(self, request: SessionResume, outbox: Outbox, caller: Caller) -> LiveSession:
+        raise AssertionError
+
+    async def begin_anew(self, session: LiveSession, outbox: Outbox) -> LiveSession:
         raise AssertionError
 
     async def release(self, session: LiveSession, outbox: Outbox, *, lost: bool) -> None:
@@ -154,7 +166,8 @@ async def test_a_client_that_does_not_read_is_let_go_and_may_come_back(by_overfl
     request = SessionStart(type="session_start", session_id="slow")
     register = OneSession(LiveSession(request, call))
     blocked: Any = BlockedSocket()
-    link = Link(register, blocked, start_timeout_s=5, send_timeout_s=60 if by_overflow else 0.1)
+    patience_s = 60 if by_overflow else 0.1
+    link = Link(register, blocked, Caller(), start_timeout_s=5, send_timeout_s=patience_s)
     blocked.incoming.put_nowait({"type": "websocket.receive", "text": request.model_dump_json()})
     running = asyncio.create_task(link.run())
     if by_overflow:
@@ -179,6 +192,21 @@ async def test_what_waits_for_a_client_is_less_than_30_s_of_voice() -> None:
     assert 2 <= frames * 0.02 <= 30
 
 
+async def test_an_answer_that_is_written_in_one_go_is_no_reason_to_let_a_client_go() -> None:
+    outbox = Outbox()
+    reply = Reply(AudioFormat())
+    words = [f"{number} " for number in range(5000)]
+    for word in words:
+        for message in reply.token(word):
+            outbox.put(message)
+    outbox.put(b"sound")
+    assert not outbox.overflowed.is_set()
+    got: list[str] = []
+    while isinstance(token := await outbox.get(), Send):
+        got.append(token.message["token"])
+    assert "".join(got) == "".join(words) and got[:2] == words[:2]
+
+
 async def test_sound_in_tiny_pieces_is_heard_in_frames() -> None:
     microphone = GatewayAudioInput()
     for _ in range(1000):
@@ -192,6 +220,30 @@ async def test_sound_in_tiny_pieces_is_heard_in_frames() -> None:
     microphone.close()
     with pytest.raises(StopAsyncIteration):
         await anext(microphone)
+
+
+async def test_long_pieces_are_waited_for_and_not_torn_apart_by_silence() -> None:
+    microphone = GatewayAudioInput()
+    piece = b"\1\0" * 4096
+
+    async def heard(count: int) -> list[int]:
+        samples: list[int] = []
+        while len(samples) < count:
+            samples += np.frombuffer((await anext(microphone)).data, dtype=np.int16).tolist()
+        return samples
+
+    async def send() -> None:
+        for _ in range(3):
+            # Longer than the patience with a client that sends 20 ms at a time.
+            await asyncio.sleep(0.2)
+            microphone.push(piece)
+
+    microphone.push(piece)
+    sending = asyncio.create_task(send())
+    assert await heard(4 * 4096) == [1] * 4 * 4096
+    await sending
+    microphone.end()
+    assert not any(await heard(1600))
 
 
 async def test_the_microphone_holds_thirty_seconds() -> None:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_worker.gateway.protocol import (
-    MAX_AUDIO_BYTES,
     MAX_ERRORS,
     MAX_TEXT_BYTES,
     Action,
@@ -17,12 +16,12 @@ from agent_worker.gateway.protocol import (
     Connection,
     EndOfAudio,
     Hear,
-    Reply,
     Resume,
     Send,
     Silence,
     Start,
 )
+from agent_worker.gateway.reply import Reply
 
 FRAME = bytes(640)
 
@@ -86,7 +85,7 @@ def test_a_refused_session_may_be_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "audio", [{"sample_rate": 44100}, {"channels": 2}, {"format": "mp3"}, {"sample_rate": 0}]
+    "audio", [{"sample_rate": 96000}, {"channels": 2}, {"format": "mp3"}, {"sample_rate": 0}]
 )
 def test_other_audio_is_refused(audio: dict[str, Any]) -> None:
     assert code(Connection().receive_text(start(**audio))) == "unsupported_audio"
@@ -104,7 +103,6 @@ def test_other_audio_is_refused(audio: dict[str, Any]) -> None:
         ("{}", "bad_message"),
         ('{"type": "shutdown"}', "bad_message"),
         ('{"type": ["session_start"]}', "bad_message"),
-        ('{"type": "session_start"}', "bad_message"),
         ('{"type": "session_start", "session_id": ""}', "bad_message"),
         ('{"type": "session_start", "session_id": "../etc"}', "bad_message"),
         ('{"type": "session_start", "session_id": 7}', "bad_message"),
@@ -121,7 +119,7 @@ def test_bad_messages_are_named(text: str, expected: str) -> None:
     assert code(Connection().receive_text(text)) == expected
 
 
-@pytest.mark.parametrize("data", [b"", b"x", bytes(MAX_AUDIO_BYTES + 2), bytes(641)])
+@pytest.mark.parametrize("data", [b"", b"x", bytes(32_002), bytes(641)])
 def test_bad_frames_are_named(data: bytes) -> None:
     assert code(active().receive_audio(data)) == "bad_audio"
 
@@ -161,7 +159,10 @@ messages = st.one_of(
     st.fixed_dictionaries(
         {
             "type": st.sampled_from(
-                ["session_start", "session_resume", "audio_chunk", "audio_end", "interrupt"]
+                [
+                    *["session_start", "session_resume", "audio_chunk", "audio_end"],
+                    *["interrupt", "tts_interrupt", "reset"],
+                ]
             )
         },
         optional={
@@ -169,6 +170,7 @@ messages = st.one_of(
             "last_seq": st.integers() | st.floats(),
             "seq": st.integers() | st.none(),
             "audio": st.dictionaries(st.sampled_from(["sample_rate", "channels"]), st.integers()),
+            "output_sample_rate": st.integers() | st.none(),
         },
     ).map(json.dumps),
 )

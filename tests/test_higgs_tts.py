@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from livekit.agents import APIConnectOptions, APIStatusError, APITimeoutError
 
+from agent_worker.choice import Found, choose
+from agent_worker.engines import EngineError, build_engines
+from agent_worker.settings import load_settings
 from livekit.plugins import speech_api
 from tests.fake_speech_server import FakeSpeechServer, Reply, speech_for, wav_header
 from tests.test_speech_api import ONCE, WholePushes, heard, say
@@ -226,3 +229,88 @@ async def test_failures_are_those_of_any_speech_server(server: FakeSpeechServer)
             await say(
                 voice, "Hello there.", conn_options=APIConnectOptions(max_retry=0, timeout=0.2)
             )
+
+
+async def test_the_window_of_repetition_aware_sampling_is_sent_where_it_is_given(
+    server: FakeSpeechServer,
+) -> None:
+    async with make(server, ras_window=7, ras_repeats=2) as voice:
+        await heard(voice.synthesize("One.", conn_options=ONCE))
+        voice.update_options(ras_window=None, ras_repeats=None)
+        await heard(voice.synthesize("Two.", conn_options=ONCE))
+        with pytest.raises(ValueError, match="ras_window"):
+            voice.update_options(ras_window=0)
+    first, second = (request.body for request in server.requests)
+    assert (first["ras_win_len"], first["ras_win_max_num_repeat"]) == (7, 2)
+    assert "ras_win_len" not in second
+
+
+async def test_nothing_is_asked_for_and_nothing_sounds_without_text(
+    server: FakeSpeechServer,
+) -> None:
+    async with make(server) as voice:
+        for text in ("", "  "):
+            assert await say(voice, text) == b""
+    assert server.requests == []
+
+
+PROFILES = """
+[[character]]
+name = "Ada"
+description = "A clockmaker."
+sound = "an old woman, hoarse and kind"
+
+[[character]]
+name = "Ben"
+description = "Her apprentice."
+reference = "ben.wav"
+reference_text = "I am Ben."
+"""
+
+
+async def test_the_settings_and_the_profiles_say_who_speaks_and_where(
+    server: FakeSpeechServer, tmp_path: Path
+) -> None:
+    (tmp_path / "cast.toml").write_text(PROFILES)
+    (tmp_path / "ben.wav").write_bytes(wav_header(24000) + bytes(480))
+    (tmp_path / "own.wav").write_bytes(wav_header(24000) + bytes(960))
+    settings = load_settings(
+        tts="higgs",
+        tts_url=server.url,
+        tts_scene="A small shop, clocks ticking.",
+        tts_speakers={"SPEAKER0": "a brisk young man"},
+        tts_reference=tmp_path / "own.wav",
+        tts_reference_text="Good day to you.",
+        tts_ras_window=7,
+        tts_fallback=False,
+        persona_profiles=tmp_path / "cast.toml",
+        stt="bundled",
+        llm="offline",
+    )
+    engines = build_engines(settings, choose(settings, Found()))
+    assert engines.voices is not None
+    try:
+        for voice in (engines.tts, engines.voices("Ada"), engines.voices("Ben")):
+            await heard(voice.synthesize("Hello.", conn_options=ONCE))
+    finally:
+        await engines.aclose()
+    own, ada, ben = (messages(server, index) for index in range(3))
+    assert "A small shop, clocks ticking." in own[0]["content"]
+    assert "SPEAKER0: a brisk young man" in own[0]["content"]
+    assert own[-1]["content"] == "[SPEAKER0] Hello."
+    assert own[1]["content"] == "[SPEAKER0] Good day to you."
+    assert "SPEAKER0: an old woman, hoarse and kind" in ada[0]["content"]
+    assert "A small shop, clocks ticking." in ada[0]["content"]
+    assert ben[1]["content"] == "[SPEAKER0] I am Ben."
+    assert ben[2] != own[2]
+    assert server.requests[0].body["ras_win_len"] == 7
+
+
+def test_a_reference_without_its_text_is_refused_by_the_name_of_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "own.wav").write_bytes(wav_header(24000) + bytes(960))
+    settings = load_settings(
+        tts="higgs", tts_url="http://127.0.0.1:1", tts_reference=tmp_path / "own.wav",
+        stt="bundled", llm="offline",
+    )  # fmt: skip
+    with pytest.raises(EngineError, match="tts_reference needs tts_reference_text"):
+        build_engines(settings, choose(settings, Found()))

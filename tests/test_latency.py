@@ -7,6 +7,7 @@ import pytest
 
 from agent_worker.latency import (
     HeardUntil,
+    Tokens,
     TurnLatency,
     TurnRecord,
     noticing_speakable,
@@ -252,3 +253,25 @@ def test_summary_of_nothing_says_so() -> None:
     assert summary([]) == {"p50": None, "p95": None}
     with pytest.raises(ValueError, match="no values"):
         percentile([], 0.5)
+
+
+def test_a_record_that_is_complete_tells_the_tokens_of_its_answer_and_of_the_call() -> None:
+    latency = TurnLatency(clock=iter(range(1000)).__next__)
+    latency.speech_ended(0.5)
+    dropped = latency.begin_generation()
+    latency.count(dropped, 100, 0, 5)
+    latency.heard("committed")
+    spoken = latency.begin_generation()
+    told = latency.speaking()
+    assert told is not None and told.tokens is None
+    latency.count(spoken, 110, 90, 20)
+    latency.answer_ended()
+    (record,) = latency.ended()
+    assert record.tokens == Tokens(prompt=110, cached=90, completion=20, call=235)
+    assert record.to_dict()["tokens"]["call"] == 235
+    latency.speech_ended(9.5)
+    latency.heard("committed")
+    latency.begin_generation()
+    latency.speaking()
+    latency.answer_ended()
+    assert [one.tokens for one in latency.ended()] == [None]

@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 
 from agent_worker.latency import TurnLatency, TurnRecord
 from agent_worker.metrics import Metrics
-from agent_worker.observer import VOICE_ATTRIBUTE, Observer
+from agent_worker.observer import VOICE_ATTRIBUTE, Observer, cause_of
 from agent_worker.simulate import Loudspeaker
 from agent_worker.telemetry import Telemetry
 from tests.fake_voice_stack import LoudnessSTT, ScriptLLM, ToneTTS
@@ -152,6 +152,34 @@ async def test_a_failure_is_counted_by_its_stage(
     )
     watched.session.emit("error", ErrorEvent(error=failure, source=source))
     assert watched.value("failures_total", stage=stage, recoverable="true") == 1
+
+
+async def test_the_record_of_a_turn_without_an_answer_names_the_cause(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watched = Watched()
+    watched.user("listening", "speaking")
+    watched.user("speaking", "listening")
+    watched.latency.heard("committed")
+    watched.latency.begin_generation()
+    origin = RuntimeError("all tokens went into thinking about pistachios")
+    origin.add_note("all 256 tokens went into thinking")
+    fault = APIConnectionError("the graph failed")
+    fault.__cause__ = origin
+    failure = llm.LLMError(timestamp=0.0, label="", error=fault, recoverable=True)
+    watched.session.emit("error", ErrorEvent(error=failure, source=ScriptLLM("hello")))
+    watched.agent("thinking", "speaking")
+    watched.observer.close()
+    ((_, record),) = watched.telemetry.records
+    assert record.failure == "all 256 tokens went into thinking"
+    assert json.loads(record.to_json())["failure"] == "all 256 tokens went into thinking"
+    assert "pistachios" not in str([vars(line) for line in caplog.records])
+
+
+def test_the_words_of_an_error_without_a_note_are_not_told() -> None:
+    fault = APIConnectionError("said: my number is 1234")
+    fault.__cause__ = ValueError("my number is 1234")
+    assert cause_of(fault) == "ValueError"
 
 
 async def test_the_state_of_the_voice_is_an_attribute() -> None:

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import shutil
-import subprocess
-import tarfile
 import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,21 +23,18 @@ from agent_worker.gateway.protocol import error
 from agent_worker.web import WebConfig, create_app
 from agent_worker.web.server import serve_app
 from tests.fake_voice_stack import FakeStack, tone
+from tests.front_end import PACKAGE, Project, run
 from tests.integration.test_browser import chromium
 
 # The first test may have to fetch the packages and to build.
 pytestmark = pytest.mark.timeout(420)
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "web/react"
-DOCUMENTS = [ROOT / "docs/websocket.md", PACKAGE / "README.md"]
-TSX = re.compile(r"^```tsx\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATIENCE_MS = 30_000
 
 PAGE = """
 import { StrictMode, useState } from "react";
 import { createRoot } from "react-dom/client";
-import { VoicePanel } from "./example0";
+import { VoicePanel } from "./example1.js";
 
 function App() {
   const [there, setThere] = useState(true);
@@ -55,18 +48,6 @@ function App() {
 
 createRoot(document.getElementById("root")!).render(<StrictMode><App /></StrictMode>);
 """
-TSCONFIG = {
-    "compilerOptions": {
-        "strict": True,
-        "noEmit": True,
-        "target": "ES2022",
-        "module": "NodeNext",
-        "moduleResolution": "NodeNext",
-        "jsx": "react-jsx",
-        "types": [],
-    }
-}
-
 WATCH = """(() => {
     window.kept = { tracks: [], contexts: [], sockets: [] };
     const media = navigator.mediaDevices;
@@ -106,80 +87,11 @@ KEPT = """() => [
 ].join(" ")"""
 
 
-def run(*command: str | Path, cwd: Path, timeout_s: float = 120) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    return done.stdout
-
-
-def install() -> None:
-    """Fetches the hooks' packages where they are missing or older than the lock file."""
-    npm = shutil.which("npm")
-    assert npm is not None, "install npm (apt-get install npm): the React hooks are built with it"
-    installed = PACKAGE / "node_modules/.package-lock.json"
-    lock = PACKAGE / "package-lock.json"
-    if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
-        run(npm, "ci", "--ignore-scripts", cwd=PACKAGE, timeout_s=300)
-
-
-@dataclass(frozen=True)
-class Project:
-    """Someone's front end that has the package installed."""
-
-    folder: Path
-
-    @property
-    def examples(self) -> list[Path]:
-        return sorted(self.folder.glob("example*.tsx"))
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    install()
-    folder = tmp_path_factory.mktemp("front_end")
-    modules = folder / "node_modules"
-    modules.mkdir()
-    for name in ("react", "react-dom", "@types"):
-        (modules / name).symlink_to(PACKAGE / "node_modules" / name)
-    run("npm", "pack", "--pack-destination", folder, cwd=PACKAGE)
-    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-        archive.extractall(folder, filter="data")
-    (folder / "package").rename(modules / "livekit-agent-worker-react")
-    shown = [block for document in DOCUMENTS for block in TSX.findall(document.read_text())]
-    for number, block in enumerate(shown):
-        (folder / f"example{number}.tsx").write_text(block)
-    (folder / "tsconfig.json").write_text(json.dumps(TSCONFIG))
-    (folder / "package.json").write_text('{"type": "module"}')
-    return Project(folder)
-
-
 @pytest.fixture(scope="module")
 def web_dir(project: Project) -> Path:
     """The documents' example on a page of its own, as the web app serves it."""
-    web = project.folder / "web"
-    for name in ("app", "s2s", "vendor"):
-        (web / name).mkdir(parents=True)
     (project.folder / "page.tsx").write_text(PAGE)
-    run(
-        PACKAGE / "node_modules/.bin/esbuild",
-        "page.tsx",
-        "--bundle",
-        "--format=esm",
-        "--jsx=automatic",
-        '--define:process.env.NODE_ENV="development"',
-        f"--outdir={web / 'app'}",
-        cwd=project.folder,
-    )
-    for worklet in (project.folder / "node_modules/livekit-agent-worker-react/dist").glob(
-        "*_w*.js"
-    ):
-        shutil.copy(worklet, web / "app")
-    shutil.copy(ROOT / "web/app/icon.svg", web / "app")
-    (web / "index.html").write_text(
-        '<!doctype html><html lang="en"><title>Hooks</title><link rel="icon" href="/app/icon.svg">'
-        '<div id="root"></div><script type="module" src="/app/page.js"></script></html>'
-    )
-    return web
+    return project.page("page.tsx", project.folder / "web", title="Hooks")
 
 
 @dataclass

@@ -50,6 +50,8 @@ def test_livekit_variables_have_their_usual_names(monkeypatch: pytest.MonkeyPatc
         ("llm_url", "localhost:8000", "llm_url: must start with http:// or https://"),
         ("tts", "piiper", "tts: Input should be 'auto', 'piper'"),
         ("language", "English", "language: String should match pattern"),
+        ("allowed_origins", ["*"], "allowed_origins: '*' is no origin; write scheme://host"),
+        ("allowed_origins", "http://a/b", "allowed_origins: 'http://a/b' is no origin"),
         ("max_session", 3, "max_session: unknown setting; did you mean max_sessions?"),
     ],
 )
@@ -58,6 +60,19 @@ def test_a_bad_value_is_one_clear_line(key: str, value: object, message: str) ->
         load_settings(**{key: value})
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["http://localhost:3000, tauri://localhost/", '["http://localhost:3000", "tauri://localhost"]'],
+)
+def test_origins_are_separated_by_commas_in_the_environment(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_WORKER_ALLOWED_ORIGINS", value)
+    assert load_settings().allowed_origins == ("http://localhost:3000", "tauri://localhost")
+    monkeypatch.setenv("AGENT_WORKER_ALLOWED_ORIGINS", "")
+    assert load_settings().allowed_origins == ()
 
 
 def test_an_unknown_variable_of_ours_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

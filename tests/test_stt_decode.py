@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from livekit.plugins.faster_whisper.decode import FULL_FRAMES, Job, WhisperDecoder
+from livekit.plugins.faster_whisper.decode import Job, WhisperDecoder
 from livekit.plugins.faster_whisper.gates import (
     Evidence,
     Gates,
@@ -17,7 +17,9 @@ from livekit.plugins.faster_whisper.gates import (
 )
 from livekit.plugins.faster_whisper.models import ModelSpec, choose_hardware
 from livekit.plugins.faster_whisper.partials import PartialTranscript
+from livekit.plugins.faster_whisper.soundness import Doubt
 from livekit.plugins.faster_whisper.transcript import stands
+from livekit.plugins.faster_whisper.tuning import FULL_FRAMES
 from livekit.plugins.faster_whisper.utterance import Utterance
 
 from .fake_stt_decoder import decoded
@@ -43,22 +45,22 @@ def test_a_short_window_is_encoded_where_that_is_enough(decoder: WhisperDecoder)
 def test_a_window_never_has_the_length_that_ctranslate2_takes_for_a_mel(
     decoder: WhisperDecoder,
 ) -> None:
-    decoder._buckets = (160, 3000)
+    decoder._tuning = replace(decoder._tuning, buckets=(160, 3000))
     job = Job(SPEECH[: 16000 + 1600])
     assert decoder.plan(job).frames == 162
     assert decoder.decode([job])[0].text
 
 
-def test_a_loop_in_a_short_window_makes_a_final_try_the_whole_one(
+def test_a_loop_in_a_short_window_asks_for_the_whole_one(
     decoder: WhisperDecoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # To write as many tokens as it may is what a decoder does in a loop.
     monkeypatch.setattr(decoder, "_token_limit", lambda duration_s: 3)
-    final = decoder.decode([Job(SPEECH, is_final=True)])[0]
-    partial = decoder.decode([Job(SPEECH, is_final=False)])[0]
-    assert final.repeated and partial.repeated
-    assert final.frames == FULL_FRAMES
-    assert partial.frames < FULL_FRAMES
+    short = decoder.decode([Job(SPEECH)])[0]
+    whole = decoder.decode([Job(SPEECH, audio_ctx="full")])[0]
+    assert short.repeated and whole.repeated
+    assert short.wants_a_second_look
+    assert not whole.wants_a_second_look, "nothing better is to be had"
 
 
 def test_jobs_of_one_plan_are_decoded_together_each_with_its_own_text(
@@ -155,7 +157,7 @@ def utterance(*, voiced_windows: int, starts_speech: bool = True) -> Utterance:
 def test_a_text_from_a_loop_does_not_stand() -> None:
     spoken = utterance(voiced_windows=60)
     assert stands(decoded("what time is it"), spoken, Gates())
-    assert not stands(replace(decoded("what time is it"), repeated=True), spoken, Gates())
+    assert not stands(replace(decoded("what time is it"), doubt=Doubt.LOOP), spoken, Gates())
 
 
 def test_a_short_word_after_a_cut_in_running_speech_stands() -> None:
@@ -169,6 +171,8 @@ def test_the_quietest_place_near_a_cut_is_found() -> None:
     loud[9000:9400] = 3
     made.extend(loud.tobytes())
     assert 9000 <= made.quietest_near(8500, within=960) <= 9400
-    assert made.split(9200) == loud[9200:].tobytes()
+    rest = utterance(voiced_windows=0)
+    made.hand_over(rest, 9200)
+    assert np.array_equal(rest.samples() * 32768, loud[9200:])
     made.drop_before(4000)
     assert (made.start_sample, made.end_sample) == (4000, 9200)

@@ -16,6 +16,7 @@ from .protocol import MAX_BUFFERED_S, SAMPLE_RATE
 
 FRAME_S = 0.02
 FRAME_SAMPLES = int(SAMPLE_RATE * FRAME_S)
+"""Of the caller's sound."""
 
 LEAD_S = 0.3
 """How far the voice is sent ahead of its playout: the client's jitter buffer holds as much. What is
@@ -28,6 +29,13 @@ _LEAST_BYTES = FRAME_SAMPLES
 _MOST_BYTES = 4 * FRAME_SAMPLES
 """40 ms, however much has come at once."""
 
+_PATIENCE_S = 5 * FRAME_S
+"""Longer than a frame, so that a client with jitter is not padded within a word."""
+
+_JITTER_S = 0.08
+"""How late the next piece may come, where pieces are long: a browser's script processor gives a
+quarter of a second at a time."""
+
 
 class GatewayAudioInput(io.AudioInput):
     """Frames from the client, and silence while there are none: a turn ends in silence, and a
@@ -39,12 +47,15 @@ class GatewayAudioInput(io.AudioInput):
         self._pcm = bytearray()
         self._arrived = asyncio.Event()
         self._closed = False
+        # Of the last two pieces: the very last one may be what was left over.
+        self._piece_s: deque[float] = deque((0.0, 0.0), maxlen=2)
 
     def push(self, pcm: bytes) -> bool:
         """Takes PCM16, mono, 16 kHz. Returns False where the buffer is full: it is dropped."""
         if len(self._pcm) + len(pcm) > MAX_BUFFERED_S * SAMPLE_RATE * 2:
             return False
         self._pcm += pcm
+        self._piece_s.append(len(pcm) / 2 / SAMPLE_RATE)
         if len(self._pcm) >= _LEAST_BYTES:
             self._arrived.set()
         return True
@@ -52,6 +63,10 @@ class GatewayAudioInput(io.AudioInput):
     def clear(self) -> None:
         """Forgets what was not heard yet."""
         self._pcm.clear()
+
+    def end(self) -> None:
+        """Nothing more is coming for now: the silence begins soon."""
+        self._piece_s.extend((0.0, 0.0))
 
     def close(self) -> None:
         """Ends the iteration."""
@@ -62,8 +77,7 @@ class GatewayAudioInput(io.AudioInput):
         if len(self._pcm) < _LEAST_BYTES and not self._closed:
             self._arrived.clear()
             try:
-                # Longer than a frame, so that a client with jitter is not padded within a word.
-                async with asyncio.timeout(5 * FRAME_S):
+                async with asyncio.timeout(max(_PATIENCE_S, max(self._piece_s) + _JITTER_S)):
                     await self._arrived.wait()
             except TimeoutError:
                 return self._take(10 * FRAME_SAMPLES)
@@ -82,21 +96,26 @@ class GatewayAudioOutput(io.AudioOutput):
     """Sends the voice in frames of 20 ms, a little ahead of the time at which they are heard.
 
     Args:
-        send: takes one frame of PCM16 at 16 kHz.
+        send: takes one frame of PCM16.
         stopped: is told that a stretch of voice is over, and whether it was cut off.
+        sample_rate: of the voice, in Hertz.
     """
 
     def __init__(
-        self, send: Callable[[bytes], Awaitable[None]], stopped: Callable[[bool], None]
+        self,
+        send: Callable[[bytes], Awaitable[None]],
+        stopped: Callable[[bool], None],
+        *,
+        sample_rate: int,
     ) -> None:
         super().__init__(
             label="websocket",
             capabilities=io.AudioOutputCapabilities(pause=True),
-            sample_rate=SAMPLE_RATE,
+            sample_rate=sample_rate,
         )
         self._send = send
         self._stopped = stopped
-        self._chunks = utils.audio.AudioByteStream(SAMPLE_RATE, 1, FRAME_SAMPLES)
+        self._chunks = utils.audio.AudioByteStream(sample_rate, 1, int(sample_rate * FRAME_S))
         self._segment: _Segment | None = None
         self.running = asyncio.Event()
         """Cleared while the session waits whether it was really interrupted."""
@@ -105,7 +124,7 @@ class GatewayAudioOutput(io.AudioOutput):
         self._deaf = False
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
-        """Takes audio of any length at 16 kHz; never waits."""
+        """Takes audio of any length at its rate; never waits."""
         await super().capture_frame(frame)
         if self._deaf:
             return
@@ -217,20 +236,3 @@ class _Segment:
     async def _sleep_until(self, position_s: float) -> None:
         if self._started_at is not None:
             await asyncio.sleep(max(0.0, self._started_at + position_s - time.monotonic()))
-
-
-class TokenTap(io.TextOutput):
-    """Sees the model's words as they are written, and hands them on."""
-
-    def __init__(self, seen: Callable[[str], None], next_in_chain: io.TextOutput) -> None:
-        super().__init__(label="websocket", next_in_chain=next_in_chain)
-        self._seen = seen
-        self._next = next_in_chain
-
-    async def capture_text(self, text: str) -> None:
-        if text:
-            self._seen(text)
-        await self._next.capture_text(text)
-
-    def flush(self) -> None:
-        self._next.flush()

@@ -11,7 +11,11 @@ from livekit.agents import Agent, ModelSettings, stt
 
 from livekit import rtc
 
-_PARTIAL = (stt.SpeechEventType.INTERIM_TRANSCRIPT, stt.SpeechEventType.PREFLIGHT_TRANSCRIPT)
+_TRANSCRIPTS = (
+    stt.SpeechEventType.INTERIM_TRANSCRIPT,
+    stt.SpeechEventType.PREFLIGHT_TRANSCRIPT,
+    stt.SpeechEventType.FINAL_TRANSCRIPT,
+)
 
 
 class ConfidenceTap:
@@ -26,11 +30,11 @@ class ConfidenceTap:
         self._last: tuple[str, float] = ("", 0.0)
         agent.stt_node = self._hear  # type: ignore[method-assign]
 
-    def of(self, partial: str) -> float | None:
-        """The confidence of a partial transcript, 0 to 1; None where the recogniser gave none."""
+    def of(self, transcript: str) -> float | None:
+        """The confidence of a transcript, 0 to 1; None where the recogniser gave none."""
         text, confidence = self._last
         # Recognisers that know none leave LiveKit's default, 0.
-        return confidence if text == partial and 0 < confidence <= 1 else None
+        return confidence if text == transcript and 0 < confidence <= 1 else None
 
     async def _hear(
         self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
@@ -41,7 +45,11 @@ class ConfidenceTap:
             return
         async with aclosing(events):
             async for event in events:
-                if isinstance(event, stt.SpeechEvent) and event.type in _PARTIAL:
+                if (
+                    isinstance(event, stt.SpeechEvent)
+                    and event.type in _TRANSCRIPTS
+                    and event.alternatives
+                ):
                     heard = event.alternatives[0]
                     self._last = (heard.text, heard.confidence)
                 yield event

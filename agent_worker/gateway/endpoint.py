@@ -20,9 +20,11 @@ from starlette.websockets import WebSocket
 
 from agent_worker.web.access import Access, AccessDeniedError, RateLimit
 
+from .callers import Caller, caller_of, lost_by
 from .link import Link, RefusedError
+from .outbox import Outbox
 from .protocol import SUBPROTOCOL, SessionResume, SessionStart
-from .session import GatewayCall, LiveSession, Outbox
+from .session import GatewayCall, LiveSession
 
 logger = logging.getLogger(__name__)
 
@@ -93,22 +95,33 @@ class Gateway:
         """Serves one connection to its end."""
         peer = websocket.client.host if websocket.client else None
         try:
-            self._admit(websocket, peer)
+            caller = self._admit(websocket, peer)
         except AccessDeniedError as refusal:
+            if refusal.status == 403:
+                # The page can't see why: browsers hide it.
+                logger.warning(
+                    "a page of another origin was refused; allowed_origins says which may connect",
+                    extra={"origin": websocket.headers.get("origin", "")[:100]},
+                )
             body = {"type": "error", "code": "refused", "message": refusal.message}
             response = JSONResponse(body, refusal.status, headers=refusal.headers)
             await websocket.send_denial_response(response)
             return
         offered = websocket.scope.get("subprotocols", [])
-        await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        cookie = caller.set_cookie
+        await websocket.accept(
+            subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
+            headers=[(b"set-cookie", cookie.encode())] if cookie is not None else [],
+        )
         await Link(
             self,
             websocket,
+            caller,
             start_timeout_s=self._config.start_timeout_s,
             send_timeout_s=self._config.send_timeout_s,
         ).run()
 
-    async def open(self, request: SessionStart, outbox: Outbox) -> LiveSession:
+    async def open(self, request: SessionStart, outbox: Outbox, caller: Caller) -> LiveSession:
         """Starts a session for the connection that `outbox` belongs to.
 
         Raises:
@@ -120,20 +133,50 @@ class Gateway:
             raise RefusedError("busy", "no more sessions just now; try again later")
         self._starting.add(request.session_id)
         try:
-            return await self._start(request, outbox)
+            session = await self._build(request, caller)
+            # Attached before it starts: the greeting is not missed.
+            session.attach(outbox)
+            return await self._start(session)
         finally:
             self._starting.discard(request.session_id)
 
-    async def _start(self, request: SessionStart, outbox: Outbox) -> LiveSession:
+    async def begin_anew(self, session: LiveSession, outbox: Outbox) -> LiveSession:
+        """Puts a conversation that knows nothing in the place of a session: with all that the old
+        one's flow, memory of the call and engines had kept, it is over.
+
+        Raises:
+            RefusedError: there is none to be had; the old one goes on.
+        """
+        await session.interrupt()
+        if session.before is not None:
+            # Two at a time: who asks again and again waits for what is closing.
+            await session.before.gone.wait()
+            session.before = None
+        fresh = await self._build(session.request, session.caller, last_seq=session.last_seq)
+        fresh.before = session
+        session.leave()
+        fresh.follow(outbox)
+        return await self._start(fresh)
+
+    async def _build(
+        self, request: SessionStart, caller: Caller, *, last_seq: int = -1
+    ) -> LiveSession:
         try:
             call = await self._build_call(request)
         except ValueError as problem:
             raise RefusedError("unsupported_lang", str(problem)) from problem
-        session = LiveSession(request, call, idle_timeout_s=self._config.idle_timeout_s)
-        # Known and attached before it starts: a stop finds it, and the greeting is not missed.
+        return LiveSession(
+            request,
+            call,
+            idle_timeout_s=self._config.idle_timeout_s,
+            caller=caller,
+            last_seq=last_seq,
+        )
+
+    async def _start(self, session: LiveSession) -> LiveSession:
+        # Known before it starts: a stop finds it.
         self._sessions[session.id] = session
         self._spawn(self._reap(session))
-        session.attach(outbox)
         try:
             await session.start()
         except BaseException:
@@ -141,13 +184,20 @@ class Gateway:
             raise
         return session
 
-    async def resume(self, request: SessionResume, outbox: Outbox) -> LiveSession:
+    async def resume(self, request: SessionResume, outbox: Outbox, caller: Caller) -> LiveSession:
         """Gives a session back to the client that lost its connection.
 
         Raises:
             RefusedError: there is no such session, or its connection is still in use.
         """
-        session = self._sessions.get(request.session_id)
+        if request.session_id is None:
+            under_way = [one for one in self._sessions.values() if not one.ended.is_set()]
+            session = lost_by(caller, under_way, request.last_seq)
+            if session is None:
+                advice = "no one session of yours waits here; name it by its session_id"
+                raise RefusedError("unknown_session", advice)
+        else:
+            session = self._sessions.get(request.session_id)
         if session is None or session.ended.is_set():
             raise RefusedError("unknown_session", "that session is over; start a new one")
         if await session.is_in_use(stale_s=self._config.stale_s):
@@ -174,7 +224,7 @@ class Gateway:
             session.finish("server_stopping", "the server is going down; come back in a while")
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _admit(self, websocket: WebSocket, peer: str | None) -> None:
+    def _admit(self, websocket: WebSocket, peer: str | None) -> Caller:
         headers = dict(websocket.headers)
         access = self._config.access
         access.check_host(headers.get("host"), listens_on=self._config.host)
@@ -185,6 +235,8 @@ class Gateway:
         user = access.user(headers, peer)
         if self._config.limit.wait_s(user or peer or ""):
             raise AccessDeniedError(429, "too many connections; wait a little")
+        secure = websocket.url.scheme == "wss"
+        return caller_of(headers, user=user, peer=peer, secure=secure)
 
     async def _reap(self, session: LiveSession) -> None:
         await session.ended.wait()
@@ -193,7 +245,10 @@ class Gateway:
         except Exception:
             logger.exception("closing a session failed")
         finally:
-            self._sessions.pop(session.id, None)
+            session.gone.set()
+            # Where the client began anew, another conversation has the id now.
+            if self._sessions.get(session.id) is session:
+                del self._sessions[session.id]
 
     def _spawn(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)

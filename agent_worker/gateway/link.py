@@ -13,8 +13,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agent_worker.web.connections import ANSWERS
 
+from .callers import Caller
+from .outbox import Outbox
 from .protocol import (
+    SUBPROTOCOL,
     Action,
+    BeginAnew,
     Close,
     Connection,
     EndOfAudio,
@@ -27,7 +31,7 @@ from .protocol import (
     Start,
     error,
 )
-from .session import LiveSession, Outbox
+from .session import LiveSession
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +52,13 @@ class RefusedError(Exception):
 class Register(Protocol):
     """Where sessions come from and go back to."""
 
-    async def open(self, request: SessionStart, outbox: Outbox) -> LiveSession: ...
+    async def open(self, request: SessionStart, outbox: Outbox, caller: Caller) -> LiveSession: ...
 
-    async def resume(self, request: SessionResume, outbox: Outbox) -> LiveSession: ...
+    async def resume(
+        self, request: SessionResume, outbox: Outbox, caller: Caller
+    ) -> LiveSession: ...
+
+    async def begin_anew(self, session: LiveSession, outbox: Outbox) -> LiveSession: ...
 
     async def release(self, session: LiveSession, outbox: Outbox, *, lost: bool) -> None: ...
 
@@ -61,6 +69,7 @@ class Link:
     Args:
         register: where sessions come from.
         websocket: accepted already.
+        caller: who is at it.
         start_timeout_s: how long it may go without a session.
         send_timeout_s: how long one message may take to leave.
     """
@@ -69,6 +78,7 @@ class Link:
         self,
         register: Register,
         websocket: WebSocket,
+        caller: Caller,
         *,
         start_timeout_s: float,
         send_timeout_s: float,
@@ -77,7 +87,9 @@ class Link:
         self._start_timeout_s = start_timeout_s
         self._send_timeout_s = send_timeout_s
         self._websocket = websocket
-        self._protocol = Connection()
+        self._caller = caller
+        agreed = websocket.scope.get("subprotocols", [])
+        self._protocol = Connection(one_rate=SUBPROTOCOL in agreed)
         extension = websocket.scope.get("extensions", {}).get(ANSWERS, {})
         self._outbox = Outbox(ask=extension.get("ask"))
         self._session: LiveSession | None = None
@@ -140,9 +152,10 @@ class Link:
                     self._outbox.put(refusal)
             case Silence() if session is not None:
                 await session.interrupt()
-            case EndOfAudio():
-                # The session hears silence whenever no frames come.
-                pass
+            case BeginAnew() if session is not None:
+                await self._begin(action)
+            case EndOfAudio() if session is not None:
+                session.end_of_audio()
             case Send():
                 self._outbox.put(action)
             case Close():
@@ -154,12 +167,18 @@ class Link:
         self._lost = False
         self._outbox.put(close)
 
-    async def _begin(self, action: Start | Resume) -> None:
+    async def _begin(self, action: Start | Resume | BeginAnew) -> None:
         try:
-            if isinstance(action, Start):
-                session = await self._register.open(action.request, self._outbox)
-            else:
-                session = await self._register.resume(action.request, self._outbox)
+            match action:
+                case Start():
+                    session = await self._register.open(action.request, self._outbox, self._caller)
+                case Resume():
+                    session = await self._register.resume(
+                        action.request, self._outbox, self._caller
+                    )
+                case BeginAnew():
+                    assert self._session is not None
+                    session = await self._register.begin_anew(self._session, self._outbox)
         except RefusedError as refusal:
             self._protocol.refused()
             self._outbox.put(error(refusal.code, refusal.message))

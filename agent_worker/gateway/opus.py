@@ -1,4 +1,4 @@
-"""Opus packets to and from PCM16 at 16 kHz, through the libopus that comes with PyAV."""
+"""Opus packets to and from PCM16, through the libopus that comes with PyAV."""
 
 from __future__ import annotations
 
@@ -45,11 +45,15 @@ class OpusDecoder:
 
 
 class OpusEncoder:
-    """PCM16, mono, 16 kHz, 20 ms at a time → packets."""
+    """PCM16, mono, 20 ms at a time → packets.
 
-    def __init__(self) -> None:
+    Args:
+        sample_rate: Hertz, one that Opus has.
+    """
+
+    def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
         codec: Any = av.CodecContext.create("libopus", "w")
-        codec.sample_rate = SAMPLE_RATE
+        codec.sample_rate = self._sample_rate = sample_rate
         codec.layout = "mono"
         codec.format = "s16"
         codec.bit_rate = 24_000
@@ -64,7 +68,7 @@ class OpusEncoder:
         whole = np.zeros(self._codec.frame_size, dtype=np.int16)
         whole[: len(samples)] = samples
         frame = av.AudioFrame.from_ndarray(whole[None, :], format="s16", layout="mono")
-        frame.sample_rate = SAMPLE_RATE
+        frame.sample_rate = self._sample_rate
         frame.pts = self._pts
         self._pts += len(whole)
         return [bytes(packet) for packet in self._codec.encode(frame)]

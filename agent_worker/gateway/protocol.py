@@ -7,21 +7,39 @@ No I/O and no clock but the one it is given, so that every order of messages can
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
 SUBPROTOCOL = "s2s.v1"
 SAMPLE_RATE = 16_000
-"""Hertz, both ways."""
+"""Hertz at which the caller is heard; what comes at another rate is brought to it."""
+
+VOICE_RATE = 24_000
+"""Hertz of the voice, unless the client says otherwise."""
+
+INPUT_RATES = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+OUTPUT_RATES = (8_000, 16_000, 24_000, 48_000)
+"""Those that Opus has, and that make 20 ms a whole number of samples."""
 
 MAX_TEXT_BYTES = 16 * 1024
-MAX_AUDIO_BYTES = SAMPLE_RATE * 2 // 5
-"""200 ms of PCM16; clients send 20 to 40 ms at a time."""
+MAX_FRAME_S = 1.0
+"""Seconds of PCM in one frame. Clients send 20 to 40 ms at a time, or the 4,096 samples of a
+browser's script processor, or what they record in a quarter of a second."""
 
 MAX_OPUS_BYTES = 1275
 """The longest frame that Opus knows (RFC 6716, section 3.2.1)."""
@@ -43,30 +61,46 @@ class _Message(BaseModel):
 
 
 class AudioFormat(_Message):
-    """What the binary frames hold, in both directions."""
+    """What binary frames hold."""
 
     sample_rate: int = SAMPLE_RATE
     format: str = "pcm16"
     channels: int = 1
 
 
+def _or_a_fresh_one(session_id: object) -> object:
+    return secrets.token_hex(16) if session_id is None else session_id
+
+
 class SessionStart(_Message):
-    """Opens a session. Its id is the key to take it up again, so it should be a random one."""
+    """Opens a session. Its id is the key to take it up again, so it should be a random one: who
+    names none is given such a one."""
 
     type: Literal["session_start"]
-    session_id: SessionId
-    lang: Annotated[str, StringConstraints(pattern=r"^[A-Za-z-]{2,16}$")] | None = None
+    session_id: Annotated[SessionId, BeforeValidator(_or_a_fresh_one)] = Field(
+        default=None, validate_default=True
+    )
+    lang: Annotated[str, StringConstraints(pattern=r"^[A-Za-z-]{2,16}$")] | None = Field(
+        default=None, validation_alias=AliasChoices("lang", "language")
+    )
     audio: AudioFormat = AudioFormat()
+    """What the client sends."""
+    output_sample_rate: int | None = None
+    """Hertz of the voice."""
     flow: Wish | None = None
     character: Wish | None = None
     voice: Wish | None = None
+    economy: Literal["on", "off"] | None = None
+    caller_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    """Who calls, for a server whose setting `caller_id` names `session_start`."""
 
 
 class SessionResume(_Message):
     """Takes a session up again after a lost connection."""
 
     type: Literal["session_resume"]
-    session_id: SessionId
+    session_id: SessionId | None = None
+    """None: the one that this caller lost."""
     last_seq: int = Field(ge=-1)
     """The last `tts_audio` that the client received; -1 for none."""
 
@@ -88,14 +122,18 @@ class AudioEnd(_Message):
 class Interrupt(_Message):
     """The caller wants the agent to be quiet."""
 
-    type: Literal["interrupt"]
+    type: Literal["interrupt", "tts_interrupt"]
 
 
-ClientMessage = Annotated[
-    SessionStart | SessionResume | AudioChunk | AudioEnd | Interrupt, Field(discriminator="type")
-]
-_ADAPTER: TypeAdapter[SessionStart | SessionResume | AudioChunk | AudioEnd | Interrupt] = (
-    TypeAdapter(ClientMessage)
+class Reset(_Message):
+    """The caller wants to begin anew: what was said is forgotten."""
+
+    type: Literal["reset"]
+
+
+ClientMessage = SessionStart | SessionResume | AudioChunk | AudioEnd | Interrupt | Reset
+_ADAPTER: TypeAdapter[ClientMessage] = TypeAdapter(
+    Annotated[ClientMessage, Field(discriminator="type")]
 )
 
 
@@ -141,6 +179,11 @@ class Silence:
 
 
 @dataclass(frozen=True)
+class BeginAnew:
+    """Have the session forget what was said."""
+
+
+@dataclass(frozen=True)
 class Close:
     """Close the connection."""
 
@@ -148,7 +191,7 @@ class Close:
     reason: str
 
 
-Action = Send | Start | Resume | Hear | EndOfAudio | Silence | Close
+Action = Send | Start | Resume | Hear | EndOfAudio | Silence | BeginAnew | Close
 
 
 def error(code: str, message: str, *, recoverable: bool = True) -> Send:
@@ -167,13 +210,19 @@ class Connection:
     """One client's side of the protocol, from its first message to its last.
 
     Args:
+        one_rate: the client has agreed on the subprotocol, in which the rate that a client states
+            is that of both directions.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, one_rate: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._one_rate = one_rate
         self._clock = clock
         self._state = _State.NEW
         self._opus = False
+        self._sample_rate = SAMPLE_RATE
         self._errors = 0
         self._header: AudioChunk | None = None
         self._last_seq = -1
@@ -190,6 +239,7 @@ class Connection:
         if self._state is _State.WAITING:
             self._state = _State.ACTIVE
             self._opus = audio.format == "opus"
+            self._sample_rate = audio.sample_rate
             self._started_at = self._clock()
 
     def refused(self) -> None:
@@ -222,7 +272,7 @@ class Connection:
         header, self._header = self._header, None
         if self._state is not _State.ACTIVE:
             return self._refuse("no_session", "send session_start before audio")
-        limit = MAX_OPUS_BYTES if self._opus else MAX_AUDIO_BYTES
+        limit = MAX_OPUS_BYTES if self._opus else int(self._sample_rate * MAX_FRAME_S) * 2
         if not data or len(data) > limit:
             return self._refuse("bad_audio", f"a frame holds 1 to {limit} bytes")
         if not self._opus and len(data) % 2:
@@ -232,7 +282,7 @@ class Connection:
                 return self._refuse("old_audio", f"frame {header.seq} came after {self._last_seq}")
             self._last_seq = header.seq
         # An Opus packet is counted as 20 ms. What runs ahead of the clock waits in the buffer.
-        frame_s = 0.02 if self._opus else len(data) / 2 / SAMPLE_RATE
+        frame_s = 0.02 if self._opus else len(data) / 2 / self._sample_rate
         ahead_s = self._heard_s - (self._clock() - self._started_at)
         if ahead_s + frame_s > MAX_BUFFERED_S + _ROUNDING_S:
             return self._refuse("audio_overflow", f"over {MAX_BUFFERED_S:.0f} s ahead; dropped")
@@ -247,13 +297,11 @@ class Connection:
             if isinstance(message, SessionResume):
                 self._state = _State.WAITING
                 return [Resume(message)]
-            audio = message.audio
-            if (audio.sample_rate, audio.channels) != (SAMPLE_RATE, 1):
-                return self._refuse("unsupported_audio", f"send mono audio at {SAMPLE_RATE} Hz")
-            if audio.format not in ("pcm16", "opus"):
-                return self._refuse("unsupported_audio", "formats are pcm16 and opus")
+            rate = self._voice_rate(message)
+            if (advice := _unsupported(message.audio, rate)) is not None:
+                return self._refuse("unsupported_audio", advice)
             self._state = _State.WAITING
-            return [Start(message)]
+            return [Start(message.model_copy(update={"output_sample_rate": rate}))]
         if self._state is not _State.ACTIVE:
             return self._refuse("no_session", "send session_start first")
         match message:
@@ -266,7 +314,16 @@ class Connection:
                 return [EndOfAudio()]
             case Interrupt():
                 return [Silence()]
+            case Reset():
+                return [BeginAnew()]
         raise AssertionError(message)
+
+    def _voice_rate(self, start: SessionStart) -> int:
+        if start.output_sample_rate is not None:
+            return start.output_sample_rate
+        stated = "audio" in start.model_fields_set and "sample_rate" in start.audio.model_fields_set
+        both_ways = self._one_rate and stated and start.audio.sample_rate in OUTPUT_RATES
+        return start.audio.sample_rate if both_ways else VOICE_RATE
 
     def _refuse(self, code: str, message: str) -> list[Action]:
         self._errors += 1
@@ -279,63 +336,22 @@ class Connection:
         ]
 
 
+def _unsupported(audio: AudioFormat, voice_rate: int) -> str | None:
+    """What is wrong with the audio that was asked for; None for nothing."""
+    if audio.format not in ("pcm16", "opus"):
+        return f"the format {audio.format[:32]!r} is not known; there are pcm16 and opus"
+    if audio.channels != 1:
+        return f"send mono audio, not {audio.channels} channels"
+    if audio.sample_rate not in INPUT_RATES:
+        rates = ", ".join(map(str, INPUT_RATES))
+        return f"a sample_rate of {audio.sample_rate} Hz is not taken; there are {rates}"
+    if voice_rate not in OUTPUT_RATES:
+        rates = ", ".join(map(str, OUTPUT_RATES))
+        return f"an output_sample_rate of {voice_rate} Hz is not given; there are {rates}"
+    return None
+
+
 def _explain(problem: ValidationError) -> str:
     first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])[:80]
     return f"{where}: {first['msg'][:200]}" if where else first["msg"][:200]
-
-
-class Reply:
-    """Turns what the agent does into the messages of one answer after the other."""
-
-    def __init__(self, audio: AudioFormat) -> None:
-        self._audio = audio
-        self._first_token = True
-        self._open = False
-        self._cut = False
-        self._streaming = False
-        self._seq = -1
-
-    @property
-    def last_seq(self) -> int:
-        """The last `tts_audio`; -1 before the first."""
-        return self._seq
-
-    def begin_again(self) -> None:
-        """Another connection: what the last one was told of the answer under way is gone."""
-        self._first_token = True
-        self._open = self._cut = self._streaming = False
-
-    def token(self, text: str) -> list[Send]:
-        """The model wrote some text."""
-        first, self._first_token = self._first_token, False
-        self._open = True
-        return [Send({"type": "llm_token", "token": text, "is_first": first})]
-
-    def audio(self) -> list[Send]:
-        """A frame of the voice is about to be sent: what goes before it."""
-        messages = []
-        if not self._streaming:
-            self._streaming = self._open = True
-            messages.append(Send({"type": "audio_stream_start", **self._audio.model_dump()}))
-        self._seq += 1
-        messages.append(Send({"type": "tts_audio", "seq": self._seq}))
-        return messages
-
-    def audio_stopped(self, *, interrupted: bool) -> list[Send]:
-        """The voice has come to its end, or was cut off."""
-        self._cut = self._cut or interrupted
-        if not self._streaming:
-            return []
-        self._streaming = False
-        return [Send({"type": "audio_stream_stop", "interrupted": interrupted})]
-
-    def ended(self) -> list[Send]:
-        """The agent listens again."""
-        if not self._open:
-            return []
-        messages = self.audio_stopped(interrupted=False)
-        messages.append(Send({"type": "response_end", "interrupted": self._cut}))
-        self._open = self._cut = False
-        self._first_token = True
-        return messages

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from livekit.agents import (
@@ -21,28 +21,29 @@ from livekit.agents import (
 )
 from livekit.agents.voice.transcription import TranscriptSynchronizer
 
-from .audio import GatewayAudioInput, GatewayAudioOutput, TokenTap
+from livekit import rtc
+
+from .audio import GatewayAudioInput, GatewayAudioOutput
+from .callers import Caller
 from .confidence import ConfidenceTap
+from .outbox import Outbox, Outgoing
 from .protocol import (
     MAX_BUFFERED_S,
+    SAMPLE_RATE,
+    VOICE_RATE,
     AudioFormat,
     Close,
-    Reply,
     Send,
     SessionStart,
     error,
 )
+from .reply import Reply
+from .words import SayingTap, SpokenWords, WordsTap
 
 logger = logging.getLogger(__name__)
 
 _INTERRUPT_PATIENCE_S = 2.0
 _PONG_PATIENCE_S = 2.0
-
-Outgoing = Send | bytes | Close
-
-
-Ask = Callable[[float], Awaitable[bool]]
-"""Asks a client whether it is there, and waits so many seconds for its answer."""
 
 
 class GatewayCall(Protocol):
@@ -58,31 +59,6 @@ class GatewayCall(Protocol):
         """Ends the session and closes what belongs to it; safe to call twice."""
 
 
-class Outbox:
-    """What is to be sent to one connection. Bounded: a client that doesn't read is let go."""
-
-    def __init__(self, limit: int = 512, ask: Ask | None = None) -> None:
-        self._ask = ask
-        self._queue: asyncio.Queue[Outgoing] = asyncio.Queue()
-        self._limit = limit
-        self.overflowed = asyncio.Event()
-
-    def put(self, message: Outgoing) -> None:
-        """Queues a message; past the limit it is dropped and `overflowed` is set."""
-        if self._queue.qsize() >= self._limit:
-            self.overflowed.set()
-            return
-        self._queue.put_nowait(message)
-
-    async def get(self) -> Outgoing:
-        """The next message, in order."""
-        return await self._queue.get()
-
-    async def is_answered(self, timeout_s: float) -> bool:
-        """Whether the client is there; taken for granted where it can't be asked."""
-        return self._ask is None or await self._ask(timeout_s)
-
-
 class LiveSession:
     """Ties an `AgentSession` to whichever connection its caller is at.
 
@@ -90,26 +66,47 @@ class LiveSession:
         request: the caller's `session_start`.
         call: what answers.
         idle_timeout_s: seconds in which neither side speaks, after which the session ends.
+        caller: whose it is, for one who comes back without the id.
+        last_seq: of the voice that was sent before, where another conversation went before it.
     """
 
     def __init__(
-        self, request: SessionStart, call: GatewayCall, *, idle_timeout_s: float = 300.0
+        self,
+        request: SessionStart,
+        call: GatewayCall,
+        *,
+        idle_timeout_s: float = 300.0,
+        caller: Caller | None = None,
+        last_seq: int = -1,
     ) -> None:
         self.id = request.session_id
+        self.request = request
+        self.caller = caller or Caller()
         self.audio: AudioFormat = request.audio
+        self.voice = AudioFormat(
+            sample_rate=request.output_sample_rate or VOICE_RATE, format=request.audio.format
+        )
         self._call = call
         self._idle_timeout_s = idle_timeout_s
-        self._reply = Reply(request.audio)
+        self._reply = Reply(self.voice, last_seq=last_seq)
         self._outbox: Outbox | None = None
         self._client_heard_at = time.monotonic()
         # Between a resumption and the end of what was under way before it.
         self._silent = False
         self._waiting: asyncio.TimerHandle | None = None
         self._confidence = ConfidenceTap(call.agent)
+        self._words = WordsTap(call.agent, self._on_token)
         self._input = GatewayAudioInput()
-        self._output = GatewayAudioOutput(self._send_audio, self._voice_stopped)
+        self._output = GatewayAudioOutput(
+            self._send_audio, self._voice_stopped, sample_rate=self.voice.sample_rate
+        )
         self._sync = TranscriptSynchronizer(
-            next_in_chain_audio=self._output, next_in_chain_text=None
+            next_in_chain_audio=self._output, next_in_chain_text=SpokenWords(self._on_spoken)
+        )
+        self._resampler = (
+            None
+            if self.audio.sample_rate == SAMPLE_RATE or self.audio.format == "opus"
+            else rtc.AudioResampler(self.audio.sample_rate, SAMPLE_RATE)
         )
         self._decoder: Any = None
         self._encoder: Any = None
@@ -119,11 +116,20 @@ class LiveSession:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self.ended = asyncio.Event()
+        self.gone = asyncio.Event()
+        """Set when all that belonged to it is closed."""
+        self.before: LiveSession | None = None
+        """The one that the client has left for this one, until that is gone."""
 
     @property
     def last_seq(self) -> int:
         """The last `tts_audio` that was sent; -1 before the first."""
         return self._reply.last_seq
+
+    @property
+    def waiting(self) -> bool:
+        """Whether its connection is gone, and it waits for its client."""
+        return self._outbox is None
 
     async def is_in_use(self, *, stale_s: float) -> bool:
         """Whether a client is at its connection: it has just sent something, or answers a ping."""
@@ -147,7 +153,7 @@ class LiveSession:
         session.input.audio = self._input
         session.output.audio = self._sync.audio_output
         # Through the synchronizer, so that after an interruption the history holds what was heard.
-        session.output.transcription = TokenTap(self._on_token, self._sync.text_output)
+        session.output.transcription = SayingTap(self._words.say, self._sync.text_output)
         session.on("user_input_transcribed", self._on_transcribed)
         session.on("user_state_changed", self._on_user_state)
         session.on("agent_state_changed", self._on_agent_state)
@@ -160,6 +166,18 @@ class LiveSession:
         """Sends to this connection from now on, `session_started` first."""
         self._take(outbox)
         self._welcome(resumed=False)
+
+    def follow(self, outbox: Outbox) -> None:
+        """Sends to this connection from now on, where another conversation has ended."""
+        self._take(outbox)
+        self._post(
+            [Send({"type": "session_reset", "session_id": self.id, "last_seq": self.last_seq})]
+        )
+
+    def leave(self) -> None:
+        """The client has another conversation now: nothing of this one is told any more."""
+        self._outbox = None
+        self.ended.set()
 
     async def resume(self, outbox: Outbox) -> None:
         """Sends to this connection what comes from now on, and nothing that began before."""
@@ -192,6 +210,7 @@ class LiveSession:
                         "type": "session_started",
                         "session_id": self.id,
                         "audio": self.audio.model_dump(),
+                        "output": self.voice.model_dump(),
                         "resumed": resumed,
                         "last_seq": self.last_seq,
                     }
@@ -217,9 +236,16 @@ class LiveSession:
                 data = self._decoder.decode(data)
             except ValueError:
                 return error("bad_audio", "the packet is no Opus frame")
+        elif self._resampler is not None:
+            frame = rtc.AudioFrame(data, self.audio.sample_rate, 1, len(data) // 2)
+            data = b"".join(bytes(part.data) for part in self._resampler.push(frame))
         if data and not self._input.push(data):
             return error("audio_overflow", f"over {MAX_BUFFERED_S:.0f} s wait to be heard; dropped")
         return None
+
+    def end_of_audio(self) -> None:
+        """The client has stopped sending for now; silence is heard whenever no frames come."""
+        self._input.end()
 
     async def interrupt(self) -> None:
         """Makes the agent be quiet."""
@@ -261,7 +287,7 @@ class LiveSession:
         # PyAV brings FFmpeg with it: loaded only when a client asks for Opus.
         from .opus import OpusDecoder, OpusEncoder
 
-        self._decoder, self._encoder = OpusDecoder(), OpusEncoder()
+        self._decoder, self._encoder = OpusDecoder(), OpusEncoder(self.voice.sample_rate)
 
     async def _send_audio(self, pcm: bytes) -> None:
         if not self._heard:
@@ -278,15 +304,17 @@ class LiveSession:
         if self._heard:
             self._post(self._reply.token(text))
 
+    def _on_spoken(self, text: str) -> None:
+        if self._heard:
+            self._post(self._reply.spoken(text))
+
     def _on_transcribed(self, event: UserInputTranscribedEvent) -> None:
         if not self._heard:
             return
         text = event.transcript
-        if event.is_final:
-            self._post([Send({"type": "asr_final", "text": text})])
-        else:
-            confidence = self._confidence.of(text)
-            self._post([Send({"type": "asr_partial", "text": text, "confidence": confidence})])
+        kind = "asr_final" if event.is_final else "asr_partial"
+        confidence = self._confidence.of(text)
+        self._post([Send({"type": kind, "text": text, "confidence": confidence})])
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         self._busy = event.new_state == "speaking"
@@ -296,6 +324,8 @@ class LiveSession:
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         self._last_activity = time.monotonic()
+        if event.new_state == "thinking":
+            self._words.release()
         if event.new_state in ("listening", "idle"):
             if self._heard:
                 self._post(self._reply.ended())

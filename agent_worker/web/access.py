@@ -89,7 +89,11 @@ class Access:
         except ValueError:
             same = False
         if not same:
-            raise AccessDeniedError(403, "pages of that origin may not connect here")
+            raise AccessDeniedError(
+                403,
+                f"pages of {origin[:100]!r} may not connect here; the setting allowed_origins "
+                "says which may",
+            )
 
     def user(self, headers: Mapping[str, str], peer: str | None) -> str | None:
         """Who asks, once let in: the signed-in user, or None where nobody signs in.

@@ -74,10 +74,13 @@ class WebConfig:
     host: str = "127.0.0.1"
     title: str = "Voice agent"
     flows: Sequence[Offer] = ()
+    economy: Sequence[Offer] = ()
     characters: Sequence[Offer] = ()
     voices: Sequence[Offer] = ()
     languages: Sequence[Offer] = ()
     token_ttl_s: float = 600.0
+    caller_attributes: frozenset[str] = frozenset()
+    """Attributes by which callers are remembered; strangers can't set them."""
     fields: frozenset[RequestField] | None = None
     access: Access = field(default_factory=Access)
     limit: RateLimit = field(default_factory=RateLimit)
@@ -87,6 +90,7 @@ class WebConfig:
         """What a caller may be granted."""
         lists: dict[ChoiceKind, Sequence[Offer]] = {
             "flow": self.flows,
+            "economy": self.economy,
             "character": self.characters,
             "voice": self.voices,
             "language": self.languages,
@@ -102,6 +106,10 @@ class WebConfig:
             ttl_s=self.token_ttl_s,
             choices={kind: frozenset(choice.id for choice in lists[kind]) for kind in lists},
             fields=fields,
+            # who may not choose an identity may not choose what counts as one either
+            kept_attributes=frozenset()
+            if "participant_identity" in fields
+            else self.caller_attributes,
         )
 
 

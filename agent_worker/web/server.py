@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from agent_worker.call_engines import engines_for_language
 from agent_worker.choice import Choices
-from agent_worker.engines import EngineError, try_engines
+from agent_worker.engines import EngineError, keep_model_warm, try_engines
 from agent_worker.found import choose_engines
 from agent_worker.gateway import Gateway, GatewayConfig
 from agent_worker.gateway.protocol import SessionStart
@@ -21,6 +21,7 @@ from agent_worker.offers import Offers, find_offers
 from agent_worker.session import Call, build_call
 from agent_worker.settings import Settings
 from agent_worker.telemetry import Telemetry
+from agent_worker.who_calls import sources, told_by_client
 
 from .access import Access
 from .app import WebConfig, create_app
@@ -109,6 +110,8 @@ def page(
         characters=offers.characters,
         voices=offers.voices,
         languages=offers.languages,
+        economy=offers.economy,
+        caller_attributes=frozenset(sources(settings.caller_id)),
         access=_access(settings),
     )
     try:
@@ -166,15 +169,22 @@ async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -
         raise WebServerError("\n".join(choices.problems))
     try:
         await try_engines(settings, choices)
+        keep_model_warm(settings, choices)
     except EngineError as e:
         raise WebServerError(str(e)) from e
 
     async def call_in(request: SessionStart) -> Call:
-        wishes = {"flow": request.flow, "character": request.character, "voice": request.voice}
+        wishes = {
+            "flow": request.flow,
+            "character": request.character,
+            "voice": request.voice,
+            "economy": request.economy,
+        }
         own, engines = await asyncio.to_thread(
             engines_for_language, settings, choices, request.lang, wishes
         )
-        return build_call(own, engines, telemetry=telemetry)
+        caller_id = told_by_client(request.caller_id, settings.caller_id)
+        return build_call(own, engines, telemetry=telemetry, caller_id=caller_id)
 
     config = GatewayConfig(
         access=_access(settings),
@@ -186,4 +196,7 @@ async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -
 
 
 def _access(settings: Settings) -> Access:
-    return Access(bearer_token=settings.web_token.get_secret_value() or None)
+    return Access(
+        bearer_token=settings.web_token.get_secret_value() or None,
+        allowed_origins=settings.allowed_origins,
+    )

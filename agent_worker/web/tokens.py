@@ -146,6 +146,7 @@ class TokenPolicy:
             server renews the token of a connected participant.
         choices: what a caller may choose, as kind → allowed ids.
         fields: the request fields that a caller may set.
+        kept_attributes: attributes that a caller may not set.
     """
 
     server_url: str
@@ -155,6 +156,7 @@ class TokenPolicy:
     ttl_s: float = 600.0
     choices: Mapping[ChoiceKind, frozenset[str]] = field(default_factory=dict)
     fields: frozenset[RequestField] = ALL_FIELDS
+    kept_attributes: frozenset[str] = frozenset()
 
 
 def issue(request: TokenRequest, policy: TokenPolicy, *, user: str | None = None) -> dict[str, str]:
@@ -178,6 +180,8 @@ def issue(request: TokenRequest, policy: TokenPolicy, *, user: str | None = None
     attributes = request.participant_attributes or {}
     if any(key.startswith("lk.") for key in attributes):
         raise TokenRefusedError(403, "participant_attributes: names that begin with lk. are taken")
+    if kept := sorted(policy.kept_attributes.intersection(attributes)):
+        raise TokenRefusedError(403, f"participant_attributes: {kept[0]} can't be chosen here")
 
     identity = _identity(request, user)
     room = request.room_name or f"call-{secrets.token_hex(8)}"

@@ -12,8 +12,10 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Checkpointer
 
 from flows.client_tools import ClientTools
+from flows.economy import EconomyOfCall
 from flows.gate import SideEffectGate
 from flows.instructions import voice_instructions
+from flows.known_caller import KnownCaller
 from flows.one_system_prompt import OneSystemPrompt
 from flows.tool_faults import ToolFaults
 from flows.tools.clock import Clock, local_clock
@@ -52,7 +54,14 @@ def build(
         model,
         [*everyday_tools(clock=clock, endpoints=endpoints), *tools],
         system_prompt=voice_instructions(instructions, economy=economy),
-        middleware=[OneSystemPrompt(), ClientTools(), SideEffectGate(), ToolFaults()],
+        middleware=[
+            OneSystemPrompt(),
+            EconomyOfCall(),
+            KnownCaller(),
+            ClientTools(),
+            SideEffectGate(),
+            ToolFaults(),
+        ],
         store=store if store is not None else InMemoryStore(),
         checkpointer=checkpointer,
         name="assistant",

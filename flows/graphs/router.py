@@ -18,16 +18,20 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
+from langgraph.store.memory import InMemoryStore
 from langgraph.types import Checkpointer
 
 from flows.business.data import BusinessData
 from flows.business.tools import crm_tools, erp_tools, it_tools, oa_tools
 from flows.client_tools import ClientTools
+from flows.economy import EconomyOfCall
 from flows.gate import SideEffectGate
 from flows.instructions import voice_instructions
+from flows.known_caller import KnownCaller
 from flows.one_system_prompt import OneSystemPrompt
 from flows.tool_faults import ToolFaults
 from flows.tools.clock import Clock, clock_tools, local_clock
+from flows.tools.remember import memory_tools
 
 DESCRIPTION = "Orders and stock, customers, IT help and office matters, behind a router"
 SPEAKABLE_NODES = ("model",)
@@ -102,7 +106,7 @@ def build(
         economy: Ask for the shortest answers.
         tools: Further tools, for every agent.
         clock: Gives the local time; the agents need the date for leave and rooms.
-        store: Long-term memory for `tools` that want one.
+        store: Keeps what callers ask to be remembered; in memory by default.
         checkpointer: Lets a follow-up stay with the agent that answered last.
     """
     data = data or BusinessData()
@@ -126,16 +130,25 @@ def build(
         prompt = f"You answer for a company about {about}."
         agent = create_agent(
             model,
-            [*own_tools(data), *clock_tools(clock), *tools],
+            [*own_tools(data), *clock_tools(clock), *memory_tools(), *tools],
             system_prompt=voice_instructions(
                 f"{prompt} {instructions or ''}".strip(), economy=economy
             ),
-            middleware=[OneSystemPrompt(), ClientTools(), SideEffectGate(), ToolFaults()],
+            middleware=[
+                OneSystemPrompt(),
+                EconomyOfCall(),
+                KnownCaller(),
+                ClientTools(),
+                SideEffectGate(),
+                ToolFaults(),
+            ],
             name=name,
         )
         builder.add_node(name, agent)
         builder.add_edge(name, END)
     graph: CompiledStateGraph[Any, Any, Any, Any] = builder.compile(
-        checkpointer=checkpointer, store=store, name="router"
+        checkpointer=checkpointer,
+        store=store if store is not None else InMemoryStore(),
+        name="router",
     )
     return graph

@@ -121,6 +121,23 @@ def _timer(text: str) -> Plan | None:
     return Say("For how long shall I set the timer?")
 
 
+def _forget(text: str) -> Plan | None:
+    if not re.search(r"\b(?:forget|delete|erase)\b", text):
+        return None
+    # "don't forget my name", "did you forget my name"
+    if re.search(r"\b(?:don't|do not|never|won't|did you|i) (?:\w+ )?(?:forget|delete)\b", text):
+        return None
+    if re.search(r"\bmy name\b", text):
+        return Use("forget", {"fact": "name"})
+    if re.search(
+        r"\b(?:everything|all)\b.*\b(?:me|i|my|know|remember)\b|\b(?:forget|delete|erase) me\b"
+        r"|\bwhat (?:you (?:know|remember)|i (?:told|asked))\b|\bmy (?:data|details)\b",
+        text,
+    ):
+        return Use("forget")
+    return Use("forget", {"fact": "note"}) if re.search(r"\bmy note\b", text) else None
+
+
 def _name(text: str) -> Plan | None:
     if re.search(r"\bwhat is my name\b|\bwho am i\b|\bdo you (?:know|remember) my name\b", text):
         return Use("recall", {"fact": "name"})
@@ -233,7 +250,7 @@ def _digits(text: str) -> Plan | None:
 
 
 _RULES: tuple[Callable[[str], Plan | None], ...] = (
-    _arithmetic, _timer, _name, _note, _time, _count, _lookup, _about_itself, _no_service,
+    _arithmetic, _timer, _forget, _name, _note, _time, _count, _lookup, _about_itself, _no_service,
     _correction, _small_talk, _digits,
 )  # fmt: skip
 

@@ -74,6 +74,16 @@ def _count(text: str) -> Plan | None:
     return Say("，".join(say_mandarin(str(n)) for n in range(1, min(int(value), 100) + 1)) + "。")
 
 
+def _forget(text: str) -> Plan | None:
+    if not re.search(r"忘记|忘掉|忘了|删除|删掉", text) or re.search(r"(?:别|不要|没|不)忘", text):
+        return None
+    if "我的名字" in text:
+        return Use("forget", {"fact": "name"})
+    return (
+        Use("forget") if re.search(r"一切|全部|所有|关于我|我的(?:数据|资料|信息)", text) else None
+    )
+
+
 def _name(text: str) -> Plan | None:
     if re.search(r"我的名字是什么|我叫什么|我是谁|记得我的名字吗", text):
         return Use("recall", {"fact": "name"})
@@ -110,7 +120,14 @@ def _arithmetic(text: str) -> Plan | None:
     return Use("calculate", {"expression": expression}) if expression else None
 
 
-_RULES: tuple[Callable[[str], Plan | None], ...] = (_arithmetic, _timer, _count, _name, _fixed)
+_RULES: tuple[Callable[[str], Plan | None], ...] = (
+    _arithmetic,
+    _timer,
+    _count,
+    _forget,
+    _name,
+    _fixed,
+)
 
 
 def plan(text: str, answers: Sequence[str]) -> Plan:

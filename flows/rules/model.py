@@ -33,6 +33,7 @@ from flows.rules import english, mandarin
 from flows.rules.phrasing import phrase
 from flows.rules.plan import Plan, Say, Use
 
+SEARCH_DOCUMENTS = "search_documents"
 MODEL_NAME = "offline-rules"
 _HAN = re.compile(r"[\u3400-\u9fff]")
 # Of a text without space at its end, so that it never fails after a run of spaces: trying again
@@ -42,6 +43,9 @@ _TOKEN = re.compile(r"\s*(?:[\u3000-\u9fff\uff00-\uffef]|[^\s\u3000-\u9fff\uff00
 
 class RuleModel(BaseChatModel):
     """Answers by rules; needs no network, no weights and no time to speak of."""
+
+    documents: bool = False
+    """Whether what no rule understands is looked up in documents."""
 
     @property
     def _llm_type(self) -> str:
@@ -82,7 +86,7 @@ class RuleModel(BaseChatModel):
             await asyncio.sleep(0)
 
     def _chunks(self, messages: list[BaseMessage]) -> Iterator[ChatGenerationChunk]:
-        match decide(messages):
+        match decide(messages, documents=self.documents):
             case Use(tool=name, arguments=arguments):
                 call = tool_call_chunk(
                     name=name,
@@ -119,8 +123,13 @@ def _chunk(message: AIMessageChunk) -> ChatGenerationChunk:
     return ChatGenerationChunk(message=message)
 
 
-def decide(messages: Sequence[BaseMessage]) -> Plan:
-    """What to do at this point of the conversation: use a tool, or say something."""
+def decide(messages: Sequence[BaseMessage], *, documents: bool = False) -> Plan:
+    """What to do at this point of the conversation: use a tool, or say something.
+
+    Args:
+        messages: The conversation.
+        documents: Whether there are documents for what no rule understands.
+    """
     turn = next(
         (i for i in range(len(messages) - 1, -1, -1) if isinstance(messages[i], HumanMessage)), None
     )
@@ -132,7 +141,11 @@ def decide(messages: Sequence[BaseMessage]) -> Plan:
     if results:
         return Say(_phrase_result(results[-1], messages[:turn], in_mandarin))
     answers = [m.text for m in messages[:turn] if isinstance(m, AIMessage) and m.text.strip()]
-    return mandarin.plan(said, answers) if in_mandarin else english.plan(said, answers)
+    chosen = mandarin.plan(said, answers) if in_mandarin else english.plan(said, answers)
+    not_understood = chosen in (Say(mandarin.NOT_UNDERSTOOD), Say(english.NOT_UNDERSTOOD))
+    if documents and not_understood:
+        return Use(SEARCH_DOCUMENTS, {"question": said})
+    return chosen
 
 
 def _phrase_result(message: ToolMessage, earlier: Sequence[BaseMessage], in_mandarin: bool) -> str:

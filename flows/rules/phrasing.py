@@ -197,6 +197,32 @@ def _recalled_mandarin(result: dict[str, Any]) -> str:
     return f"你的名字是{result['value']}。"
 
 
+def _forgotten(result: dict[str, Any]) -> str:
+    if not result["forgotten"]:
+        return "there was nothing to forget."
+    if result["fact"] == "name":
+        return "I have forgotten your name."
+    return "I have forgotten what you asked me to remember."
+
+
+def _forgotten_mandarin(result: dict[str, Any]) -> str:
+    return "好的，我已经忘记了。" if result["forgotten"] else "没有需要忘记的内容。"
+
+
+def _read_out(result: dict[str, Any]) -> str:
+    if not result["found"]:
+        return "I don't know: the documents do not say."
+    best = result["found"][0]
+    return f"{best['title']} says: {best['sentence']}"
+
+
+def _read_out_mandarin(result: dict[str, Any]) -> str:
+    if not result["found"]:
+        return "我不知道，文件里没有写。"
+    best = result["found"][0]
+    return f"《{best['title']}》里写着：{best['sentence']}"
+
+
 def _looked_up(result: dict[str, Any]) -> str:
     return str(result["answer"])
 
@@ -210,6 +236,8 @@ _IN_ENGLISH = {
     "cancel_timers": _cancelled,
     "remember": _remembered,
     "recall": _recalled,
+    "forget": _forgotten,
+    "search_documents": _read_out,
     "get_weather": _looked_up,
     "get_stock_quote": _looked_up,
     "search_web": _looked_up,
@@ -223,4 +251,6 @@ _IN_MANDARIN = _IN_ENGLISH | {
     "cancel_timers": _cancelled_mandarin,
     "remember": _remembered_mandarin,
     "recall": _recalled_mandarin,
+    "forget": _forgotten_mandarin,
+    "search_documents": _read_out_mandarin,
 }

@@ -24,13 +24,25 @@ _PING = b": ping\n\n"
 
 
 class SseEncoder:
-    """Server-sent events with running ids: `data: {"type": …}`."""
+    """Server-sent events with running ids: `data: {"type": …}`.
+
+    The `done` event brings the whole answer as its `content`, for clients that don't gather it:
+    the tokens that went out over this stream, and what the graph asked, if it stopped to ask.
+    """
 
     def __init__(self) -> None:
         self._sent = 0
+        self._answer = ""
 
     def __call__(self, event: Event) -> bytes:
         self._sent += 1
+        match event["type"]:
+            case "token":
+                self._answer += event["content"]
+            case "interrupt":
+                self._answer = f"{self._answer.rstrip()} {event['content']}".strip()
+            case "done":
+                event = {**event, "content": self._answer}
         return b"id: %d\ndata: %b\n\n" % (self._sent, one_line(event))
 
 

@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from mcp import Client, MCPError, StdioServerParameters, types
 
 from flows.gate import SIDE_EFFECTS
-from flows.settings import McpServer
+from flows.tools.mcp_server import McpServer
 
 _START_TIMEOUT_S = 20.0
 

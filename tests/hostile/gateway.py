@@ -48,10 +48,13 @@ def hostile_text(rng: random.Random) -> str | bytes:
         '{"type": "asr_final", "text": NaN}',
         json.dumps({"type": "session_resume", "session_id": "beside", "last_seq": -1}),
         json.dumps({"type": "session_resume", "session_id": "nobody", "last_seq": 3}),
+        json.dumps({"type": "session_resume", "last_seq": 2**40}),
+        json.dumps({**START, "output_sample_rate": rng.choice([0, -1, 2**40, 0.5, "24000"])}),
+        json.dumps({"type": "reset"}),
         json.dumps({"type": "audio_end"}),
         json.dumps({"type": "interrupt"}),
         json.dumps([START]),
-        bytes(rng.choice([0, 1, 2, 3, 641, 7000])),
+        bytes(rng.choice([0, 1, 2, 3, 641, 33_000])),
     ]
     return rng.choice(choices)
 

@@ -63,6 +63,7 @@ test("it opens a session and says what its sound is like", async () => {
     session_id: client.sessionId,
     lang: "en",
     audio: { sample_rate: 16000, format: "pcm16", channels: 1 },
+    output_sample_rate: 24000,
   });
   assert.match(client.sessionId, /^[0-9a-f]{32}$/);
   assert.deepEqual(states, ["connecting", "open"]);

@@ -1,8 +1,12 @@
-// The microphone and the loudspeaker, at the protocol's 16 kHz.
+// The microphone and the loudspeaker, at the protocol's 16 kHz in and 24 kHz out.
 
+/** Hertz that the agent hears. */
 export const SAMPLE_RATE = 16000;
 
-/** Captures the microphone; `onFrame` gets 20 ms of PCM16 at a time. */
+/** Hertz of the agent's voice. */
+export const VOICE_RATE = 24000;
+
+/** Captures the microphone; `onFrame` gets 20 ms of PCM16 at a time, unless told otherwise. */
 export class Microphone {
   /** @type {MediaStream | null} */
   stream = null;
@@ -12,12 +16,14 @@ export class Microphone {
 
   /**
    * @param {(pcm: ArrayBuffer, level: number) => void} onFrame `level` is the root mean square, 0 to 1
-   * @param {{deviceId?: string, worklet?: string | URL, onEnded?: () => void}} options `worklet` is
-   *   where capture_worklet.js is served, `onEnded` is called when the device goes away
+   * @param {{deviceId?: string, worklet?: string | URL, sampleRate?: number, frameMs?: number, onEnded?: () => void}} options
+   *   `worklet` is where capture_worklet.js is served, `onEnded` is called when the device goes away
    */
-  constructor(onFrame, { deviceId, worklet, onEnded = () => {} } = {}) {
+  constructor(onFrame, { deviceId, worklet, sampleRate = SAMPLE_RATE, frameMs = 20, onEnded = () => {} } = {}) {
     this.onFrame = onFrame;
     this.deviceId = deviceId;
+    this.sampleRate = sampleRate;
+    this.frameMs = frameMs;
     // Written out, for bundlers look for `new URL("…", import.meta.url)` to find what else to carry.
     this.worklet = worklet ?? new URL("./capture_worklet.js", import.meta.url);
     this.onEnded = onEnded;
@@ -48,7 +54,10 @@ export class Microphone {
       const { context, source } = await this.listen(stream);
       await context.audioWorklet.addModule(this.worklet);
       if (this.stopped) return;
-      const capture = new AudioWorkletNode(context, "s2s-capture", { numberOfOutputs: 0 });
+      const capture = new AudioWorkletNode(context, "s2s-capture", {
+        numberOfOutputs: 0,
+        processorOptions: { rate: this.sampleRate, frame: Math.round((this.sampleRate * this.frameMs) / 1000) },
+      });
       capture.port.onmessage = ({ data }) => {
         if (!this.stopped) this.onFrame(data.pcm, data.level);
       };
@@ -64,12 +73,12 @@ export class Microphone {
   }
 
   /**
-   * A context at 16 kHz. Firefox refuses that to a microphone of another rate (its bug 1674892): it
-   * gets a context of its own rate, from which the worklet comes down to 16 kHz.
+   * A context at the rate asked for. Firefox refuses that to a microphone of another rate (its bug
+   * 1674892): it gets a context of its own rate, from which the worklet comes to the one asked for.
    * @param {MediaStream} stream
    */
   async listen(stream) {
-    this.context = new AudioContext({ sampleRate: SAMPLE_RATE });
+    this.context = new AudioContext({ sampleRate: this.sampleRate });
     try {
       return { context: this.context, source: this.context.createMediaStreamSource(stream) };
     } catch (error) {
@@ -110,7 +119,7 @@ export class Speaker {
   }
 
   async start() {
-    const context = new AudioContext({ sampleRate: SAMPLE_RATE });
+    const context = new AudioContext({ sampleRate: VOICE_RATE });
     this.context = context;
     await context.audioWorklet.addModule(this.worklet);
     if (this.stopped) return;

@@ -1,15 +1,16 @@
-// Runs on the audio thread: hands the microphone on in frames of 20 ms, as 16-bit samples at 16 kHz.
+// Runs on the audio thread: hands the microphone on in frames of 16-bit samples, 20 ms at 16 kHz
+// unless told otherwise.
 
 import { Resampler } from "./resampler.js";
 
-const SAMPLE_RATE = 16000;
-const FRAME = 320;
-
 class Capture extends AudioWorkletProcessor {
-  constructor() {
+  /** @param {{processorOptions?: {rate?: number, frame?: number}}} options Hertz, and samples in a frame */
+  constructor({ processorOptions = {} } = {}) {
     super();
-    this.resampler = new Resampler(sampleRate, SAMPLE_RATE);
-    this.frame = new Int16Array(FRAME);
+    const { rate = 16000, frame = 320 } = processorOptions;
+    this.size = frame;
+    this.resampler = new Resampler(sampleRate, rate);
+    this.frame = new Int16Array(frame);
     this.filled = 0;
     this.energy = 0;
   }
@@ -23,10 +24,10 @@ class Capture extends AudioWorkletProcessor {
       this.frame[this.filled] = Math.round(limited * 32767);
       this.energy += limited * limited;
       this.filled += 1;
-      if (this.filled === FRAME) {
-        const level = Math.sqrt(this.energy / FRAME);
+      if (this.filled === this.size) {
+        const level = Math.sqrt(this.energy / this.size);
         this.port.postMessage({ pcm: this.frame.buffer, level }, [this.frame.buffer]);
-        this.frame = new Int16Array(FRAME);
+        this.frame = new Int16Array(this.size);
         this.filled = 0;
         this.energy = 0;
       }

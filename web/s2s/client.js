@@ -1,5 +1,7 @@
 // The protocol of /ws/s2s from the client's side: one session, resumed when the line breaks.
 
+import { SAMPLE_RATE, VOICE_RATE } from "./audio.js";
+
 const OPEN = 1; // WebSocket.OPEN
 const SUBPROTOCOL = "s2s.v1";
 const RESUME_WAITS_MS = [0, 250, 500, 1000, 2000, 4000, 8000, 8000];
@@ -9,16 +11,18 @@ const FINAL_ERRORS = new Set(["unknown_session", "session_exists", "busy", "unsu
 
 /**
  * @typedef {{sample_rate: number, format: string, channels: number}} AudioFormat
- * @typedef {{type: "session_started", session_id: string, audio: AudioFormat, resumed: boolean, last_seq: number}} SessionStarted
+ * @typedef {{type: "session_started", session_id: string, audio: AudioFormat, output: AudioFormat, resumed: boolean, last_seq: number}} SessionStarted
  * @typedef {{type: "asr_partial", text: string, confidence: number | null}} AsrPartial
- * @typedef {{type: "asr_final", text: string}} AsrFinal
+ * @typedef {{type: "session_reset", session_id: string, last_seq: number}} SessionReset
+ * @typedef {{type: "asr_final", text: string, confidence: number | null}} AsrFinal
  * @typedef {{type: "llm_token", token: string, is_first: boolean}} LlmToken
+ * @typedef {{type: "spoken", text: string}} Spoken
  * @typedef {{type: "audio_stream_start"} & AudioFormat} AudioStreamStart
  * @typedef {{type: "tts_audio", seq: number}} TtsAudio
  * @typedef {{type: "audio_stream_stop", interrupted: boolean}} AudioStreamStop
  * @typedef {{type: "response_end", interrupted: boolean}} ResponseEnd
  * @typedef {{type: "error", code: string, message: string, recoverable: boolean}} ErrorMessage
- * @typedef {SessionStarted | AsrPartial | AsrFinal | LlmToken | AudioStreamStart | TtsAudio | AudioStreamStop | ResponseEnd | ErrorMessage} ServerMessage
+ * @typedef {SessionStarted | SessionReset | AsrPartial | AsrFinal | LlmToken | Spoken | AudioStreamStart | TtsAudio | AudioStreamStop | ResponseEnd | ErrorMessage} ServerMessage
  * @typedef {"connecting" | "open" | "reconnecting" | "closed"} ConnectionState
  * @typedef {{[M in ServerMessage as M["type"]]: M} & {state: ConnectionState, audio: ArrayBuffer}} S2SEvents
  * @typedef {Error & {code?: unknown, recoverable?: boolean}} RefusedError why a session did not open: as the
@@ -77,7 +81,8 @@ export class S2SClient extends EventTarget {
         type: "session_start",
         session_id: this.sessionId,
         ...(this.lang ? { lang: this.lang } : {}),
-        audio: { sample_rate: 16000, format: "pcm16", channels: 1 },
+        audio: { sample_rate: SAMPLE_RATE, format: "pcm16", channels: 1 },
+        output_sample_rate: VOICE_RATE,
       });
     } catch (error) {
       this.left = true;
@@ -106,6 +111,11 @@ export class S2SClient extends EventTarget {
 
   interrupt() {
     if (this.#ready) this.#send({ type: "interrupt" });
+  }
+
+  /** Begins anew: the agent forgets what was said. */
+  reset() {
+    if (this.#ready) this.#send({ type: "reset" });
   }
 
   /** Ends the session. */

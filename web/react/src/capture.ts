@@ -25,8 +25,14 @@ export interface CaptureState {
 }
 
 export interface CaptureOptions {
-  /** Gets 20 ms of PCM16, mono, 16 kHz at a time; nothing while muted. */
+  /** Gets 20 ms of PCM16, mono, 16 kHz at a time, unless told otherwise; nothing while muted. */
   onFrame?: (pcm: ArrayBuffer) => void;
+  /** Another name for `onFrame`. */
+  onAudioChunk?: (pcm: ArrayBuffer) => void;
+  /** Of what is handed on, in Hertz; 16000 unless told, which is what the agent hears. */
+  sampleRate?: number;
+  /** Of each piece that is handed on, in milliseconds; 20 unless told. The agent takes up to 1000. */
+  chunkInterval?: number;
   /** The device to begin with. */
   deviceId?: string;
   /** How often `level` may change, in milliseconds; 100 unless told. */
@@ -98,11 +104,13 @@ export class Capture {
   };
 
   async #start(): Promise<boolean> {
-    const { worklet } = this.options;
+    const { worklet, sampleRate, chunkInterval } = this.options;
     const { deviceId } = this.store.state;
     const microphone: Microphone = new Microphone((pcm, level) => this.#hear(pcm, level), {
       ...(deviceId === undefined ? {} : { deviceId }),
       ...(worklet === undefined ? {} : { worklet }),
+      ...(sampleRate === undefined ? {} : { sampleRate }),
+      ...(chunkInterval === undefined ? {} : { frameMs: chunkInterval }),
       onEnded: () => void this.#fail(microphone, captureError("unplugged")),
     });
     this.#microphone = microphone;
@@ -138,6 +146,7 @@ export class Capture {
     if (this.store.state.status !== "capturing" || this.store.state.muted) return;
     this.store.setSoon({ level: loudness(level) });
     this.options.onFrame?.(pcm);
+    this.options.onAudioChunk?.(pcm);
   }
 
   // The track too, so that the browser and the operating system show that nothing is heard.

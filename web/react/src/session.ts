@@ -2,8 +2,9 @@
 
 import { Speaker } from "../../s2s/audio.js";
 import { S2SClient, type ConnectionState, type RefusedError } from "../../s2s/client.js";
+import type { CaptureError } from "./captureError.js";
 import { Store } from "./store.js";
-import { answered, answerEnded, cut, heard, newestAnswer, type Transcript } from "./transcript.js";
+import { answered, answerEnded, cut, heard, newestAnswer, voiced, type Transcript } from "./transcript.js";
 
 export type S2SStatus =
   | "idle"
@@ -34,16 +35,32 @@ export interface SessionState {
 }
 
 export interface S2SOptions {
-  /** Where the agent is: `wss://…/ws/s2s`, or a path on the page's own server. */
-  url: string;
+  /** Where the agent is: `wss://…/ws/s2s`, or a path on the page's own server; `/ws/s2s` there unless told. */
+  url?: string;
+  /** Another name for `url`; of a server alone, as `https://agent.example`, its `/ws/s2s` is meant. */
+  serverUrl?: string;
   /** The bearer token, where the server wants one. */
   token?: string;
   /** The language to be heard and spoken, as in `en` or `zh`. */
   lang?: string;
-  /** Whether the agent's voice is played; it is unless told. */
+  /** Another name for `lang`. */
+  language?: string;
+  /** Whether the agent's voice is played; it is unless told, or left to `onTtsAudio`. */
   play?: boolean;
-  /** Gets the agent's voice too: PCM16, mono, 16 kHz. */
+  /** Gets the agent's voice too: PCM16, mono, 24 kHz. */
   onAudio?: (pcm: ArrayBuffer) => void;
+  /** Gets the agent's voice to play it: PCM16, mono, 24 kHz. */
+  onTtsAudio?: (pcm: ArrayBuffer) => void;
+  /** Gets what the caller has said so far, which may change yet. */
+  onAsrPartial?: (text: string, confidence: number | null) => void;
+  /** Gets what the caller has said. */
+  onAsrFinal?: (text: string, confidence: number | null) => void;
+  /** Gets each piece of an answer, when the model writes it. */
+  onLlmToken?: (token: string, isFirst: boolean) => void;
+  /** Gets the words of an answer in time with the voice. */
+  onSpoken?: (text: string) => void;
+  /** Gets the end of each answer, and whether it was cut off. */
+  onResponseEnd?: (interrupted: boolean) => void;
   /** Gets each error once. */
   onError?: (error: S2SError) => void;
   /** Where playback_worklet.js is served, if not beside this package. */
@@ -54,6 +71,9 @@ const INITIAL: SessionState = { status: "idle", error: null, transcript: [], age
 
 /** How often the words of an answer are shown anew, in milliseconds: a model may write 200 a second. */
 const WORDS_INTERVAL_MS = 50;
+
+/** Where a server is asked that is named alone. */
+const PATH = "/ws/s2s";
 
 /** The server ended the conversation as it should end, and says why. */
 const ENDINGS = new Set(["session_timeout", "session_ended"]);
@@ -92,12 +112,21 @@ export class Session {
     this.#hushed = true;
   };
 
+  /** Has the agent forget what was said. */
+  readonly reset = (): void => this.#client?.reset();
+
+  /** The microphone could not be had; the answers can still be read and heard. */
+  readonly reportCapture = ({ code, message }: CaptureError): void =>
+    this.#report({ code, message, recoverable: true });
+
   readonly pushAudio = (pcm: ArrayBuffer): boolean => this.#client?.sendAudio(pcm) ?? false;
 
   readonly endAudio = (): void => this.#client?.endAudio();
 
   async #connect(): Promise<boolean> {
-    const { url, token, lang, play = true, worklet } = this.options;
+    const { token, language, worklet } = this.options;
+    const { url = this.options.serverUrl ?? "", lang = language } = this.options;
+    const play = this.options.play ?? this.options.onTtsAudio === undefined;
     const client = new S2SClient({
       url: socketUrl(url),
       ...(token === undefined ? {} : { token }),
@@ -131,19 +160,30 @@ export class Session {
         if (client === this.#client) listener(detail);
       });
     on("state", (state) => this.#connection(state));
-    on("asr_partial", ({ text }) => {
+    on("asr_partial", ({ text, confidence }) => {
+      this.options.onAsrPartial?.(text, confidence);
       const { status, transcript } = this.store.state;
       this.#showSoon({ transcript: heard(transcript, text, true), status: status === "thinking" ? "listening" : status });
     });
-    on("asr_final", ({ text }) => {
+    on("asr_final", ({ text, confidence }) => {
+      this.options.onAsrFinal?.(text, confidence);
       const { status, transcript } = this.store.state;
       const next = status === "listening" && text !== "" ? "thinking" : status;
       this.#show({ transcript: heard(transcript, text, false), status: next, error: null });
     });
     on("llm_token", ({ token, is_first }) => {
+      this.options.onLlmToken?.(token, is_first);
       const { status, transcript } = this.store.state;
       const next = status === "speaking" && client.streaming ? status : "thinking";
       this.#showSoon({ transcript: answered(transcript, token, is_first), status: next });
+    });
+    on("spoken", ({ text }) => {
+      this.options.onSpoken?.(text);
+      this.#showSoon({ transcript: voiced(this.store.state.transcript, text) });
+    });
+    on("session_reset", () => {
+      this.#speaker?.clear();
+      this.#show({ status: "listening", transcript: [], error: null });
     });
     on("audio_stream_start", () => {
       this.#hushed = false;
@@ -153,6 +193,7 @@ export class Session {
     on("audio", (pcm) => {
       if (this.#hushed) return;
       this.options.onAudio?.(pcm);
+      this.options.onTtsAudio?.(pcm);
       this.#speaker?.play(pcm);
     });
     on("audio_stream_stop", ({ interrupted }) => {
@@ -161,6 +202,7 @@ export class Session {
     });
     on("response_end", ({ interrupted }) => {
       this.#show({ status: "listening", transcript: answerEnded(this.store.state.transcript, interrupted) });
+      this.options.onResponseEnd?.(interrupted);
     });
     on("error", ({ code, message, recoverable }) => {
       const error = { code, message, recoverable };
@@ -249,6 +291,9 @@ function withAnswer(change: Partial<SessionState>): Partial<SessionState> {
 }
 
 /** Older browsers want the whole address, and its scheme; what is no address is left for them to refuse. */
-function socketUrl(url: string): string {
-  return URL.canParse(url, location.href) ? new URL(url, location.href).href.replace(/^http/, "ws") : url;
+function socketUrl(given: string): string {
+  if (!URL.canParse(given, location.origin)) return given;
+  const url = new URL(given, location.origin);
+  if (url.pathname === "/") url.pathname = PATH;
+  return url.href.replace(/^http/, "ws");
 }

@@ -9,6 +9,8 @@ export interface TranscriptEntry {
   partial: boolean;
   /** An answer that was cut off. */
   interrupted: boolean;
+  /** Of an answer, as far as the voice has come: what was heard of one that was cut off. */
+  spoken: string;
 }
 
 export type Transcript = readonly TranscriptEntry[];
@@ -32,6 +34,12 @@ export function answered(transcript: Transcript, token: string, isFirst: boolean
   return replace(begun, open, { text: open.text + token });
 }
 
+/** The voice has come to these words of the newest answer. */
+export function voiced(transcript: Transcript, text: string): Transcript {
+  const open = find(transcript, "agent");
+  return open === undefined ? transcript : replace(transcript, open, { spoken: open.spoken + text });
+}
+
 /** The answer is complete, or was cut off. */
 export function answerEnded(transcript: Transcript, interrupted: boolean): Transcript {
   const open = find(transcript, "agent");
@@ -48,13 +56,18 @@ export function newestAnswer(transcript: Transcript): string {
   return transcript.findLast((entry) => entry.who === "agent")?.text ?? "";
 }
 
+/** The caller's newest words, as far as they were heard. */
+export function newestWords(transcript: Transcript): string {
+  return transcript.findLast((entry) => entry.who === "user")?.text ?? "";
+}
+
 function find(transcript: Transcript, who: TranscriptEntry["who"]): TranscriptEntry | undefined {
   return transcript.findLast((entry) => entry.partial && entry.who === who);
 }
 
 function append(transcript: Transcript, who: TranscriptEntry["who"], text: string, partial: boolean): Transcript {
   const id = (transcript.at(-1)?.id ?? 0) + 1;
-  return [...transcript.slice(1 - LIMIT), { id, who, text, partial, interrupted: false }];
+  return [...transcript.slice(1 - LIMIT), { id, who, text, partial, interrupted: false, spoken: "" }];
 }
 
 function replace(transcript: Transcript, old: TranscriptEntry, change: Partial<TranscriptEntry>): Transcript {

@@ -7,6 +7,12 @@ export interface AudioCapture extends CaptureState {
   start: () => Promise<boolean>;
   /** Gives the microphone back. */
   stop: () => Promise<void>;
+  /** Whether the microphone is heard. */
+  isRecording: boolean;
+  /** Another name for `start`. */
+  startRecording: () => Promise<boolean>;
+  /** Another name for `stop`. */
+  stopRecording: () => Promise<void>;
   setMuted: (muted: boolean) => void;
   /** Chooses a device of `devices`; what runs goes on with it. */
   selectDevice: (deviceId: string) => Promise<void>;
@@ -33,6 +39,15 @@ export function useAudioCapture(options: CaptureOptions = {}): AudioCapture {
   const state = useSyncExternalStore(capture.store.subscribe, capture.store.snapshot, capture.store.snapshot);
   return useMemo(() => {
     const { start, stop, setMuted, selectDevice } = capture;
-    return { ...state, start, stop, setMuted, selectDevice };
+    return {
+      ...state,
+      isRecording: state.status === "capturing",
+      start,
+      stop,
+      startRecording: start,
+      stopRecording: stop,
+      setMuted,
+      selectDevice,
+    };
   }, [capture, state]);
 }

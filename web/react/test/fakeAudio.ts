@@ -61,6 +61,7 @@ export class FakeNode {
   constructor(
     readonly context: FakeContext,
     readonly name: string,
+    readonly options: object = {},
   ) {
     FakeNode.made.push(this);
   }

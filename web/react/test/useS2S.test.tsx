@@ -83,9 +83,9 @@ test("a whole conversation, status by status", async () => {
   const answer = ["thinking", "speaking", "listening"];
   expect(seen).toEqual(["listening", ...answer, ...answer]);
   expect(result.current.transcript).toEqual([
-    { id: 1, who: "agent", text: "Welcome.", partial: false, interrupted: false },
-    { id: 2, who: "user", text: "hello there", partial: false, interrupted: false },
-    { id: 3, who: "agent", text: "Good day.", partial: false, interrupted: true },
+    { id: 1, who: "agent", text: "Welcome.", partial: false, interrupted: false, spoken: "Welcome." },
+    { id: 2, who: "user", text: "hello there", partial: false, interrupted: false, spoken: "" },
+    { id: 3, who: "agent", text: "Good day.", partial: false, interrupted: true, spoken: "Good " },
   ]);
   expect(result.current.agentText).toBe("Good day.");
   expect(result.current.error?.code).toBe("stage_failed");

@@ -13,8 +13,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .gates import repeats_itself
+from .gates import compression_ratio
 from .models import Hardware, ModelSpec, choose_hardware, find_model
+from .soundness import Doubt, reason_to_doubt, without_timeless_copies
+from .tuning import BUNDLED, FULL_FRAMES, STOCK, Tuning
 from .words import Word, text_of
 
 Samples = npt.NDArray[np.float32]
@@ -22,22 +24,16 @@ AudioContext = Literal["auto", "full"]
 
 SAMPLE_RATE = 16000
 """Hertz; the only rate that Whisper knows."""
-FULL_FRAMES = 3000
-"""Mel frames in Whisper's whole window of 30 s, 10 ms each."""
 MAX_SAMPLES = FULL_FRAMES * 160
-
-# Stock weights were trained on whole windows and loop on tight ones, so a short window keeps some
-# silence behind the speech; few sizes, so that requests of several streams fit one batch.
-_SLACK_FRAMES = 256
-_BUCKETS = (600, 800, 1000, 1500, 2000, FULL_FRAMES)
-# The bundled model was trained on short windows too.
-_BUNDLED_SLACK_FRAMES = 32
-_BUNDLED_BUCKETS = (200, 300, 400, 600, 800, 1000, 1500, 2000, FULL_FRAMES)
 
 _MAX_TEXT_TOKENS = 448
 _MAX_PROMPT_TOKENS = 50
 _TOKENS_PER_S = 12
 _MIN_NEW_TOKENS = 12
+# Whisper's own limits for a text to be sampled anew, and how many samples are drawn.
+_MIN_LOG_PROBABILITY = -1.0
+_MAX_COMPRESSION = 2.4
+_BEST_OF = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,11 +49,13 @@ class Job:
     keyterms: tuple[str, ...] = ()
     """Words to expect."""
     beam_size: int | None = None
-    """None is what suits the device; partials are greedy."""
-    audio_ctx: AudioContext | None = None
-    """None is what suits the device."""
+    """None is what suits the model; partials are greedy."""
+    audio_ctx: AudioContext = "auto"
+    """"auto" is a window that fits, "full" the whole one."""
     is_final: bool = True
-    """A final is decoded again over the whole window where the short one led to a loop."""
+    """Partials are made in haste: greedy, and no doubt is raised."""
+    voice: tuple[tuple[float, float], ...] | None = None
+    """Where a voice was heard, as (start, end) in seconds from the first sample; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +71,23 @@ class Decoded:
     """Mel frames encoded, padding included."""
     tokens: int = 0
     """Text tokens written."""
-    repeated: bool = False
-    """The decoder looped, even over the whole window."""
+    doubt: Doubt | None = None
+    """What speaks against a final's text. Over the whole window nothing better is to be had."""
 
     @property
     def text(self) -> str:
         """The words as running text."""
         return text_of(self.words)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the decoder looped."""
+        return self.doubt is Doubt.LOOP
+
+    @property
+    def wants_a_second_look(self) -> bool:
+        """Whether decoding again over the whole window may give a better text."""
+        return self.doubt is not None and self.frames < FULL_FRAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,7 @@ class Plan:
     language: str | None
     prompt_tokens: int
     beam_size: int
+    is_final: bool = True
 
 
 class Decoder(Protocol):
@@ -108,6 +117,22 @@ class Decoder(Protocol):
 class _Prompt:
     tokens: list[int]
     start: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hypothesis:
+    text_tokens: list[int]
+    mean_log_probability: float
+    no_speech_probability: float
+    compression_ratio: float
+    hit_limit: bool
+
+    @property
+    def is_weak(self) -> bool:
+        if self.compression_ratio > _MAX_COMPRESSION:
+            return True
+        # What is silence needs no better text.
+        return self.mean_log_probability < _MIN_LOG_PROBABILITY and self.no_speech_probability < 0.6
 
 
 class WhisperDecoder:
@@ -135,8 +160,7 @@ class WhisperDecoder:
         self._whisper: Any = self._model.model
         self._tokenizers: dict[str, Any] = {}
         self._languages = self._known_languages()
-        self._buckets: tuple[int, ...] = _BUNDLED_BUCKETS if spec.is_bundled else _BUCKETS
-        self._slack = _BUNDLED_SLACK_FRAMES if spec.is_bundled else _SLACK_FRAMES
+        self._tuning: Tuning = BUNDLED if spec.is_bundled else STOCK
         # With an encoder output as long as the mel is high, CTranslate2 takes it for a mel and
         # encodes it again.
         self._forbidden_frames = {2 * self._whisper.n_mels, 2 * self._whisper.n_mels - 1}
@@ -148,67 +172,117 @@ class WhisperDecoder:
 
     def plan(self, job: Job) -> Plan:
         """Returns the window, the language and the prompt's length that the job would have."""
-        needed = len(job.samples) // 160 + 1
         frames = FULL_FRAMES
-        on_gpu = self.hardware.device != "cpu"
-        if (job.audio_ctx or ("full" if on_gpu else "auto")) == "auto":
-            frames = next((b for b in self._buckets if b >= needed + self._slack), FULL_FRAMES)
+        if job.audio_ctx == "auto":
+            frames = self._tuning.window(len(job.samples) // 160 + 1)
         if frames in self._forbidden_frames:
             frames += 2
         prompt = self._prompt(job, job.language or self._languages[0])
         language = job.language if self._whisper.is_multilingual else "en"
-        beam_size = (job.beam_size or (5 if on_gpu else 1)) if job.is_final else 1
-        return Plan(frames, language, len(prompt.tokens), beam_size)
+        beam_size = (job.beam_size or self._tuning.final_beam) if job.is_final else 1
+        return Plan(frames, language, len(prompt.tokens), beam_size, job.is_final)
 
     def decode(self, jobs: Sequence[Job]) -> list[Decoded]:
         """Encodes and decodes a batch, and aligns its words with the audio."""
         plan = self.plan(jobs[0])
-        results = self._run(jobs, plan)
-        for index, (job, result) in enumerate(zip(jobs, results, strict=True)):
-            # Short windows can throw the decoder into a loop; the whole one is what it was
-            # trained on. A partial just waits for its successor.
-            if result.repeated and job.is_final and plan.frames < FULL_FRAMES:
-                whole = Plan(FULL_FRAMES, plan.language, plan.prompt_tokens, plan.beam_size)
-                results[index] = self._run([job], whole)[0]
-        return results
-
-    def _run(self, jobs: Sequence[Job], plan: Plan) -> list[Decoded]:
         features, lengths = self._features(jobs, plan.frames)
         encoded = self._model.encode(features)
         language, probability = self._language(encoded, plan.language)
         tokenizer = self._tokenizer(language)
         prompts = [self._prompt(job, language) for job in jobs]
-        longest = max(len(prompt.tokens) for prompt in prompts)
-        longest_s = max(lengths) / 100
-        new_tokens = min(self._token_limit(longest_s), _MAX_TEXT_TOKENS // 2)
-        generated = self._whisper.generate(
-            encoded,
-            [prompt.tokens for prompt in prompts],
-            beam_size=plan.beam_size,
-            # CTranslate2 stops at min(max_length / 2, max_length - prompt) new tokens.
-            max_length=min(_MAX_TEXT_TOKENS, max(2 * new_tokens, longest + new_tokens)),
-            return_scores=True,
-            return_no_speech_prob=True,
-        )
-        tokens = [[t for t in g.sequences_ids[0] if t < tokenizer.eot] for g in generated]
+        limit = self._token_limit(max(lengths) / 100)
+        hypotheses = self._search(encoded, prompts, plan.beam_size, limit, tokenizer)
+        if plan.is_final and plan.frames == FULL_FRAMES:
+            for row in (row for row, first in enumerate(hypotheses) if first.is_weak):
+                alone = encoded if len(jobs) == 1 else self._model.encode(features[row : row + 1])
+                hypotheses[row] = self._warmer(
+                    alone, prompts[row], hypotheses[row], limit, tokenizer
+                )
+        tokens = [hypothesis.text_tokens for hypothesis in hypotheses]
         words = self._align(encoded, prompts[0].start, tokens, lengths, tokenizer)
+        trust = self._tuning.trust
         results = []
-        for index, result in enumerate(generated):
-            count = len(tokens[index])
-            text = text_of(words[index])
+        for row, hypothesis in enumerate(hypotheses):
+            heard = words[row] if trust is None else without_timeless_copies(words[row], trust)
+            doubt = reason_to_doubt(
+                heard,
+                voice=jobs[row].voice if trust else None,
+                language_probability=probability if trust else 1.0,
+                hit_limit=hypothesis.hit_limit,
+                trust=trust,
+            )
             results.append(
                 Decoded(
-                    words=words[index],
+                    words=heard,
                     language=language,
                     language_probability=probability,
-                    mean_log_probability=result.scores[0] * count / (count + 1),
-                    no_speech_probability=result.no_speech_prob,
+                    mean_log_probability=hypothesis.mean_log_probability,
+                    no_speech_probability=hypothesis.no_speech_probability,
                     frames=plan.frames,
-                    tokens=count,
-                    repeated=count >= new_tokens or repeats_itself(text),
+                    tokens=len(tokens[row]),
+                    doubt=doubt,
                 )
             )
         return results
+
+    def _search(
+        self,
+        encoded: Any,
+        prompts: Sequence[_Prompt],
+        beam_size: int,
+        limit: int,
+        tokenizer: Any,
+        temperature: float = 0.0,
+    ) -> list[_Hypothesis]:
+        """Writes at most `limit` tokens for each row."""
+        longest = max(len(prompt.tokens) for prompt in prompts)
+        limit = min(limit, _MAX_TEXT_TOKENS // 2)
+        search = (
+            {"beam_size": 1, "num_hypotheses": _BEST_OF, "sampling_topk": 0}
+            if temperature
+            else {"beam_size": beam_size}
+        )
+        found = self._whisper.generate(
+            encoded,
+            [prompt.tokens for prompt in prompts],
+            # CTranslate2 stops at min(max_length / 2, max_length - prompt) new tokens.
+            max_length=min(_MAX_TEXT_TOKENS, max(2 * limit, longest + limit)),
+            sampling_temperature=temperature or 1.0,
+            return_scores=True,
+            return_no_speech_prob=True,
+            **search,
+        )
+        hypotheses = []
+        for row in found:
+            tokens = list(row.sequences_ids[0])
+            text = [token for token in tokens if token < tokenizer.eot]
+            hypotheses.append(
+                _Hypothesis(
+                    text_tokens=text,
+                    # CTranslate2's mean leaves the end token out, Whisper's counts it.
+                    mean_log_probability=row.scores[0] * len(tokens) / (len(tokens) + 1),
+                    no_speech_probability=row.no_speech_prob,
+                    hit_limit=len(tokens) >= limit,
+                    compression_ratio=compression_ratio(tokenizer.decode(text)),
+                )
+            )
+        return hypotheses
+
+    def _warmer(
+        self, encoded: Any, prompt: _Prompt, first: _Hypothesis, limit: int, tokenizer: Any
+    ) -> _Hypothesis:
+        """Samples a weak text anew, warmer each time, until one is sure enough.
+
+        Whisper's own remedy (Radford et al., 2022, section 4.5). Where none is, the most probable
+        stays that doesn't repeat itself.
+        """
+        tried = [first]
+        for temperature in self._tuning.temperatures:
+            tried += self._search(encoded, [prompt], 1, limit, tokenizer, temperature)
+            if not tried[-1].is_weak:
+                return tried[-1]
+        sound = [one for one in tried if one.compression_ratio <= _MAX_COMPRESSION]
+        return max(sound or tried, key=lambda one: one.mean_log_probability)
 
     def _token_limit(self, duration_s: float) -> int:
         """Returns how many tokens speech of a length can be worth at most."""
@@ -270,7 +344,9 @@ class WhisperDecoder:
             # Text here is read in one go; a prefix after the start would be decoded step by step.
             before.insert(0, tokenizer.sot_prev)
         start = list(tokenizer.sot_sequence)
-        return _Prompt([*before, *start, tokenizer.no_timestamps], start)
+        if not self._tuning.timestamps or not job.is_final:
+            return _Prompt([*before, *start, tokenizer.no_timestamps], start)
+        return _Prompt([*before, *start], start)
 
     def _align(
         self,

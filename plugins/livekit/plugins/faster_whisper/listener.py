@@ -97,7 +97,9 @@ class Listener:
                 del self._recent[: -2 * (_PRE_ROLL + WINDOW * self._tracker.run)]
             return
         utterance = self._open
-        if change is VoiceChange.RESUME and utterance.duration_s > self.options.pause_cut_s:
+        if change is VoiceChange.RESUME and utterance.silence_s >= self.options.cutting_pause_s(
+            utterance.duration_s
+        ):
             utterance = self._cut_running_speech(
                 self._heard_samples - WINDOW - int(utterance.silence_s / 2 * SAMPLE_RATE)
             )
@@ -107,6 +109,7 @@ class Listener:
         utterance.sounded_windows += self._pause.sounding
         if self._tracker.voiced:
             utterance.voiced_windows += 1
+            utterance.note_voice(WINDOW)
             utterance.last_heard_at = self._wall_clock()
         if change is VoiceChange.END:
             self._close()
@@ -118,6 +121,7 @@ class Listener:
         start = self._heard_samples - len(self._recent) // 2
         utterance = self._begin(start, starts_speech=True)
         utterance.extend(bytes(self._recent))
+        utterance.note_voice(WINDOW * self._tracker.run)
         utterance.voiced_windows = utterance.sounded_windows = self._tracker.run
         utterance.onset_s = (self._heard_samples - WINDOW * self._tracker.run) / SAMPLE_RATE
         self._recent.clear()
@@ -127,18 +131,22 @@ class Listener:
     def _cut_running_speech(self, at_sample: int) -> Utterance:
         before = self._open
         assert before is not None
-        rest = before.split(at_sample)
+        after = self._begin(at_sample, starts_speech=False)
+        before.hand_over(after, at_sample)
         before.closed = True
         before.ends_speech = False
-        after = self._begin(before.end_sample, starts_speech=False)
-        after.extend(rest)
         self._open = after
         self.utterances.append(after)
         return after
 
     def _begin(self, start_sample: int, *, starts_speech: bool) -> Utterance:
+        confirming = self.options.confirming
         partials = PartialTranscript(
-            anchor_s=start_sample / SAMPLE_RATE, max_window_s=self.options.max_segment_s
+            anchor_s=start_sample / SAMPLE_RATE,
+            tail_s=confirming.tail_s,
+            runs=confirming.runs,
+            min_probability=confirming.min_probability,
+            max_window_s=self.options.max_segment_s,
         )
         voice_s = self._tracker.run * WINDOW / SAMPLE_RATE
         return Utterance(

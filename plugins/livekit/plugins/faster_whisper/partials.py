@@ -1,10 +1,13 @@
 """Which words of a live transcript can be trusted, decided without I/O and without a model.
 
-The policy is LocalAgreement-2 (Liu et al., "Low-Latency Sequence-to-Sequence Speech Recognition
+The policy is LocalAgreement (Liu et al., "Low-Latency Sequence-to-Sequence Speech Recognition
 and Translation by Partial Hypothesis Selection", 2020; Macháček et al., "Turning Whisper into
 Real-Time Transcription System", 2023) on a window that is anchored at its start: a word is
-confirmed once two successive runs over the growing window wrote it at the same place. Words close
-to the end of the audio are not confirmed: the model guesses them from half a sound.
+confirmed once successive runs over the growing window wrote it at the same place, sure of it each
+time. Words close to the end of the audio are not confirmed: the model guesses them from half a
+sound. Two runs in a row are not enough for people's voices: partials are made in haste, and the
+second often repeats the first one's mistake ("do you like" for "to lock"), which the final then has
+to keep. `options.Confirming` says what is asked for.
 """
 
 from __future__ import annotations
@@ -51,6 +54,8 @@ class PartialTranscript:
         *,
         anchor_s: float = 0.0,
         tail_s: float = 0.3,
+        runs: int = 2,
+        min_probability: float = 0.0,
         hold_back_s: float = 0.1,
         max_window_s: float = 12.0,
     ) -> None:
@@ -59,15 +64,21 @@ class PartialTranscript:
         Args:
             anchor_s: Where the window starts.
             tail_s: A word that ends less than this before the end of the audio is not confirmed.
+            runs: So many runs in a row must agree.
+            min_probability: A word below this is not confirmed.
             hold_back_s: A word that starts less than this before the end is not even shown.
             max_window_s: Past this length a place for a cut is proposed.
         """
         self._anchor_s = anchor_s
         self._tail_s = tail_s
+        self._runs = runs
+        self._min_probability = min_probability
         self._hold_back_s = hold_back_s
         self._max_window_s = max_window_s
         self._confirmed: list[Word] = []
         self._previous: tuple[Word, ...] = ()
+        self._agreed: list[int] = []
+        """For each word of the previous run, how many runs in a row wrote it."""
 
     @property
     def anchor_s(self) -> float:
@@ -82,18 +93,23 @@ class PartialTranscript:
     def observe(self, words: Sequence[Word], audio_end_s: float) -> Observation:
         """Takes the words of a new run over the window from the anchor to `audio_end_s`."""
         rest = self._continuation(words)
-        agreed = 0
         # The last word of either run may still grow ("to" into "today") or lose its full stop,
         # so agreement on it is worth nothing.
+        same = 0
         for new, old in zip(rest[:-1], self._previous[:-1], strict=False):
-            same = new.text.strip().casefold() == old.text.strip().casefold()
-            # A word that the alignment gives no time to has no sound to stand on.
-            placed = new.start < new.end <= audio_end_s - self._tail_s
-            if not same or not placed:
+            if new.text.strip().casefold() != old.text.strip().casefold():
                 break
-            agreed += 1
-        self._confirmed.extend(rest[:agreed])
-        self._previous = rest[agreed:]
+            same += 1
+        counts = [n + 1 for n in self._agreed[:same]] + [1] * (len(rest) - same)
+        confirmed = 0
+        for word, count in zip(rest[:same], counts, strict=False):
+            # A word that the alignment gives no time to has no sound to stand on.
+            placed = word.start < word.end <= audio_end_s - self._tail_s
+            if count < self._runs or word.probability < self._min_probability or not placed:
+                break
+            confirmed += 1
+        self._confirmed.extend(rest[:confirmed])
+        self._previous, self._agreed = rest[confirmed:], counts[confirmed:]
         shown = tuple(w for w in self._previous if w.start < audio_end_s - self._hold_back_s)
         return Observation(tuple(self._confirmed), shown, self._place_to_cut(audio_end_s))
 

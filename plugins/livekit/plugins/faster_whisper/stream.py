@@ -12,7 +12,7 @@ from livekit.agents import APIConnectOptions, APIError, stt, utils
 from livekit import rtc
 
 from .audio import mono
-from .decode import SAMPLE_RATE, Decoded, Job
+from .decode import SAMPLE_RATE, AudioContext, Decoded, Job
 from .engine import Engine
 from .errors import PartialDropped
 from .language import LanguageLock, parse_language
@@ -252,26 +252,38 @@ class RecognizeStream(stt.RecognizeStream):
         # A partial of the same speech afterwards would make the preflight look outdated.
         utterance.decoded_sounded_windows = windows
         utterance.decoded_at_sample = utterance.end_sample
-        decoded = await self._unless(
-            self._decode(engine, utterance, is_final=True),
-            lambda: utterance.sounded_windows > windows,
-        )
+
+        def superseded() -> bool:
+            return utterance.sounded_windows > windows
+
+        decoded = await self._unless(self._decode(engine, utterance, is_final=True), superseded)
         if decoded is None:
             return
+        first = self._prepare(utterance, decoded, windows)
+        if first.is_sure:
+            return
+        # While the silence lasts there is time to listen again to all of it.
+        again = self._decode(engine, utterance, is_final=True, audio_ctx="full")
+        second = await self._unless(again, superseded)
+        if second is not None:
+            self._prepare(utterance, second, windows)
+
+    def _prepare(self, utterance: Utterance, decoded: Decoded, windows: int) -> Speculation:
+        """Keeps a final that was made ahead of time, and sends it unless it is in grave doubt."""
         words = self._final_words(decoded, utterance)
-        utterance.speculation = Speculation(words, decoded.language, windows)
-        if words:
+        earlier = utterance.speculation
+        utterance.speculation = Speculation(
+            words, decoded.language, windows, is_sure=not decoded.wants_a_second_look
+        )
+        spoilt = decoded.wants_a_second_look and decoded.doubt is not None and decoded.doubt.spoils
+        known = earlier is not None and earlier.sounded_windows == windows
+        news = earlier is None or not known or text_of(earlier.words) != text_of(words)
+        if words and news and not spoilt:
             self._send(stt.SpeechEventType.PREFLIGHT_TRANSCRIPT, utterance, words, confirmed=words)
+        return utterance.speculation
 
     async def _finish(self, engine: Engine, utterance: Utterance) -> None:
-        speculation = utterance.speculation
-        if speculation is not None and speculation.sounded_windows == utterance.sounded_windows:
-            words = speculation.words
-        elif not utterance.voiced_windows:
-            words = ()
-        else:
-            decoded = await self._decode(engine, utterance, is_final=True)
-            words = self._final_words(decoded, utterance)
+        words = await self._last_words(engine, utterance)
         if not words and utterance.interim_shown:
             # Take back what was shown.
             self._send(stt.SpeechEventType.INTERIM_TRANSCRIPT, utterance, (), confirmed=())
@@ -287,6 +299,21 @@ class RecognizeStream(stt.RecognizeStream):
                 )
             )
         self._report_usage(utterance.request_id)
+
+    async def _last_words(self, engine: Engine, utterance: Utterance) -> tuple[Word, ...]:
+        """Returns what was said up to the end of an utterance."""
+        speculation = utterance.speculation
+        ahead = speculation is not None and speculation.sounded_windows == utterance.sounded_windows
+        if speculation is not None and ahead and speculation.is_sure:
+            return speculation.words
+        if not utterance.voiced_windows:
+            return ()
+        if not ahead:
+            decoded = await self._decode(engine, utterance, is_final=True)
+            if not decoded.wants_a_second_look:
+                return self._final_words(decoded, utterance)
+        decoded = await self._decode(engine, utterance, is_final=True, audio_ctx="full")
+        return self._final_words(decoded, utterance)
 
     async def _unless(
         self, decoding: Awaitable[Decoded], superseded: Callable[[], bool]
@@ -311,7 +338,14 @@ class RecognizeStream(stt.RecognizeStream):
             # Whoever waits for changes next must look at the state first.
             self._changed.set()
 
-    async def _decode(self, engine: Engine, utterance: Utterance, *, is_final: bool) -> Decoded:
+    async def _decode(
+        self,
+        engine: Engine,
+        utterance: Utterance,
+        *,
+        is_final: bool,
+        audio_ctx: AudioContext | None = None,
+    ) -> Decoded:
         options = self._options
         job = Job(
             samples=utterance.samples(),
@@ -319,8 +353,9 @@ class RecognizeStream(stt.RecognizeStream):
             prompt=f"{options.prompt} {self._previous_text}".strip(),
             keyterms=options.keyterms,
             beam_size=options.beam_size,
-            audio_ctx=options.audio_ctx,
+            audio_ctx=audio_ctx or options.audio_ctx,
             is_final=is_final,
+            voice=utterance.voice() if is_final else None,
         )
         decoded = await engine.decode(
             job,

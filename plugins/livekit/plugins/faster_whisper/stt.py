@@ -27,7 +27,7 @@ from .gates import Gates
 from .language import LanguageLock, parse_language
 from .listener import Listener
 from .models import BUNDLED, ModelSpec, check_model_name
-from .options import Options
+from .options import ANY_PAUSE, LENIENT, LONG_PAUSES, Confirming, Options
 from .statistics import EngineStatistics
 from .stream import RecognizeStream
 from .transcript import speech_data, stands, words_in_stream
@@ -76,10 +76,9 @@ class STT(stt.STT[str]):
             device: "cpu", "cuda" (ROCm too, with CTranslate2 built for it) or "auto".
             compute_type: CTranslate2's name for it. By default int8 on a CPU, float16 on CUDA.
             cpu_threads: Threads for one run on a CPU; half of the cores, up to 8, by default.
-            beam_size: For finals; partials are greedy. 1 by default on a CPU, 5 on CUDA.
-            audio_ctx: "auto" encodes what was said and some slack, "full" always 30 s, as Whisper
-                was trained. By default "auto" on a CPU, where it is some ten times faster, and
-                "full" on CUDA.
+            beam_size: For finals; partials are greedy. 5 by default, 1 for "bundled".
+            audio_ctx: "auto" encodes what was said and some slack, and for a final whose text is in
+                doubt the whole 30 s, as Whisper was trained; "full" always those.
             prompt: Text that sets style and spelling.
             keyterms: Names and rare words to expect.
             interim_results: Whether to send partials while the caller speaks.
@@ -126,6 +125,8 @@ class STT(stt.STT[str]):
         self._options = Options(
             interim_results=interim_results,
             use_context=self._spec.profits_from_context,
+            confirming=LENIENT if self._spec.is_bundled else Confirming(),
+            cuts=ANY_PAUSE if self._spec.is_bundled else LONG_PAUSES,
             voice=VoiceOptions(
                 threshold=_in_range("vad_threshold", vad_threshold, 0.01, 0.99),
                 release=max(0.01, vad_threshold - 0.15),
@@ -291,8 +292,13 @@ class STT(stt.STT[str]):
                 keyterms=options.keyterms,
                 beam_size=options.beam_size,
                 audio_ctx=options.audio_ctx,
+                voice=utterance.voice(),
             )
             decoded = await engine.decode(job, timeout_s=max(0.0, deadline - time.monotonic()))
+            if decoded.wants_a_second_look:
+                deadline = time.monotonic() + conn_options.timeout
+                job = replace(job, audio_ctx="full")
+                decoded = await engine.decode(job, timeout_s=conn_options.timeout)
             # The deadline is for an answer, not for the length of a recording.
             deadline = time.monotonic() + conn_options.timeout
             if stands(decoded, utterance, options.gates):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from .decode import SAMPLE_RATE
 from .partials import PartialTranscript
+from .voice import WINDOW
 from .words import Word
 
 _QUIET_SPAN = SAMPLE_RATE // 50
@@ -22,6 +24,8 @@ class Speculation:
     language: str
     sounded_windows: int
     """Sound heard when it was made; more since then makes it void."""
+    is_sure: bool = True
+    """Whether nothing speaks against it, or nothing better is to be had."""
 
 
 class Utterance:
@@ -65,6 +69,7 @@ class Utterance:
         self.speculation: Speculation | None = None
         self.speculated_windows = 0
         self._pcm = bytearray()
+        self._voice: deque[tuple[int, int]] = deque()
         self._start_sample = start_sample
 
     @property
@@ -91,23 +96,45 @@ class Utterance:
         """Adds 16-bit mono audio."""
         self._pcm += pcm
 
+    def note_voice(self, samples: int) -> None:
+        """Notes that the last so many samples were voiced."""
+        start, end = self.end_sample - samples, self.end_sample
+        if self._voice and self._voice[-1][1] >= start:
+            self._voice[-1] = (self._voice[-1][0], end)
+        else:
+            self._voice.append((start, end))
+
+    def voice(self) -> tuple[tuple[float, float], ...]:
+        """Returns where a voice was heard in the audio kept, as seconds from its first sample."""
+        first = self._start_sample
+        return tuple(
+            (max(0, start - first) / SAMPLE_RATE, (end - first) / SAMPLE_RATE)
+            for start, end in self._voice
+            if end > first
+        )
+
     def samples(self) -> npt.NDArray[np.float32]:
         """Returns the audio kept, in [-1, 1]."""
         pcm = np.frombuffer(bytes(self._pcm), "<i2")
         return pcm.astype(np.float32) / np.float32(32768)
 
-    def split(self, at_sample: int) -> bytes:
-        """Cuts the audio off from a sample of the stream on, and returns it."""
+    def hand_over(self, after: Utterance, at_sample: int) -> None:
+        """Gives the audio from a sample of the stream on, and its voice, to the next utterance."""
         at = 2 * max(0, min(at_sample - self._start_sample, len(self._pcm) // 2))
-        rest = bytes(self._pcm[at:])
+        after.extend(bytes(self._pcm[at:]))
         del self._pcm[at:]
-        return rest
+        after._voice = deque((max(s, at_sample), e) for s, e in self._voice if e > at_sample)
+        self._voice = deque((s, min(e, at_sample)) for s, e in self._voice if s < at_sample)
+        voiced = sum(end - start for start, end in after._voice) // WINDOW
+        after.voiced_windows = after.sounded_windows = voiced
 
     def drop_before(self, at_sample: int) -> None:
         """Forgets the audio before a sample of the stream."""
         at = max(0, min(at_sample - self._start_sample, len(self._pcm) // 2))
         del self._pcm[: 2 * at]
         self._start_sample += at
+        while self._voice and self._voice[0][1] <= self._start_sample:
+            self._voice.popleft()
 
     def quietest_near(self, at_sample: int, within: int) -> int:
         """Returns the middle of the quietest 20 ms within so many samples of a place."""

@@ -63,6 +63,9 @@ class RemoteRunner:
         self._client = client
         self._owns_client = client is None
         self._model = ""
+        # The server has one turn of a session at a time and would cancel the first of two; in
+        # process they run one after the other, and so they do here.
+        self._one_at_a_time = asyncio.Lock()
         self._commit: tuple[TurnCommitted, asyncio.Task[None]] | None = None
         """What tells the server that the last turn has become final, once it has."""
 
@@ -99,7 +102,11 @@ class RemoteRunner:
 
     async def run(self, run: Run) -> None:
         """Runs the turn; see `stream.Runner`. Closing the connection cancels it on the server."""
-        await self._end_commit()
+        async with self._one_at_a_time:
+            await self._end_commit()
+            await self._run(run)
+
+    async def _run(self, run: Run) -> None:
         turn = run.turn
         context = {**self._context, **_jsonable(turn.configurable)}
         body: dict[str, Any] = {

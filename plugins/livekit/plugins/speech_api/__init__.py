@@ -6,13 +6,14 @@ vLLM-Omni, SGLang-Omni, an XTTS server, or anything else with `POST /v1/audio/sp
 
 from livekit.agents import Plugin
 
+from .character import FIRST_SPEAKER
 from .higgs import HiggsTTS
 from .log import logger
 from .streams import ChunkedStream, SynthesizeStream
 from .tts import TTS
 from .version import __version__
 
-__all__ = ["TTS", "ChunkedStream", "HiggsTTS", "SynthesizeStream", "__version__"]
+__all__ = ["FIRST_SPEAKER", "TTS", "ChunkedStream", "HiggsTTS", "SynthesizeStream", "__version__"]
 
 
 class SpeechApiPlugin(Plugin):

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+FIRST_SPEAKER = "SPEAKER0"
+"""The tag of whoever speaks where there is one speaker."""
+
 SAMPLE_RATE = 24000
 """Hertz, of all versions so far."""
 

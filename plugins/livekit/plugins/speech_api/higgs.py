@@ -44,6 +44,8 @@ class HiggsOptions:
     top_k: int
     max_tokens: int
     seed: int | None
+    ras_window: int | None
+    ras_repeats: int | None
     extra_fields: Mapping[str, Any] = field(repr=False)
     extra_headers: Mapping[str, str] = field(repr=False)
     max_characters: int
@@ -88,6 +90,8 @@ class HiggsVoice:
             "top_k": opts.top_k,
             "max_tokens": opts.max_tokens,
             "seed": opts.seed,
+            "ras_win_len": opts.ras_window,
+            "ras_win_max_num_repeat": opts.ras_repeats,
             **opts.extra_fields,
         }
         return SpeechRequest(
@@ -126,6 +130,10 @@ class HiggsTTS(ServerTTS):
         top_k: Of the model's tokens.
         max_tokens: Of audio in one piece; 25 are a second.
         seed: For the same audio each time.
+        ras_window: Of repetition-aware sampling: in so many of the last audio tokens none may come
+            more often than `ras_repeats`, or another is taken, which ends humming and stuck
+            syllables. Boson's own code takes 7 and 2; if not given, the server's defaults hold.
+        ras_repeats: See `ras_window`.
         extra_fields: Anything else for the request; wins over the fields above, and a value of
             None takes a field away.
         extra_headers: Anything else for its headers.
@@ -155,6 +163,8 @@ class HiggsTTS(ServerTTS):
         top_k: NotGivenOr[int] = NOT_GIVEN,
         max_tokens: NotGivenOr[int] = NOT_GIVEN,
         seed: NotGivenOr[int | None] = NOT_GIVEN,
+        ras_window: NotGivenOr[int | None] = NOT_GIVEN,
+        ras_repeats: NotGivenOr[int | None] = NOT_GIVEN,
         extra_fields: NotGivenOr[Mapping[str, Any]] = NOT_GIVEN,
         extra_headers: NotGivenOr[Mapping[str, str]] = NOT_GIVEN,
         tokenizer: NotGivenOr[Tokenizer] = NOT_GIVEN,
@@ -181,6 +191,8 @@ class HiggsTTS(ServerTTS):
             top_k=50,
             max_tokens=1024,
             seed=None,
+            ras_window=None,
+            ras_repeats=None,
             extra_fields=dict(extra_fields or {}),
             extra_headers=dict(extra_headers or {}),
             max_characters=max_characters,
@@ -197,6 +209,8 @@ class HiggsTTS(ServerTTS):
             top_k=top_k,
             max_tokens=max_tokens,
             seed=seed,
+            ras_window=ras_window,
+            ras_repeats=ras_repeats,
         )
 
     @property
@@ -219,6 +233,8 @@ class HiggsTTS(ServerTTS):
         top_k: NotGivenOr[int] = NOT_GIVEN,
         max_tokens: NotGivenOr[int] = NOT_GIVEN,
         seed: NotGivenOr[int | None] = NOT_GIVEN,
+        ras_window: NotGivenOr[int | None] = NOT_GIVEN,
+        ras_repeats: NotGivenOr[int | None] = NOT_GIVEN,
     ) -> None:
         """Changes how streams speak that begin from now on; another character, another memory.
 
@@ -242,6 +258,10 @@ class HiggsTTS(ServerTTS):
             changes["temperature"] = checked("temperature", temperature, 0, 2)
         if is_given(top_p):
             changes["top_p"] = checked("top_p", top_p, 0, 1)
+        if is_given(ras_window):
+            changes["ras_window"] = _count("ras_window", ras_window)
+        if is_given(ras_repeats):
+            changes["ras_repeats"] = _count("ras_repeats", ras_repeats)
         plain = {"model": model, "top_k": top_k, "max_tokens": max_tokens, "seed": seed}
         changes |= {name: value for name, value in plain.items() if is_given(value)}
         changed = new != self._opts.character
@@ -258,3 +278,7 @@ class HiggsTTS(ServerTTS):
 
     def _headers(self) -> Mapping[str, str]:
         return self._opts.headers()
+
+
+def _count(name: str, value: int | None) -> int | None:
+    return None if value is None else int(checked(name, value, 1, 1000))

@@ -81,6 +81,7 @@ class PieceSpeaker:
         self._open: set[_Piece] = set()
         self._count = 0
         self._sounded = False
+        self._asked = False
 
     async def run(self, texts: AsyncIterable[str]) -> None:
         """Speaks everything; returns when the last sample was emitted.
@@ -96,12 +97,14 @@ class PieceSpeaker:
             await ahead
         finally:
             await aio.cancel_and_wait(ahead, *(piece.task for piece in self._open))
-        if not self._sounded:
+        # Where nothing was to be said, nothing sounds.
+        if self._asked and not self._sounded:
             self._emit(bytes(2 * int(self._voice.sample_rate * SILENCE_S)))
 
     async def _request_ahead(self, texts: AsyncIterable[str]) -> None:
         try:
             async for text in texts:
+                self._asked = self._asked or bool(text.strip())
                 for part in cut_long(text, self._voice.max_characters):
                     if is_speakable(part):
                         await self._slots.acquire()

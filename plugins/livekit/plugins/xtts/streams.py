@@ -110,16 +110,18 @@ class _Speaker:
         self._emit_samples = emit
         self._on_request = on_request
         self._emitted = 0
+        self._asked = False
 
     async def speak(self, text: str) -> None:
         """Speaks a piece of any length; what has no sound is passed over."""
+        self._asked = self._asked or bool(text.strip())
         for part in cut_long(text, self._opts.max_characters):
             if is_speakable(part):
                 await self._speak_part(part.strip())
 
     def finish(self) -> None:
-        """After the last piece."""
-        if not self._emitted:
+        """After the last piece; where nothing was to be said, nothing sounds."""
+        if self._asked and not self._emitted:
             self._emit(SILENCE)
 
     async def _speak_part(self, text: str) -> None:

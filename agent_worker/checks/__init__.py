@@ -1,0 +1,6 @@
+"""What `doctor` tries rather than assumes: each file one part of a call, each check a finding."""
+
+from .finding import Finding
+from .run import run_checks
+
+__all__ = ["Finding", "run_checks"]

@@ -1,0 +1,239 @@
+"""Answers from a folder of documents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from langchain_core.messages import HumanMessage
+
+from agent_worker.call_flow import flow_for_call
+from agent_worker.choice import Found, choose
+from agent_worker.closing import close_shared
+from agent_worker.engines import EngineError, build_engines
+from agent_worker.settings import Settings, load_settings
+from flows.documents.embedders import WordEmbedder
+from flows.documents.index import DocumentIndex
+from flows.documents.onnx_embedder import EmbedderError, EmbeddingModel, OnnxEmbedder
+from flows.documents.opening import choose_embedder
+from flows.documents.reading import PASSAGE_LENGTH, best_sentence, files_in, passages_of
+from flows.documents.tool import document_tools
+from flows.model import ModelOptions, chat_model
+from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
+from tests.tiny_embedder import write_tiny_embedder
+
+RETURNS = """# Returns and refunds
+
+You may return any item within thirty days. The refund comes in five working days.
+
+## Exceptions
+
+- Opened food is not taken back.
+- Gift cards are final.
+"""
+PARKING = """<html><head><title>Getting here &amp; parking</title><style>p{}</style></head>
+<body><p>Parking is free after six in the evening.</p><script>alert("no")</script>
+<p>Bus line nine stops at the door.</p></body></html>"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two documents."""
+    docs = tmp_path / "docs"
+    (docs / "visit").mkdir(parents=True)
+    (docs / "returns.md").write_text(RETURNS)
+    (docs / "visit" / "parking.html").write_text(PARKING)
+    return docs
+
+
+def found(index: DocumentIndex, question: str) -> list[str]:
+    return [one.passage.title for one in index.search(question)]
+
+
+def test_a_document_has_a_title_that_can_be_said(folder: Path, tmp_path: Path) -> None:
+    passages = passages_of(folder / "returns.md")
+    assert [passage.title for passage in passages] == ["Returns and refunds"] * 2
+    assert passages[1].text == ("Exceptions: Opened food is not taken back. Gift cards are final.")
+    (page,) = passages_of(folder / "visit" / "parking.html")
+    assert page.title == "Getting here & parking"
+    assert page.text == "Parking is free after six in the evening. Bus line nine stops at the door."
+    plain = tmp_path / "opening_hours-2026.txt"
+    plain.write_text("We open at nine.")
+    assert passages_of(plain)[0].title == "Opening hours 2026"
+
+
+def test_a_long_document_is_cut_between_sentences_and_nothing_is_lost(tmp_path: Path) -> None:
+    words = [f"word{number}" for number in range(2000)]
+    sentences = [" ".join(words[i : i + 9]) + "." for i in range(0, len(words), 9)]
+    file = tmp_path / "long.txt"
+    file.write_text(" ".join(sentences) + "\n\n" + "x" * (3 * PASSAGE_LENGTH))
+    passages = passages_of(file)
+    assert all(len(passage.text) <= PASSAGE_LENGTH for passage in passages)
+    assert "".join(passage.text for passage in passages).count("x") == 3 * PASSAGE_LENGTH
+    text = " ".join(passage.text for passage in passages)
+    assert all(word in text for word in words)
+    assert all(passage.text.endswith((".", "x")) for passage in passages)
+
+
+def test_hidden_files_and_links_out_of_the_folder_are_left_out(
+    folder: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("The code is xyzzy.")
+    (folder / "link.txt").symlink_to(secret)
+    (folder / ".hidden.txt").write_text("no")
+    (folder / "picture.png").write_bytes(b"no")
+    assert [path.name for path in files_in(folder)] == ["returns.md", "parking.html"]
+
+
+def test_the_passage_that_answers_is_found_and_nothing_where_none_does(folder: Path) -> None:
+    index = DocumentIndex(folder, WordEmbedder())
+    assert found(index, "When is parking free?") == ["Getting here & parking"]
+    assert found(index, "within how many days can I return an item")[0] == "Returns and refunds"
+    assert found(index, "who won the world cup") == []
+    assert found(index, "") == []
+    index.close()
+
+
+def test_what_changes_in_the_folder_is_read_again_and_only_that(
+    folder: Path, tmp_path: Path
+) -> None:
+    now = [0.0]
+    database = tmp_path / "index" / "documents.sqlite3"
+    index = DocumentIndex(folder, WordEmbedder(), database, clock=lambda: now[0])
+    assert index.refresh() == 2
+    (folder / "returns.md").write_text("# Lost keys\n\nLost keys are at the desk.")
+    assert found(index, "lost keys") == []
+    now[0] = 31.0
+    assert found(index, "lost keys") == ["Lost keys"]
+    assert found(index, "gift cards") == []
+    (folder / "visit" / "parking.html").unlink()
+    now[0] = 62.0
+    assert found(index, "free parking") == []
+    index.close()
+    again = DocumentIndex(folder, WordEmbedder(), database)
+    assert again.refresh() == 0
+    assert found(again, "lost keys") == ["Lost keys"]
+    again.close()
+
+
+def test_a_model_finds_by_meaning_what_words_do_not(folder: Path, tmp_path: Path) -> None:
+    (folder / "returns.md").write_text("# Returns\n\nmoney")
+    (folder / "visit" / "parking.html").write_text("<title>Visit</title><p>parking</p>")
+    model = EmbeddingModel("", "mean", 0.5)
+    embedder = OnnxEmbedder(write_tiny_embedder(tmp_path / "tiny"), model)
+    index = DocumentIndex(folder, embedder)
+    assert found(index, "refund") == ["Returns"]
+    assert found(index, "parking") == ["Visit"]
+    rows = embedder.passages(["refund", "money money", "parking unheard"])
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1.0)
+    assert rows[0] @ rows[1] == pytest.approx(1.0)
+    assert rows[0] @ rows[2] == pytest.approx(0.0)
+    index.close()
+    words = DocumentIndex(folder, WordEmbedder())
+    assert found(words, "refund") == []
+    words.close()
+
+
+def test_the_best_embedder_that_is_there_is_chosen(tmp_path: Path) -> None:
+    assert choose_embedder("auto", tmp_path).name == "words-1"
+    write_tiny_embedder(tmp_path / "bge-m3")
+    # a model without its weights was not downloaded whole
+    assert choose_embedder("auto", tmp_path).name == "words-1"
+    (tmp_path / "bge-m3" / "onnx").mkdir()
+    (tmp_path / "bge-m3" / "model.onnx").rename(
+        tmp_path / "bge-m3" / "onnx" / "model_quantized.onnx"
+    )
+    assert choose_embedder("auto", tmp_path).name.startswith("bge-m3-")
+    with pytest.raises(EmbedderError, match="can't be used"):
+        choose_embedder("multilingual-e5-small", tmp_path)
+
+
+def settings_in(tmp_path: Path, folder: Path, **more: object) -> Settings:
+    return load_settings(
+        **{
+            "documents": folder,
+            "documents_model": "words",
+            "documents_index": tmp_path / "documents.sqlite3",
+            "database_url": "memory",
+            **more,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("when is parking free", "Getting here & parking says: Parking is free after six in the "
+         "evening. Bus line nine stops at the door."),
+        ("what about gift cards", "Returns and refunds says: Gift cards are final."),
+        ("who won the world cup", "I don't know: the documents do not say."),
+        ("what is one plus one", "One plus one is two."),
+    ],
+)  # fmt: skip
+async def test_a_call_without_a_model_answers_from_the_documents_and_names_them(
+    folder: Path, tmp_path: Path, said: str, answer: str
+) -> None:
+    flow = flow_for_call(settings_in(tmp_path, folder), "offline")
+    try:
+        state = await flow.graph.ainvoke(
+            {"messages": [HumanMessage(said)]}, {"configurable": {"thread_id": "t"}}
+        )
+        assert state["messages"][-1].text == answer
+    finally:
+        await flow.aclose()
+        close_shared()
+
+
+async def test_a_model_gets_the_passages_with_their_titles_or_is_told_that_there_are_none(
+    folder: Path, tmp_path: Path
+) -> None:
+    calls = [
+        Reply(tool_calls=[ToolCall("search_documents", {"question": "When is parking free?"})]),
+        Reply("As Getting here and parking says, after six."),
+        Reply(tool_calls=[ToolCall("search_documents", {"question": "Who won the cup?"})]),
+        Reply("I don't know."),
+    ]
+    async with FakeOpenAIServer(*calls) as server:
+        model = chat_model(ModelOptions(server.base_url, server.model))
+        flow = flow_for_call(settings_in(tmp_path, folder), "assistant", model=model)
+        results = []
+        for thread in ("a", "b"):
+            state = await flow.graph.ainvoke(
+                {"messages": [HumanMessage("?")]}, {"configurable": {"thread_id": thread}}
+            )
+            results.append(json.loads(state["messages"][2].text))
+        await flow.aclose()
+        await model.aclose()
+        close_shared()
+    assert results[0]["found"][0]["title"] == "Getting here & parking"
+    assert "title" in results[0]["advice"]
+    assert results[1]["found"] == []
+    assert "do not know" in results[1]["advice"]
+
+
+async def test_an_index_that_breaks_costs_one_answer_and_not_the_turn(folder: Path) -> None:
+    index = DocumentIndex(folder, WordEmbedder())
+    index.close()
+    (tool,) = document_tools(index)
+    said = json.loads(await tool.ainvoke({"question": "parking"}))
+    assert said == {"error": "I can't look into the documents right now."}
+
+
+def test_a_folder_that_is_not_there_is_named_before_the_first_call(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, tmp_path / "none", llm="offline", tts="espeak", stt="bundled")
+    with pytest.raises(EngineError, match=r"thinking: The documents' folder .*none is not there"):
+        build_engines(settings, choose(settings, Found(espeak_installed=True)))
+
+
+def test_a_sentence_is_chosen_by_the_words_of_the_question() -> None:
+    hours = "We open at nine in the morning on every working day of the week."
+    text = f"{hours} Dogs are welcome. Cats too."
+    assert best_sentence(text, "may I bring my dog") == "Dogs are welcome. Cats too."
+    assert (
+        best_sentence("猫可以进来。我们九点开门，欢迎光临。", "几点开门")
+        == "我们九点开门，欢迎光临。"
+    )
+    assert best_sentence("", "x") == ""

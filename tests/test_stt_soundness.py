@@ -1,0 +1,106 @@
+"""Which texts are doubted: the words' times and the voice tell, without a model."""
+
+from __future__ import annotations
+
+import pytest
+
+from livekit.plugins.faster_whisper import Word
+from livekit.plugins.faster_whisper.soundness import (
+    Doubt,
+    Trust,
+    reason_to_doubt,
+    without_timeless_copies,
+)
+from livekit.plugins.faster_whisper.words import text_of
+
+VOICE = ((0.2, 2.0),)
+
+
+def words(*parts: tuple[str, float, float], probability: float = 0.9) -> tuple[Word, ...]:
+    return tuple(Word(f" {text}", start, end, probability) for text, start, end in parts)
+
+
+def spoken(text: str, *, start: float = 0.2, word_s: float = 0.3) -> tuple[Word, ...]:
+    return words(
+        *(
+            (word, start + i * word_s, start + (i + 1) * word_s)
+            for i, word in enumerate(text.split())
+        )
+    )
+
+
+def test_a_text_that_covers_its_voice_is_believed() -> None:
+    assert reason_to_doubt(spoken("where is my order today please"), voice=VOICE) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "voice", "doubt"),
+    [
+        ("where is my", ((0.2, 2.0),), Doubt.LOST_WORDS),
+        ("where is my order", ((0.2, 1.5), (2.5, 3.2)), Doubt.LOST_WORDS),
+        ("seven seven", ((0.2, 0.8),), Doubt.COPY),
+        ("the end of it the end of it", ((0.2, 2.7),), Doubt.COPY),
+        ("a few words more", ((0.2, 0.5),), Doubt.NO_VOICE),
+        ("so " * 14, ((0.2, 4.5),), Doubt.LOOP),
+    ],
+)
+def test_what_speaks_against_a_text_is_told(
+    text: str, voice: tuple[tuple[float, float], ...], doubt: Doubt
+) -> None:
+    assert reason_to_doubt(spoken(text), voice=voice) is doubt
+
+
+def test_voice_before_the_first_word_means_a_lost_word() -> None:
+    late = spoken("mister john", start=1.2)
+    assert reason_to_doubt(late, voice=((0.2, 1.8),)) is Doubt.LOST_WORDS
+
+
+def test_no_words_over_much_voice_is_doubted_and_over_none_is_not() -> None:
+    assert reason_to_doubt((), voice=((0.0, 1.0),)) is Doubt.LOST_WORDS
+    assert reason_to_doubt((), voice=()) is None
+
+
+def test_one_improbable_word_is_enough() -> None:
+    sure = spoken("press one to")
+    guess = words(("cancel", 1.1, 1.4), probability=0.4)
+    assert reason_to_doubt((*sure, *guess), voice=((0.2, 1.4),)) is Doubt.WEAK
+
+
+def test_an_unsure_language_is_doubted_only_where_it_was_detected() -> None:
+    text = spoken("oui merci")
+    assert reason_to_doubt(text, voice=None, language_probability=0.5) is Doubt.LANGUAGE
+    assert reason_to_doubt(text, voice=None) is None
+
+
+def test_a_decoder_that_was_stopped_has_looped() -> None:
+    assert reason_to_doubt(spoken("three"), voice=None, hit_limit=True) is Doubt.LOOP
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        (words(("Lima", 0.16, 0.64), ("Lima", 0.64, 0.66)), "Lima"),
+        (words(("Lima", 0.16, 0.64), ("Lima.", 0.64, 0.66)), "Lima."),
+        (words(("no", 0.1, 0.4), ("no", 0.5, 0.8)), "no no"),
+        (
+            words(
+                ("ugly", 0.2, 0.6), ("ones.", 0.6, 1.0), ("Ugly", 1.0, 1.02), ("ones.", 1.02, 1.04)
+            ),
+            "ugly ones.",
+        ),
+        (words(("7th", 0.1, 0.5), ("7th", 0.5, 0.5), ("7th", 0.5, 0.5)), "7th"),
+        (words(("five", 0.1, 0.4), ("five", 0.4, 0.6), ("six", 0.6, 0.9)), "five five six"),
+    ],
+)
+def test_a_copy_without_time_goes_and_one_that_was_said_stays(
+    given: tuple[Word, ...], left: str
+) -> None:
+    assert text_of(without_timeless_copies(given, Trust())) == left
+
+
+def test_only_grave_doubts_keep_a_text_from_being_acted_on() -> None:
+    assert {doubt for doubt in Doubt if doubt.spoils} == {
+        Doubt.LOOP,
+        Doubt.LOST_WORDS,
+        Doubt.LANGUAGE,
+    }
