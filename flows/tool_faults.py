@@ -17,6 +17,8 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
+from flows.gate import SideEffectGate
+
 logger = logging.getLogger("flows")
 
 LONGEST_RESULT = 8_000
@@ -83,6 +85,18 @@ class ToolFaults(AgentMiddleware[Any, Any]):
         return ToolMessage(
             json.dumps({"error": said}), tool_call_id=call["id"], name=call["name"], status="error"
         )
+
+
+async def guarded_tool_call(
+    request: ToolCallRequest,
+    handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
+) -> ToolMessage | Command[Any]:
+    """Both guards, for a `ToolNode` of one's own: first the commit, then the limits."""
+
+    async def within_limits(allowed: ToolCallRequest) -> ToolMessage | Command[Any]:
+        return await ToolFaults().awrap_tool_call(allowed, handler)
+
+    return await SideEffectGate().awrap_tool_call(request, within_limits)
 
 
 def _bounded(answer: ToolMessage) -> ToolMessage:
