@@ -10,6 +10,7 @@ RUN uv sync --frozen --no-default-groups --group engines --no-install-project
 COPY README.md LICENSE livekit.yaml ./
 COPY agent_worker agent_worker
 COPY flows flows
+COPY graph_speech graph_speech
 COPY plugins plugins
 COPY web web
 RUN uv sync --frozen --no-default-groups --group engines --no-editable

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from livekit.agents import Agent, ModelSettings, llm, stt, tts
+from livekit.agents import Agent, ModelSettings, UserStateChangedEvent, llm, stt, tts
 from livekit.agents.types import NOT_GIVEN, FlushSentinel
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.io import PlaybackStartedEvent
@@ -114,8 +114,18 @@ class VoicePipelineAgent(Agent):
 
     async def on_enter(self) -> None:
         """Greets."""
+        # the gate is shut here and opened here: whoever observes a call steers nothing in it
+        self.session.on("user_state_changed", self._on_user_state)
         if self._greeting:
             self.say(self._greeting)
+
+    async def on_exit(self) -> None:
+        """The call ends, or another agent takes over."""
+        self.session.off("user_state_changed", self._on_user_state)
+
+    def _on_user_state(self, event: UserStateChangedEvent) -> None:
+        if event.new_state == "speaking":
+            self.open_turn()
 
     def open_turn(self) -> None:
         """The caller began to speak: what is generated from now on is speculative."""
@@ -187,18 +197,24 @@ class VoicePipelineAgent(Agent):
             async for chunk in chunks:
                 # what breaks a reply in segments is no chunk
                 if isinstance(chunk, llm.ChatChunk):
-                    delta = chunk.delta
-                    if delta is not None and delta.content and not chunk.id.startswith(OWN):
-                        self._latency.mark(generation, "first_token")
-                    if chunk.usage is not None:
-                        self._latency.count(
-                            generation,
-                            chunk.usage.prompt_tokens,
-                            chunk.usage.prompt_cached_tokens,
-                            chunk.usage.completion_tokens,
-                        )
+                    self._note(generation, chunk)
                     speakers.mark(chunk)
                 yield chunk
+
+    def _note(self, generation: Generation, chunk: llm.ChatChunk) -> None:
+        """Tells the clock what a piece of an answer says of its turn."""
+        delta = chunk.delta
+        if delta is not None and delta.content and not chunk.id.startswith(OWN):
+            self._latency.mark(generation, "first_token")
+        if chunk.usage is not None:
+            self._latency.count(
+                generation,
+                chunk.usage.prompt_tokens,
+                chunk.usage.prompt_cached_tokens,
+                chunk.usage.completion_tokens,
+            )
+        if delta is not None and (cause := no_answer_of(delta)):
+            self._latency.failed(cause)
 
     async def tts_node(
         self, text: AsyncIterable[str], model_settings: ModelSettings
@@ -262,6 +278,12 @@ def _set_event() -> asyncio.Event:
     event = asyncio.Event()
     event.set()
     return event
+
+
+def no_answer_of(delta: llm.ChoiceDelta) -> str:
+    """Why there is no answer, where this piece stands in for it; see `langgraph.LLM`."""
+    cause = (delta.extra or {}).get("no_answer")
+    return cause if isinstance(cause, str) else ""
 
 
 class _Playhead:

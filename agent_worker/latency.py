@@ -242,8 +242,10 @@ class TurnLatency:
         """Nothing more of the answer is to come."""
         if self._answered is not None:
             # known only when the last token was written, which is after the record was first told
-            tokens = self._answering.tokens if self._answering is not None else None
-            self._ended.append(dataclasses.replace(self._answered, tokens=tokens))
+            tokens, failure = None, self._answered.failure
+            if self._answering is not None:
+                tokens, failure = self._answering.tokens, self._answering.failure
+            self._ended.append(dataclasses.replace(self._answered, tokens=tokens, failure=failure))
             self._answered = None
 
     def call_ended(self) -> None:

@@ -20,7 +20,6 @@ from livekit.agents import (
 )
 from livekit.agents.voice import io
 
-from .agent import VoicePipelineAgent
 from .latency import TOPIC, TurnLatency, TurnRecord
 from .telemetry import Telemetry
 
@@ -62,10 +61,10 @@ class Observer:
         self._output: io.AudioOutput | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def watch(self, session: AgentSession[None], agent: VoicePipelineAgent) -> None:
+    def watch(self, session: AgentSession[None]) -> None:
         """Follows a session from now on, to `close`."""
         self._telemetry.metrics.calls.inc()
-        self._session, self._agent = session, agent
+        self._session = session
         session.on("user_state_changed", self._on_user_state)
         session.on("user_input_transcribed", self._on_transcribed)
         session.on("agent_state_changed", self._on_agent_state)
@@ -91,7 +90,6 @@ class Observer:
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         if event.new_state == "speaking":
-            self._agent.open_turn()
             self._latency.speech_started()
         elif event.old_state == "speaking":
             self._latency.speech_ended(event.created_at)

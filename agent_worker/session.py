@@ -167,7 +167,7 @@ def build_call(
             max_unrecoverable_errors=sys.maxsize,
         ),
     )
-    observer.watch(session, agent)
+    observer.watch(session)
     turns.attach(session)
     hearing.attach(session)
     lifetime = Lifetime(

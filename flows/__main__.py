@@ -102,6 +102,7 @@ def _server_options(settings: FlowSettings) -> ServerOptions:
         ping_s=settings.ping_s,
         session_ttl_s=settings.session_ttl_s,
         filler=filler,
+        no_answer=settings.no_answer,
     )
 
 

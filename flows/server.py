@@ -38,6 +38,7 @@ from flows.serving.wire import (
     read_body,
     to_messages,
 )
+from graph_speech.runner import NO_ANSWER
 
 _Body = TypeVar("_Body", bound=BaseModel)
 
@@ -56,6 +57,8 @@ class ServerOptions:
     session_ttl_s: float = 900.0
     max_sessions: int = 1000
     filler: FillerOptions | None = None
+    no_answer: str = NO_ANSWER
+    """What is said where a flow ends without a word."""
 
 
 class FlowServer:
@@ -76,6 +79,7 @@ class FlowServer:
             ttl_s=options.session_ttl_s,
             limit=options.max_sessions,
             filler=options.filler,
+            no_answer=options.no_answer,
         )
 
     @property

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from flows.data_files import DEFAULT_DATABASE_URL, DEFAULT_DOCUMENTS_INDEX
 from flows.discovery import ServerKind
 from flows.tools.mcp_server import McpServer
+from graph_speech.runner import NO_ANSWER
 
 
 class FlowSettings(BaseSettings):
@@ -118,6 +119,11 @@ class FlowSettings(BaseSettings):
         description="Seconds that a tool may take before a filler event; 0 sends none.",
     )
     filler: str = Field(default="One moment, please.", description="Text of the filler event.")
+    no_answer: str = Field(
+        default=NO_ANSWER,
+        min_length=1,
+        description="What is said where a flow ends without a word.",
+    )
 
     @model_validator(mode="after")
     def _is_guarded_beyond_loopback(self) -> "FlowSettings":

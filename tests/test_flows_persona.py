@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
 from flows.graphs import persona
 from flows.model import ModelOptions, chat_model
 from flows.persona_profiles import Character, ProfileError, default_profiles, load_profiles
-from flows.serving.events import EventTranslator
 from flows.who_speaks import lines_in, next_speakers
+from graph_speech.events import Speaker, Speech, VoiceEvent
+from graph_speech.runner import GraphSpeech
+from graph_speech.turn import TurnRequest
+from graph_speech.wire import to_wire
 from tests.fake_openai_server import FakeOpenAIServer, Reply
 
 MIRA = Character(name="Mira", description="An engineer.", voice="f3")
@@ -64,18 +66,14 @@ class Stage:
 
     async def say(self, text: str, **context: Any) -> str:
         self.history.append(HumanMessage(text))
-        translator = EventTranslator(persona.SPEAKABLE_NODES)
-        events: list[dict[str, Any]] = []
-        async for part in self._graph.astream(
-            {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *self.history]},
-            {"configurable": {"thread_id": "t", "context": context}},
-            stream_mode=["messages", "custom", "updates"],
-            version="v2",
-            subgraphs=True,
-        ):
-            events += translator.translate(part)
-        self.speakers = [event for event in events if event["type"] == "speaker"]
-        answer = "".join(e["content"] for e in events if e["type"] == "token")
+        events: list[VoiceEvent] = []
+        speech = GraphSpeech(
+            self._graph, thread_id="t", speakable_nodes=persona.SPEAKABLE_NODES, is_new=True
+        )
+        turn = TurnRequest("turn", self.history, configurable={"context": context})
+        await speech.run(turn, events.append)
+        self.speakers = [to_wire(e) or {} for e in events if isinstance(e, Speaker)]
+        answer = "".join(event.text for event in events if isinstance(event, Speech))
         self.history.append(AIMessage(answer))
         return answer
 
@@ -105,7 +103,7 @@ async def test_a_character_answers_as_itself_and_names_its_voice() -> None:
 
 async def test_several_characters_answer_one_after_the_other() -> None:
     async with stage(Reply("Tea first."), Reply("No.")) as scene:
-        assert await scene.say("what do both of you say") == "Tea first. No."
+        assert await scene.say("what do both of you say") == "Tea first.\n\nNo."
         assert [speaker["name"] for speaker in scene.speakers] == ["Mira", "Leo"]
         assert scene.prompt()[-1] == ("user", "Mira: Tea first.")
 

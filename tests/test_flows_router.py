@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
 from flows.business.data import BusinessData
 from flows.business.tools import crm_tools, erp_tools, it_tools, oa_tools
@@ -20,7 +19,9 @@ from flows.flow import Flow
 from flows.gate import has_side_effects
 from flows.graphs import router
 from flows.model import ModelOptions, chat_model
-from flows.serving.events import EventTranslator
+from graph_speech.events import Speech, VoiceEvent
+from graph_speech.runner import GraphSpeech
+from graph_speech.turn import TurnRequest
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
 
 
@@ -42,17 +43,16 @@ class Desk:
     async def say(self, text: str, **configurable: Any) -> str:
         assert self._flow.graph is not None
         self._history.append(HumanMessage(text))
-        translator = EventTranslator(self._flow.speakable_nodes)
-        events: list[dict[str, Any]] = []
-        async for part in self._flow.graph.astream(
-            {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *self._history]},
-            {"configurable": {"thread_id": "t", **configurable}},
-            stream_mode=["messages", "custom", "updates"],
-            version="v2",
-            subgraphs=True,
-        ):
-            events += translator.translate(part)
-        answer = "".join(e["content"] for e in events if e["type"] == "token")
+        events: list[VoiceEvent] = []
+        speech = GraphSpeech(
+            self._flow.graph,
+            thread_id="t",
+            speakable_nodes=self._flow.speakable_nodes,
+            is_new=True,
+        )
+        turn = TurnRequest("turn", self._history, configurable=configurable)
+        await speech.run(turn, events.append)
+        answer = "".join(event.text for event in events if isinstance(event, Speech))
         self._history.append(AIMessage(answer))
         return answer
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from flows.rules.numbers import parse_english, parse_mandarin, say_english, say_mandarin
 from flows.rules.phrasing import duration_words
-from flows.speakable import SpeakableFilter
 from flows.tools.arithmetic import ArithmeticRefusedError, arithmetic_tools, decimal_text, evaluate
 from flows.tools.lookups import LookupEndpoints, lookup_tools
+from graph_speech.think_filter import ThinkFilter
 
 # A loaded machine is not a fault of the code.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -200,10 +200,10 @@ LEAKS = [
 @given(st.sampled_from(LEAKS), st.lists(st.integers(1, 6), max_size=40))
 def test_no_split_lets_a_thought_through(leak: tuple[str, str], sizes: list[int]) -> None:
     text, expected = leak
-    spoken = SpeakableFilter()
+    spoken = ThinkFilter()
     heard, place = "", 0
     for size in sizes:
         heard += spoken.push(text[place : place + size])
         place += size
-    heard += spoken.push(text[place:]) + spoken.flush()
+    heard += spoken.push(text[place:]) + spoken.finish()
     assert heard == expected

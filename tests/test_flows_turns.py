@@ -3,11 +3,15 @@
 import asyncio
 from typing import Any
 
+import pytest
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
 from flows.flow import Flow
-from flows.serving.events import EventTranslator
 from flows.serving.turns import Turn
+from graph_speech.runner import GraphSpeech
+from graph_speech.turn import TurnRequest
 
 
 def flow_of(node: Any) -> Flow:
@@ -18,8 +22,10 @@ def flow_of(node: Any) -> Flow:
 
 
 def turn_of(node: Any) -> Turn:
-    turn = Turn("t1", flow_of(node), EventTranslator(("talk",)), None)
-    turn.start({"messages": []}, {"configurable": {"thread_id": "t"}})
+    flow = flow_of(node)
+    turn = Turn("t1", flow.id)
+    speech = GraphSpeech(flow.graph, thread_id="t", speakable_nodes=flow.speakable_nodes)
+    turn.start(speech, TurnRequest("t1", []))
     return turn
 
 
@@ -53,7 +59,7 @@ async def test_a_listener_that_does_not_listen_holds_the_graph_back() -> None:
     turn = turn_of(talk)
     for _ in range(20_000):
         await asyncio.sleep(0)
-    held_back = turn._queue.qsize()
+    held_back = len(turn._events)
     assert held_back <= 256
     events = await events_of(turn)
     assert sum(event["type"] == "token" for event in events) == 2000
@@ -80,3 +86,20 @@ async def test_a_cancelled_turn_runs_the_clean_up_of_its_node() -> None:
     await turn.wait()
     assert cleaned.is_set()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_tokens_that_nobody_takes_are_joined_and_none_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flows.serving.turns._JOINED_FROM", 50)
+    model = GenericFakeChatModel(messages=iter([AIMessage("a " * 300)]))
+
+    async def talk(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await model.ainvoke("Hi.")]}
+
+    turn = turn_of(talk)
+    await turn.wait()
+    assert len(turn._events) < 60
+    events = await events_of(turn)
+    text = "".join(event["content"] for event in events if event["type"] == "token")
+    assert text == "a " * 300

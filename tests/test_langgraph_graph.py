@@ -362,6 +362,18 @@ async def test_options_can_be_changed_for_later_turns() -> None:
     assert ours.model == "yours"
 
 
+async def test_a_graph_may_be_silent_where_that_is_asked_for() -> None:
+    async def answer(state: MessagesState) -> dict[str, Any]:
+        return {}
+
+    ours = LLM(one_node(answer), no_answer=None)
+    assert (await complete(ours, "Hi.")).text == ""
+    ours.update_options(no_answer="Pardon?")
+    assert (await complete(ours, "Hi.")).text == "Pardon?"
+    ours.update_options(apology="Je regrette.")
+    assert (await complete(ours, "Hi.")).text == "Je regrette."
+
+
 async def test_a_missing_think_opener_is_learned_for_the_next_turn() -> None:
     secret = Reply(["I should greet.", "</think>", "Hello."])
     async with scripted_model(secret, secret, Reply("Bye."), Reply(["By", "e."])) as (_, model):

@@ -7,8 +7,9 @@ import json
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from livekit.agents import llm
 
+from graph_speech.thread import CANCELLED_OUTPUT
 from livekit.plugins.langgraph import heard
-from livekit.plugins.langgraph.history import CANCELLED_OUTPUT, Aside, mark_asides
+from livekit.plugins.langgraph.history import Aside, mark_asides
 
 
 def test_roles_and_ids_are_livekits_own() -> None:

@@ -22,7 +22,6 @@ from livekit.agents import (
 from livekit.agents.voice.io import PlaybackFinishedEvent
 from prometheus_client import CollectorRegistry
 
-from agent_worker.agent import VoicePipelineAgent
 from agent_worker.latency import TurnLatency, TurnRecord
 from agent_worker.metrics import Metrics
 from agent_worker.observer import VOICE_ATTRIBUTE, Observer, cause_of
@@ -74,7 +73,7 @@ class Watched:
         self.session: AgentSession[None] = AgentSession()
         self.loudspeaker = Loudspeaker()
         self.session.output.audio = self.loudspeaker
-        self.observer.watch(self.session, VoicePipelineAgent(latency=self.latency))
+        self.observer.watch(self.session)
 
     def user(self, old: Any, new: Any) -> None:
         self.session.emit("user_state_changed", UserStateChangedEvent(old_state=old, new_state=new))

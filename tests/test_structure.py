@@ -57,7 +57,7 @@ def test_a_plugin_loads_from_this_repository(plugin: str) -> None:
     assert Path(str(module.__file__)).is_relative_to(ROOT / "plugins")
 
 
-@pytest.mark.parametrize("package", ["agent_worker", "flows"])
+@pytest.mark.parametrize("package", ["agent_worker", "flows", "graph_speech"])
 def test_a_package_loads_from_this_repository(package: str) -> None:
     assert Path(str(importlib.import_module(package).__file__)).is_relative_to(ROOT)
 
@@ -103,9 +103,25 @@ def test_only_a_few_rooms_of_the_worker_import_plugins() -> None:
             assert not wrong, path
 
 
-def test_flows_know_nothing_of_livekit() -> None:
-    for path in (ROOT / "flows").rglob("*.py"):
+@pytest.mark.parametrize("package", ["flows", "graph_speech"])
+def test_flows_and_their_runner_know_nothing_of_livekit(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
         assert not {n for n in _imports(path) if n.split(".")[0] == "livekit"}, path
+
+
+def test_the_runner_of_graphs_needs_langchains_core_and_langgraph_alone() -> None:
+    for path in (ROOT / "graph_speech").rglob("*.py"):
+        names = {name.split(".")[0] for name in _imports(path)} - set(sys.stdlib_module_names)
+        assert names <= {"langchain_core", "langgraph", "graph_speech"}, path
+
+
+def test_only_one_file_of_the_langgraph_plugin_has_livekits_private_names() -> None:
+    private = re.compile(
+        r"_\w+ContextVar|_main_task|_emit_error|_retry_on_chunk|_wait_for_sched|_interval_for"
+    )
+    folder = ROOT / "plugins/livekit/plugins/langgraph"
+    found = {path.name for path in folder.glob("*.py") if private.search(path.read_text())}
+    assert found == {"livekit_private.py"}
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)

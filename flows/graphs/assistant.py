@@ -17,6 +17,7 @@ from flows.gate import SideEffectGate
 from flows.instructions import voice_instructions
 from flows.known_caller import KnownCaller
 from flows.one_system_prompt import OneSystemPrompt
+from flows.tool_faults import ToolFaults
 from flows.tools.clock import Clock, local_clock
 from flows.tools.lookups import LookupEndpoints
 from flows.tools.toolbox import everyday_tools
@@ -59,6 +60,7 @@ def build(
             KnownCaller(),
             ClientTools(),
             SideEffectGate(),
+            ToolFaults(),
         ],
         store=store if store is not None else InMemoryStore(),
         checkpointer=checkpointer,

@@ -13,6 +13,7 @@ from langgraph.types import Checkpointer
 from flows.client_tools import WarnOfClientTools
 from flows.gate import SideEffectGate
 from flows.rules.model import SEARCH_DOCUMENTS, RuleModel
+from flows.tool_faults import ToolFaults
 from flows.tools.clock import Clock, local_clock
 from flows.tools.lookups import LookupEndpoints
 from flows.tools.toolbox import everyday_tools
@@ -47,7 +48,7 @@ def build(
     graph: CompiledStateGraph[Any, Any, Any, Any] = create_agent(
         RuleModel(documents=any(tool.name == SEARCH_DOCUMENTS for tool in tools)),
         [*everyday_tools(clock=clock, endpoints=endpoints), *tools],
-        middleware=[WarnOfClientTools(), SideEffectGate()],
+        middleware=[WarnOfClientTools(), SideEffectGate(), ToolFaults()],
         store=store if store is not None else InMemoryStore(),
         checkpointer=checkpointer,
         name="offline",

@@ -29,12 +29,12 @@ from langgraph.types import Checkpointer
 
 from flows.client_tools import calls_client, model_with_tools
 from flows.economy import wants_economy
-from flows.gate import SideEffectGate
 from flows.instructions import voice_instructions
 from flows.known_caller import about_caller
 from flows.model import ECONOMY_MAX_TOKENS
 from flows.one_system_prompt import split_instructions
 from flows.persona_profiles import Character, default_profiles
+from flows.tool_faults import guarded_tool_call
 from flows.tools.clock import Clock, local_clock
 from flows.tools.lookups import LookupEndpoints
 from flows.tools.toolbox import everyday_tools
@@ -151,7 +151,7 @@ def build(
     builder.add_node("speak", speak)
     builder.add_edge(START, "choose")
     builder.add_edge("choose", "speak")
-    builder.add_node("tools", ToolNode(own_tools, awrap_tool_call=SideEffectGate().awrap_tool_call))
+    builder.add_node("tools", ToolNode(own_tools, awrap_tool_call=guarded_tool_call))
     builder.add_edge("tools", "speak")
     builder.add_conditional_edges("speak", go_on, ["speak", "tools", END])
     graph: CompiledStateGraph[Any, Any, Any, Any] = builder.compile(

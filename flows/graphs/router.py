@@ -29,6 +29,7 @@ from flows.gate import SideEffectGate
 from flows.instructions import voice_instructions
 from flows.known_caller import KnownCaller
 from flows.one_system_prompt import OneSystemPrompt
+from flows.tool_faults import ToolFaults
 from flows.tools.clock import Clock, clock_tools, local_clock
 from flows.tools.remember import memory_tools
 
@@ -139,6 +140,7 @@ def build(
                 KnownCaller(),
                 ClientTools(),
                 SideEffectGate(),
+                ToolFaults(),
             ],
             name=name,
         )

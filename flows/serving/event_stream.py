@@ -1,7 +1,6 @@
 """A turn as an HTTP answer that streams, and that ends the turn when the client goes away."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from flows.serving.events import Event
+from flows.serving.events import Event, one_line
 from flows.serving.turns import Turn
 
 Encode = Callable[[Event], bytes]
@@ -44,9 +43,7 @@ class SseEncoder:
                 self._answer = f"{self._answer.rstrip()} {event['content']}".strip()
             case "done":
                 event = {**event, "content": self._answer}
-        data = json.dumps(event, ensure_ascii=False, default=str)
-        # A model may break off within a surrogate pair.
-        return f"id: {self._sent}\ndata: {data}\n\n".encode(errors="replace")
+        return b"id: %d\ndata: %b\n\n" % (self._sent, one_line(event))
 
 
 class EventStream(Response):

@@ -5,7 +5,7 @@ import time
 from typing import Any
 from uuid import uuid4
 
-from flows.serving.events import Event
+from flows.serving.events import Event, one_line
 
 _FINISH = {"completed": "stop", "interrupted": "stop", "cancelled": "stop", "failed": "error"}
 
@@ -80,7 +80,7 @@ class ChunkEncoder:
         return lines + b"data: [DONE]\n\n"
 
     def _line(self, data: dict[str, Any]) -> bytes:
-        return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode(errors="replace")
+        return b"data: %b\n\n" % one_line(data)
 
 
 def completion(model: str, events: list[Event]) -> dict[str, Any]:

@@ -7,16 +7,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage
-from langchain_core.runnables import RunnableConfig
-from langgraph.graph.message import REMOVE_ALL_MESSAGES
-from langgraph.types import Command
+from langchain_core.messages import BaseMessage
 
 from flows.flow import Flow
 from flows.memory import Memory
-from flows.serving.events import EventTranslator
 from flows.serving.faults import RequestRefusedError
-from flows.serving.turns import EarlyCommits, FillerOptions, Turn, known_calls
+from flows.serving.turns import EarlyCommits, FillerOptions, Turn
+from graph_speech.runner import NO_ANSWER, GraphSpeech
+from graph_speech.turn import TurnRequest
 
 logger = logging.getLogger("flows")
 
@@ -44,6 +42,8 @@ class TurnInput:
 @dataclass
 class _Session:
     thread_id: str
+    speech: GraphSpeech
+    """Runs its turns, and knows what of them was never committed."""
     turn: Turn | None = None
     last_used: float = 0.0
     """Time of the event loop; 0 lets the next sweep take it."""
@@ -63,6 +63,7 @@ class Sessions:
         ttl_s: Seconds without a turn after which a session is over.
         limit: Sessions at once; for one more, that which was quiet longest is ended.
         filler: The phrase for slow tools; None for none.
+        no_answer: What is said where a flow ends without a word.
     """
 
     def __init__(
@@ -72,11 +73,13 @@ class Sessions:
         ttl_s: float = 900.0,
         limit: int = 1000,
         filler: FillerOptions | None = None,
+        no_answer: str = NO_ANSWER,
     ) -> None:
         self._memory = memory
         self._ttl_s = ttl_s
         self._limit = limit
         self._filler = filler
+        self._no_answer = no_answer
         self._sessions: dict[str, _Session] = {}
         self._early_commits = EarlyCommits()
         self._sweeper: asyncio.Task[None] | None = None
@@ -98,6 +101,7 @@ class Sessions:
         for turn in turns:
             await turn.wait()
         for session in self._sessions.values():
+            await session.speech.aclose()
             await self._memory.end_session(session.thread_id)
         self._sessions.clear()
 
@@ -112,28 +116,31 @@ class Sessions:
         thread_id = thread_of(flow.id, session_id)
         if thread_id not in self._sessions:
             await self._make_room()
-        session = self._sessions.setdefault(thread_id, _Session(thread_id))
+        session = self._sessions.get(thread_id) or self._open(flow, thread_id)
         async with session.lock:
             # It may have been swept away while this turn waited.
             self._sessions[thread_id] = session
             session.last_used = 0.0 if request.one_off else asyncio.get_running_loop().time()
             await self._end_turn(session)
-            turn = Turn(
-                request.turn_id,
-                flow,
-                EventTranslator(
-                    flow.speakable_nodes,
-                    [str(tool.get("function", tool).get("name")) for tool in request.client_tools],
-                    known_calls(request.messages),
-                ),
-                self._filler if request.filler else None,
-            )
+            turn = Turn(request.turn_id, flow.id, self._filler if request.filler else None)
             if request.committed or self._early_commits.take(thread_id, turn.id):
                 turn.committed.set()
-            config = _config(thread_id, request, turn)
-            turn.start(await self._graph_input(flow, session, request, config), config)
+            turn.start(session.speech, _turn_request(request))
             session.turn = turn
             return turn
+
+    def _open(self, flow: Flow, thread_id: str) -> _Session:
+        speech = GraphSpeech(
+            flow.graph,
+            thread_id=thread_id,
+            speakable_nodes=flow.speakable_nodes,
+            no_answer=self._no_answer,
+            durability="exit",
+            # The database is only looked at for a session that this process does not know.
+            is_new=not self._memory.keeps_conversations,
+        )
+        session = self._sessions[thread_id] = _Session(thread_id, speech)
+        return session
 
     def commit(self, flow_id: str, session_id: str, turn_id: str) -> bool:
         """The caller's turn is final: release its tools. Returns whether the turn is running."""
@@ -159,6 +166,7 @@ class Sessions:
         if session is not None:
             async with session.lock:
                 await self._end_turn(session)
+                await session.speech.aclose()
                 self._sessions.pop(thread_id, None)
         await self._memory.forget_session(thread_id)
 
@@ -171,34 +179,6 @@ class Sessions:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CANCEL_PATIENCE_S):
                 await turn.wait()
-
-    async def _graph_input(
-        self, flow: Flow, session: _Session, request: TurnInput, config: RunnableConfig
-    ) -> Any:
-        question = await self._open_question(flow, session, config)
-        if question is not None:
-            return Command(resume={question: _last_user_text(request.messages)})
-        if request.replaces_history:
-            return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), *request.messages]}
-        return {"messages": request.messages}
-
-    async def _open_question(
-        self, flow: Flow, session: _Session, config: RunnableConfig
-    ) -> str | None:
-        """The id of the interrupt that waits for an answer, if there is one.
-
-        A question that a discarded speculation raised was never asked. The database is only
-        looked at for a session that this process does not know.
-        """
-        if flow.graph is None or not flow.graph.checkpointer:
-            return None
-        last = session.turn
-        if last is not None:
-            return last.question if last.committed.is_set() else None
-        if not self._memory.keeps_conversations:
-            return None
-        pending = (await flow.graph.aget_state(config)).interrupts
-        return pending[0].id if pending else None
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -226,6 +206,7 @@ class Sessions:
         async with session.lock:
             if self._sessions.get(session.thread_id) is session:
                 del self._sessions[session.thread_id]
+                await session.speech.aclose()
                 await self._memory.end_session(session.thread_id)
 
 
@@ -234,22 +215,17 @@ def thread_of(flow_id: str, session_id: str) -> str:
     return f"{flow_id}:{session_id}"
 
 
-def _config(thread_id: str, request: TurnInput, turn: Turn) -> RunnableConfig:
-    configurable: dict[str, Any] = {
-        "thread_id": thread_id,
-        "turn_committed": turn.committed,
-        "tools": request.client_tools,
-        "context": request.context,
-    }
-    if request.tool_choice is not None:
-        configurable["tool_choice"] = request.tool_choice
-    if request.parallel_tool_calls is not None:
-        configurable["parallel_tool_calls"] = request.parallel_tool_calls
+def _turn_request(request: TurnInput) -> TurnRequest:
+    configurable: dict[str, Any] = {"context": request.context}
     caller_id = request.context.get("caller_id")
     if isinstance(caller_id, str) and caller_id:
         configurable["caller_id"] = caller_id
-    return {"configurable": configurable}
-
-
-def _last_user_text(messages: list[BaseMessage]) -> str:
-    return next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), "")
+    return TurnRequest(
+        request.turn_id,
+        request.messages,
+        replaces_history=request.replaces_history,
+        tools=request.client_tools,
+        tool_choice=request.tool_choice,
+        parallel_tool_calls=request.parallel_tool_calls,
+        configurable=configurable,
+    )

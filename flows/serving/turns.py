@@ -6,27 +6,26 @@ repeated cancellation kills LangGraph's clean-up (langgraph issues 5682 and 8302
 """
 
 import asyncio
-import contextlib
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 
-from langchain_core.callbacks import AsyncCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import LLMResult
-from langchain_core.runnables import RunnableConfig
-from langgraph.types import Command
-
-from flows.flow import Flow
-from flows.serving.events import Event, EventTranslator
-from flows.serving.failures import failure_event
+from flows.serving.events import Event
+from graph_speech.events import End, Excuse, Failure, Filler, Question, Speech, VoiceEvent
+from graph_speech.filler import FillerTimer
+from graph_speech.runner import GraphSpeech
+from graph_speech.turn import TurnRequest
+from graph_speech.wire import to_wire
 
 logger = logging.getLogger("flows")
 
 _QUEUE_SIZE = 256
-STREAM_MODES: Sequence[Any] = ("messages", "custom", "updates")
+"""Events that wait before a graph is held back."""
+
+_JOINED_FROM = 4096
+"""Events that wait before tokens are joined: a model is not held back, and its tokens come as the
+socket brings them."""
 
 
 @dataclass(frozen=True)
@@ -37,67 +36,34 @@ class FillerOptions:
     text: str = "One moment, please."
 
 
-@dataclass(eq=False)  # hashed: LangChain merges handlers in sets
-class _Usage(AsyncCallbackHandler):
-    """Adds up the tokens of every model call of a turn, spoken or not."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    model: str = ""
-
-    async def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
-        for generation in (g for batch in response.generations for g in batch):
-            message = getattr(generation, "message", None)
-            if not isinstance(message, AIMessage):
-                continue
-            self.model = message.response_metadata.get("model_name") or self.model
-            if message.usage_metadata is not None:
-                self.input_tokens += message.usage_metadata["input_tokens"]
-                self.output_tokens += message.usage_metadata["output_tokens"]
-                details = message.usage_metadata.get("input_token_details", {})
-                self.cached_tokens += details.get("cache_read") or 0
-
-    def event(self) -> Event:
-        return {
-            "type": "usage",
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cached_tokens": self.cached_tokens,
-            "total_tokens": self.input_tokens + self.output_tokens,
-            "model": self.model,
-        }
-
-
 @dataclass
 class Turn:
     """One turn of a session: a run of the graph, and the events that it has made."""
 
     id: str
-    flow: Flow
-    translator: EventTranslator
-    filler: FillerOptions | None
+    flow_id: str
+    filler: FillerOptions | None = None
     committed: asyncio.Event = field(default_factory=asyncio.Event)
-    _queue: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
-    """Bounded by `_put`, but for the last event, which must always find room."""
+    _events: deque[Event] = field(default_factory=deque)
+    """What was not taken yet; bounded by `_room`, and by joining tokens."""
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _drained: asyncio.Event = field(default_factory=asyncio.Event)
     _reason: str = "cancelled"
     _task: asyncio.Task[None] | None = None
     _cancelled: bool = False
     _spoke: bool = False
-    _open_calls: set[str] = field(default_factory=set)
-    _filler_timer: asyncio.TimerHandle | None = None
+    _filler_timer: FillerTimer | None = None
 
-    def start(self, graph_input: Any, config: RunnableConfig) -> None:
+    def start(self, speech: GraphSpeech, request: TurnRequest) -> None:
         """Run the graph in a task of its own."""
-        self._task = asyncio.create_task(self._run(graph_input, config), name=f"turn {self.id}")
+        if self.filler is not None:
+            self._filler_timer = FillerTimer(self.filler.after_s, self._fill, self.committed)
+        request = replace(request, committed=self.committed)
+        self._task = asyncio.create_task(
+            speech.run(request, self._tell, room=self._room), name=f"turn {self.id}"
+        )
         # Not in the task itself: one that is cancelled before its first step never runs.
         self._task.add_done_callback(self._end)
-
-    @property
-    def question(self) -> str | None:
-        """The id of what the graph asked, which the next turn answers."""
-        return self.translator.question
 
     @property
     def running(self) -> bool:
@@ -125,99 +91,80 @@ class Turn:
         while True:
             try:
                 async with asyncio.timeout(ping_s):
-                    batch = [await self._queue.get()]
+                    await self._ready.wait()
             except TimeoutError:
                 yield []
                 continue
-            while not self._queue.empty():
-                batch.append(self._queue.get_nowait())
+            self._ready.clear()
+            batch = list(self._events)
+            self._events.clear()
             self._drained.set()
-            yield batch
-            if batch[-1]["type"] == "done":
-                return
+            if batch:
+                yield batch
+                if batch[-1]["type"] == "done":
+                    return
 
-    async def _run(self, graph_input: Any, config: RunnableConfig) -> None:
-        usage = _Usage()
-        try:
-            await self._stream(graph_input, {**config, "callbacks": [usage]})
-            await self._put(usage.event())
-            self._reason = "interrupted" if self.question else "completed"
-        except Exception as fault:
-            self._reason = "failed"
-            logger.warning(
-                "flow failed", extra={"flow": self.flow.id, "fault": type(fault).__name__}
-            )
-            logger.debug("flow failed", exc_info=fault)
-            await self._put(failure_event(fault, spoke=self._spoke))
+    def _tell(self, event: VoiceEvent) -> None:
+        if self._filler_timer is not None:
+            self._filler_timer.take(event)
+        match event:
+            case Speech() | Filler() | Question():
+                self._spoke = True
+            case Excuse():
+                logger.warning(
+                    "there was no answer, a sentence was spoken instead",
+                    extra={"flow": self.flow_id, "cause": event.cause},
+                )
+            case Failure():
+                fault = type(event.error).__name__
+                logger.warning("flow failed", extra={"flow": self.flow_id, "fault": fault})
+                logger.debug("flow failed", exc_info=event.error)
+                # a retry would say again what went out
+                event = replace(event, retryable=event.retryable and not self._spoke)
+            case End(reason):
+                self._reason = reason
+                return
+        wire = to_wire(event)
+        if wire is not None:
+            self._put(wire)
+
+    def _put(self, event: Event) -> None:
+        if len(self._events) >= _JOINED_FROM and _joins(self._events[-1], event):
+            # nobody takes them: what a model may answer is bounded, how many tokens it has is not
+            self._events[-1] = {**event, "content": self._events[-1]["content"] + event["content"]}
+        else:
+            self._events.append(event)
+        self._ready.set()
+
+    async def _room(self) -> None:
+        while len(self._events) >= _QUEUE_SIZE:
+            self._drained.clear()
+            await self._drained.wait()
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        self._stop_filler()
+        if self._filler_timer is not None:
+            self._filler_timer.stop()
         if task.cancelled():
             # Who cancels does not want the rest.
             self._reason = "cancelled"
-            while not self._queue.empty():
-                self._queue.get_nowait()
-        self._queue.put_nowait({"type": "done", "turn_id": self.id, "reason": self._reason})
-
-    async def _stream(self, graph_input: Any, config: RunnableConfig) -> None:
-        assert self.flow.graph is not None
-        if isinstance(graph_input, Command):
-            # The answer to a question can't be taken back.
-            await self.committed.wait()
-        parts = self.flow.graph.astream(
-            graph_input,
-            config,
-            stream_mode=STREAM_MODES,
-            version="v2",
-            subgraphs=True,
-            durability="exit" if self.flow.graph.checkpointer else None,
-        )
-        async with contextlib.aclosing(parts):  # type: ignore[type-var]  # it is a generator
-            async for part in parts:
-                for event in self.translator.translate(part):
-                    await self._emit(event)
-        for event in self.translator.finish():
-            await self._emit(event)
-
-    async def _put(self, event: Event) -> None:
-        while self._queue.qsize() >= _QUEUE_SIZE:
-            self._drained.clear()
-            await self._drained.wait()
-        self._queue.put_nowait(event)
-
-    async def _emit(self, event: Event) -> None:
-        match event["type"]:
-            case "token" | "filler":
-                self._spoke = True
-                self._stop_filler()
-            case "tool_start":
-                self._open_calls.add(event["id"])
-                if not self._spoke:
-                    self._start_filler()
-            case "tool_end":
-                self._open_calls.discard(event["id"])
-                if not self._open_calls:
-                    self._stop_filler()
-        await self._put(event)
-
-    def _start_filler(self) -> None:
-        if self.filler is not None and self._filler_timer is None:
-            loop = asyncio.get_running_loop()
-            self._filler_timer = loop.call_later(self.filler.after_s, self._fill)
+            self._events.clear()
+        elif (fault := task.exception()) is not None:
+            # the runner tells what fails in a graph: this is a defect of ours
+            logger.error("a turn broke", exc_info=fault)
+            self._reason = "failed"
+            self._put({**(to_wire(Failure("flow_failed", "The flow failed.")) or {})})
+        self._put({"type": "done", "turn_id": self.id, "reason": self._reason})
 
     def _fill(self) -> None:
-        self._filler_timer = None
-        if not self.committed.is_set():
-            # The tool waits for the commit, not the caller for the tool.
-            self._start_filler()
-        elif self.filler is not None and self._open_calls:
-            self._spoke = True
-            self._queue.put_nowait({"type": "filler", "content": self.filler.text})
+        if self.filler is not None:
+            self._tell(Filler(self.filler.text))
 
-    def _stop_filler(self) -> None:
-        if self._filler_timer is not None:
-            self._filler_timer.cancel()
-            self._filler_timer = None
+
+def _joins(last: Event, event: Event) -> bool:
+    return last["type"] == event["type"] == "token" and not (last.keys() | event.keys()) - {
+        "type",
+        "content",
+    }
 
 
 class EarlyCommits:
@@ -236,13 +183,3 @@ class EarlyCommits:
     def take(self, session: str, turn_id: str) -> bool:
         """Whether this turn was committed already."""
         return self._ids.pop((session, turn_id), 0) is None
-
-
-def known_calls(messages: Sequence[BaseMessage]) -> set[str]:
-    """The ids of the tool calls in a history."""
-    return {
-        call["id"] or ""
-        for message in messages
-        if isinstance(message, AIMessage)
-        for call in message.tool_calls
-    }

@@ -1,23 +1,41 @@
-"""One answer on its way to the voice: what the graph says, in order, filtered, with one id.
+"""One answer on its way to the voice: what happens in a turn, as LiveKit's chunks with one id.
 
-Both ways of running a graph (in this process, behind a flow server) report here, so they speak
-the same. Nothing in here waits.
+A graph in this process and one behind a flow server tell the same events, so they speak the same.
+Nothing in here waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable
 from typing import Any
 
 from livekit.agents import llm, utils
 from livekit.agents.types import FlushSentinel
 
+from graph_speech.events import (
+    ClientCall,
+    End,
+    Excuse,
+    Failure,
+    Filler,
+    Pause,
+    Question,
+    Speaker,
+    Speech,
+    ToolEnded,
+    ToolStarted,
+    Usage,
+    VoiceEvent,
+)
+
 from .history import Aside, mark_asides
-from .think_filter import ThinkFilter
 
 SPEAKER_KEY = "speaker"
 """The key in `ChoiceDelta.extra` of the first words of whoever speaks from there on."""
+
+NO_ANSWER_KEY = "no_answer"
+"""The key in `ChoiceDelta.extra` of why there was no answer, where a sentence stands in for it."""
 
 
 class SpeechBreak(FlushSentinel):
@@ -38,119 +56,78 @@ class SpeechBreak(FlushSentinel):
         return False
 
 
-@dataclass
-class _Source:
-    """One AI message of the graph while it streams."""
-
-    filter: ThinkFilter
-    waiting: list[str] = field(default_factory=list)
-    """Text that came while another message was being spoken."""
-    ended: bool = False
-
-
 class Answer:
-    """Collects one completion and sends it as chat chunks.
-
-    Messages that stream at the same time (parallel branches) are spoken one after the other.
+    """Sends the events of one turn as chat chunks.
 
     Args:
         send: Takes the chunks.
-        on_tool_began: Called when the graph calls a tool and nothing was pending.
-        starts_thinking: See `ThinkFilter`.
+        no_answer: Said where there is no answer; None says what the runner of the graph says.
     """
 
     def __init__(
-        self,
-        send: Callable[[llm.ChatChunk], None],
-        *,
-        on_tool_began: Callable[[], None],
-        starts_thinking: bool = False,
+        self, send: Callable[[llm.ChatChunk], None], *, no_answer: str | None = None
     ) -> None:
         self.id = utils.shortuuid("lg_")
-        self.opener_was_missing: bool | None = None
-        """What the filters saw; None while no message has ended."""
-        self.pieces = 0
-        """How many pieces of text were sent."""
         self.calls_under_way: set[str] = set()
         self.tools_ran = False
+        self.failure: Failure | None = None
+        self.end: End | None = None
+        """The turn's end; None while it has not come."""
+        self.no_answer_because = ""
+        """Why there was no answer; empty where there was one."""
         self._send = send
-        self._on_tool_began = on_tool_began
-        self._starts_thinking = starts_thinking
-        self._sources: dict[str, _Source] = {}
-        self._current: str | None = None
+        self._no_answer = no_answer
+        self._usage: Usage | None = None
+        self._client_calls: list[ClientCall] = []
         self._length = 0
         self._ends_in_space = True
-        self._new_paragraph = False
         self._paused_at = 0
         self._asides: list[Aside] = []
-        self._speaker: dict[str, str | None] | None = None
+        self._speaker: Speaker | None = None
         """Who speaks from the next piece on, until that is told."""
 
-    # --- what is said ---
+    def take(self, event: VoiceEvent) -> None:
+        """Takes every event of the turn, in order."""
+        match event:
+            case Speech(text):
+                self._speak(text)
+            case Pause():
+                self.pause()
+            case ToolStarted():
+                self.pause()
+                self.calls_under_way.add(event.id)
+            case ToolEnded():
+                self.calls_under_way.discard(event.id)
+                self.tools_ran = True
+            case Filler(text):
+                self.aside(text)
+            case Speaker():
+                self._speaker = event
+            case Question():
+                self._ask(event.text)
+            case Excuse(text, cause):
+                self._excuse(self._no_answer or text, cause)
+            case ClientCall():
+                self._client_calls.append(event)
+            case Usage():
+                self._usage = event
+            case Failure():
+                self.failure = event
+            case End():
+                self.end = event
 
-    def token(self, source: str, text: str) -> None:
-        """A piece of the AI message `source`."""
-        entry = self._sources.get(source)
-        if entry is None:
-            entry = self._sources[source] = _Source(
-                ThinkFilter(starts_thinking=self._starts_thinking)
-            )
-            if self._current is None:
-                self._become_current(source)
-        if self._current != source:
-            entry.waiting.append(text)
-        elif said := entry.filter.push(text):
-            self._say(said)
-
-    def end_of(self, source: str) -> None:
-        """The AI message `source` is complete."""
-        entry = self._sources.get(source)
-        if entry is None:
-            return
-        entry.ended = True
-        while self._current is not None and (entry := self._sources[self._current]).ended:
-            del self._sources[self._current]
-            if said := entry.filter.finish():
-                self._say(said)
-            self.opener_was_missing = entry.filter.opener_was_missing
-            self._current = None
-            if self._sources:
-                self._become_current(next(iter(self._sources)))
-
-    def _become_current(self, source: str) -> None:
-        self._current = source
-        self._new_paragraph = self._length > 0
-        entry = self._sources[source]
-        for text in entry.waiting:
-            if said := entry.filter.push(text):
-                self._say(said)
-        entry.waiting.clear()
-
-    def end_all(self) -> None:
-        """Every message is complete."""
-        for source in list(self._sources):
-            self.end_of(source)
-
-    def speak(self, text: str) -> None:
-        """Text that a graph gave to be spoken as it stands; may come in pieces."""
-        if text:
-            self._say(text)
-
-    def speaker(self, event: Mapping[str, Any]) -> None:
-        """Says who speaks from here on: `name`, `tag` and `voice`, as far as they are strings."""
-        known = {key: event.get(key) for key in ("name", "tag", "voice")}
-        self._speaker = {k: v if isinstance(v, str) else None for k, v in known.items()}
-
-    def ask(self, text: str) -> None:
-        """A question that the graph stopped for."""
-        self.end_all()
-        if text.strip():
-            self._new_paragraph = self._length > 0
-            self._say(text)
+    def finish(self) -> None:
+        """The turn has ended well: the session's own tools are called, and the cost is told."""
+        for call in self._client_calls:
+            arguments = json.dumps(call.arguments, ensure_ascii=False)
+            made = llm.FunctionToolCall(call_id=call.id, name=call.name, arguments=arguments)
+            delta = llm.ChoiceDelta(role="assistant", tool_calls=[made])
+            self._send(llm.ChatChunk(id=self.id, delta=delta))
+        if self._usage is not None and self._usage.total_tokens:
+            self._send(llm.ChatChunk(id=self.id, usage=_completion_usage(self._usage)))
 
     def pause(self) -> None:
         """Nothing more comes for a while: what was said must be spoken now."""
-        self._new_paragraph = False
         if self._length == self._paused_at:
             return
         if not self._ends_in_space:
@@ -158,62 +135,62 @@ class Answer:
         self._paused_at = self._length
         self._send(SpeechBreak(self.id))  # type: ignore[arg-type]
 
-    def aside(self, text: str, *, last: bool = False) -> None:
+    def aside(self, text: str, *, last: bool = False, extra: dict[str, Any] | None = None) -> None:
         """Says something that is spoken but is no part of the answer; see `history`.
 
         Args:
             text: What to say.
             last: Whether the answer ends with it.
+            extra: More for the `extra` of its chunk.
         """
         if not text.strip():
             return
-        self.end_all()
         self.pause()
         self._asides.append(Aside(self._length, text))
-        self._say(text, asides=True)
+        self._say(text, mark_asides(self._asides) | (extra or {}))
         if not last:
             self.pause()
 
-    def _say(self, text: str, *, asides: bool = False) -> None:
-        if self._new_paragraph:
-            self._new_paragraph = False
-            if not self._ends_in_space:
-                text = "\n\n" + text.lstrip()
+    def _excuse(self, text: str, cause: str) -> None:
+        self.no_answer_because = cause
+        self.aside(text, last=True, extra={NO_ANSWER_KEY: cause})
+
+    def _speak(self, text: str) -> None:
+        if self._length == self._paused_at:
+            # the break before it parts the two
+            text = text.lstrip()
+        if text:
+            self._say(text)
+
+    def _ask(self, text: str) -> None:
+        if text.strip():
+            parted = "" if self._ends_in_space else "\n\n"
+            self._say(parted + text)
+
+    def _say(self, text: str, extra: dict[str, Any] | None = None) -> None:
         self._length += len(text)
         self._ends_in_space = text[-1:].isspace()
-        self.pieces += 1
         delta = llm.ChoiceDelta(role="assistant", content=text)
-        extra: dict[str, Any] = mark_asides(self._asides) if asides else {}
+        extra = dict(extra or {})
         if self._speaker is not None:
-            extra[SPEAKER_KEY], self._speaker = self._speaker, None
+            speaker, self._speaker = self._speaker, None
+            extra[SPEAKER_KEY] = {
+                "name": speaker.name,
+                "tag": speaker.tag,
+                "voice": speaker.voice,
+            }
         if extra:
             delta.extra = extra
         self._send(llm.ChatChunk(id=self.id, delta=delta))
 
-    # --- tools and usage ---
 
-    def tool_began(self, call_id: str) -> None:
-        """The graph calls a tool: what was said before it is spoken first."""
-        if call_id in self.calls_under_way:
-            return
-        first = not self.calls_under_way
-        self.calls_under_way.add(call_id)
-        if first:
-            self.pause()
-            self._on_tool_began()
-
-    def tool_ended(self, call_id: str) -> None:
-        """The tool has answered."""
-        self.calls_under_way.discard(call_id)
-        self.tools_ran = True
-
-    def function_call(self, call_id: str, name: str, arguments: str) -> None:
-        """Hands a call of one of LiveKit's own function tools to the session."""
-        call = llm.FunctionToolCall(call_id=call_id, name=name, arguments=arguments)
-        self._send(
-            llm.ChatChunk(id=self.id, delta=llm.ChoiceDelta(role="assistant", tool_calls=[call]))
-        )
-
-    def used(self, usage: llm.CompletionUsage) -> None:
-        """Reports what the completion cost, as its last chunk."""
-        self._send(llm.ChatChunk(id=self.id, usage=usage))
+def _completion_usage(usage: Usage) -> llm.CompletionUsage:
+    return llm.CompletionUsage(
+        completion_tokens=usage.output_tokens,
+        prompt_tokens=usage.input_tokens,
+        total_tokens=usage.total_tokens,
+        prompt_cached_tokens=usage.cached_tokens,
+        cache_read_tokens=usage.cached_tokens,
+        cache_creation_tokens=usage.created_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )

@@ -22,11 +22,10 @@ from langchain_core.messages import (
 )
 from livekit.agents import llm
 
+from graph_speech.thread import CANCELLED_OUTPUT
+
 ASIDES_KEY = "langgraph"
 """The key in `ChatMessage.extra` under which asides are marked."""
-
-CANCELLED_OUTPUT = "Cancelled: the caller spoke before this had finished."
-"""The output of a call that never got one, so that no call is left dangling."""
 
 
 @dataclass(frozen=True)

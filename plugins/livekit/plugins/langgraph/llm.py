@@ -13,12 +13,15 @@ from livekit.agents import APIConnectOptions, llm, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
-from .graph_runner import GraphRunner
+from graph_speech.runner import NO_ANSWER, GraphSpeech
+from graph_speech.speakable import Speakable
+
 from .history import heard
+from .in_process import InProcess
+from .livekit_private import asked_by_session
 from .remote_runner import RemoteRunner
-from .speakable import Speakable
 from .stream import ChatStream, Runner, SpeechOptions, Turn
-from .turn import COMMITTED_KEY, serves_session, turn_committed
+from .turn import COMMITTED_KEY, turn_committed
 
 DEFAULT_FILLERS = ("One moment, please.", "Just a second.")
 DEFAULT_APOLOGY = "Sorry, I'm having trouble answering right now. Please try again in a moment."
@@ -55,6 +58,10 @@ class LLM(llm.LLM[Any]):
         apology: What to say, in an `AgentSession` whose LLM this is, when the graph or its model
             has failed after all retries; the session goes on. If None, and wherever `chat` is
             called otherwise, the error is raised.
+        no_answer: What to say when a turn ends without an answer (all tokens went into thinking,
+            a tool that nobody knows was called, the graph went round in circles, …); the cause is
+            logged, and stands in `delta.extra["no_answer"]` of that chunk. Not given, a sentence in
+            English, or `apology` where that is given. If None, nothing is said.
         idle_timeout_s: Seconds between two signs of life of the graph; if None, the call's own
             `conn_options.timeout`, which is also the limit for the first.
         tool_timeout_s: Seconds that tools may take, without limit if None.
@@ -76,6 +83,7 @@ class LLM(llm.LLM[Any]):
         fillers: NotGivenOr[Sequence[str] | str | None] = NOT_GIVEN,
         filler_delay_s: NotGivenOr[float] = NOT_GIVEN,
         apology: NotGivenOr[str | None] = NOT_GIVEN,
+        no_answer: NotGivenOr[str | None] = NOT_GIVEN,
         idle_timeout_s: NotGivenOr[float | None] = NOT_GIVEN,
         tool_timeout_s: NotGivenOr[float | None] = NOT_GIVEN,
     ) -> None:
@@ -88,12 +96,14 @@ class LLM(llm.LLM[Any]):
         if isinstance(graph, RemoteRunner):
             self._runner = graph
         elif hasattr(graph, "astream"):
-            self._runner = GraphRunner(
-                graph,
-                Speakable(speakable_nodes if is_given(speakable_nodes) else None, graph),
-                config=config,
-                context=context,
-                thread_id=self._session_id,
+            self._runner = InProcess(
+                GraphSpeech(
+                    graph,
+                    thread_id=self._session_id,
+                    speakable_nodes=speakable_nodes if is_given(speakable_nodes) else None,
+                    config=config,
+                    context=context,
+                )
             )
         else:
             raise TypeError(
@@ -107,6 +117,7 @@ class LLM(llm.LLM[Any]):
             fillers=DEFAULT_FILLERS,
             filler_delay_s=0.7,
             apology=DEFAULT_APOLOGY,
+            no_answer=None,
             idle_timeout_s=None,
             tool_timeout_s=60.0,
         )
@@ -114,11 +125,11 @@ class LLM(llm.LLM[Any]):
             fillers=fillers,
             filler_delay_s=filler_delay_s,
             apology=apology,
+            no_answer=no_answer,
             idle_timeout_s=idle_timeout_s,
             tool_timeout_s=tool_timeout_s,
         )
         self._filler_count = 0
-        self._starts_thinking = False
         self._kept: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -136,6 +147,7 @@ class LLM(llm.LLM[Any]):
         fillers: NotGivenOr[Sequence[str] | str | None] = NOT_GIVEN,
         filler_delay_s: NotGivenOr[float] = NOT_GIVEN,
         apology: NotGivenOr[str | None] = NOT_GIVEN,
+        no_answer: NotGivenOr[str | None] = NOT_GIVEN,
         idle_timeout_s: NotGivenOr[float | None] = NOT_GIVEN,
         tool_timeout_s: NotGivenOr[float | None] = NOT_GIVEN,
     ) -> LLM:
@@ -153,6 +165,7 @@ class LLM(llm.LLM[Any]):
             fillers: As for `LLM`.
             filler_delay_s: As for `LLM`.
             apology: As for `LLM`.
+            no_answer: As for `LLM`; if None, the server's own sentence is said.
             idle_timeout_s: As for `LLM`; the server's pings are no signs of the graph's life.
             tool_timeout_s: As for `LLM`.
 
@@ -171,6 +184,7 @@ class LLM(llm.LLM[Any]):
             fillers=fillers,
             filler_delay_s=filler_delay_s,
             apology=apology,
+            no_answer=no_answer,
             idle_timeout_s=idle_timeout_s,
             tool_timeout_s=tool_timeout_s,
         )
@@ -198,14 +212,15 @@ class LLM(llm.LLM[Any]):
         fillers: NotGivenOr[Sequence[str] | str | None] = NOT_GIVEN,
         filler_delay_s: NotGivenOr[float] = NOT_GIVEN,
         apology: NotGivenOr[str | None] = NOT_GIVEN,
+        no_answer: NotGivenOr[str | None] = NOT_GIVEN,
         idle_timeout_s: NotGivenOr[float | None] = NOT_GIVEN,
         tool_timeout_s: NotGivenOr[float | None] = NOT_GIVEN,
     ) -> None:
         """Changes options for the streams that are opened from now on."""
         if is_given(speakable_nodes):
-            if not isinstance(self._runner, GraphRunner):
+            if not isinstance(self._runner, InProcess):
                 raise ValueError("speakable_nodes are the flow server's business in remote mode")
-            self._runner.speakable = Speakable(speakable_nodes, self._graph)
+            self._runner.speech.speakable = Speakable(speakable_nodes, self._graph)
         if is_given(model):
             self._model_name = model
         if is_given(fillers):
@@ -216,7 +231,14 @@ class LLM(llm.LLM[Any]):
         if is_given(filler_delay_s):
             self._options = replace(self._options, filler_delay_s=filler_delay_s)
         if is_given(apology):
-            self._options = replace(self._options, apology=apology)
+            # a caller of another language than English hears one sentence of it, at least
+            self._options = replace(
+                self._options, apology=apology, no_answer=apology if apology else None
+            )
+        if is_given(no_answer):
+            self._options = replace(self._options, no_answer=no_answer)
+            if isinstance(self._runner, InProcess):
+                self._runner.speech.no_answer = no_answer and NO_ANSWER
         if is_given(idle_timeout_s):
             self._options = replace(self._options, idle_timeout_s=idle_timeout_s)
         if is_given(tool_timeout_s):
@@ -264,7 +286,7 @@ class LLM(llm.LLM[Any]):
             chat_ctx=chat_ctx,
             tools=tools or [],
             conn_options=conn_options,
-            apologise=serves_session(self),
+            apologise=asked_by_session(self),
         )
 
     async def _prewarm_impl(self) -> None:

@@ -9,13 +9,20 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError, llm
+from livekit.agents import APIConnectionError, APIError, APIStatusError
+
+from graph_speech.events import End, Failure, Usage
+from graph_speech.wire import from_wire
 
 from .log import logger
 from .stream import Run
+from .turn import TurnCommitted
 
 _EVENT_LIMIT = 4 * 1024 * 1024
 """Characters that one event may have; a server that never ends a line is not a flow server."""
+
+_COMMIT_S = 5.0
+"""Seconds that a commit may take; the next turn waits for it."""
 
 
 class RemoteRunner:
@@ -59,6 +66,8 @@ class RemoteRunner:
         # The server has one turn of a session at a time and would cancel the first of two; in
         # process they run one after the other, and so they do here.
         self._one_at_a_time = asyncio.Lock()
+        self._commit: tuple[TurnCommitted, asyncio.Task[None]] | None = None
+        """What tells the server that the last turn has become final, once it has."""
 
     @property
     def model(self) -> str:
@@ -86,6 +95,7 @@ class RemoteRunner:
 
     async def aclose(self) -> None:
         """Closes the connections, unless the client was given."""
+        await self._end_commit()
         if self._owns_client and self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
@@ -93,6 +103,7 @@ class RemoteRunner:
     async def run(self, run: Run) -> None:
         """Runs the turn; see `stream.Runner`. Closing the connection cancels it on the server."""
         async with self._one_at_a_time:
+            await self._end_commit()
             await self._run(run)
 
     async def _run(self, run: Run) -> None:
@@ -112,30 +123,39 @@ class RemoteRunner:
             body["tool_choice"] = turn.tool_choice
         if turn.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = turn.parallel_tool_calls
-        commit: asyncio.Task[None] | None = None
-        try:
-            async with self._http().stream(
-                "POST", self._path, json=body, headers=self._headers
-            ) as response:
-                if response.status_code != 200:
-                    raise await _refusal(response)
-                if not body["committed"]:
-                    commit = asyncio.get_running_loop().create_task(
-                        self._commit(run, body["turn_id"])
-                    )
-                await self._take_events(run, response)
-        finally:
-            if commit is not None:
-                commit.cancel()
-                await asyncio.wait((commit,))
+        async with self._http().stream(
+            "POST", self._path, json=body, headers=self._headers
+        ) as response:
+            if response.status_code != 200:
+                raise await _refusal(response)
+            if turn.committed is not None and not body["committed"]:
+                commit = self._tell_commit(turn.committed, body["turn_id"])
+                task = asyncio.get_running_loop().create_task(commit, name="langgraph.commit")
+                self._commit = (turn.committed, task)
+            await self._take_events(run, response)
 
-    async def _commit(self, run: Run, turn_id: str) -> None:
+    async def _end_commit(self) -> None:
+        """The next turn begins, or none does: a speculation that is not final yet never will be.
+
+        Most answers are there before it is sure that the caller has finished, so the commit is
+        waited for beyond the turn's stream; the server must know of it before the next turn.
+        """
+        if self._commit is None:
+            return
+        (committed, task), self._commit = self._commit, None
+        if not committed.is_set():
+            task.cancel()
+        await asyncio.wait((task,))
+
+    async def _tell_commit(self, committed: TurnCommitted, turn_id: str) -> None:
         """Tells the server when the speculative turn has become final."""
-        assert run.turn.committed is not None
-        await run.turn.committed.wait()
+        await committed.wait()
         try:
             response = await self._http().post(
-                f"{self._path}/commit", json={"turn_id": turn_id}, headers=self._headers
+                f"{self._path}/commit",
+                json={"turn_id": turn_id},
+                headers=self._headers,
+                timeout=_COMMIT_S,
             )
             response.raise_for_status()
         except httpx.HTTPError as error:
@@ -143,20 +163,23 @@ class RemoteRunner:
             logger.warning("a turn was not committed on the flow server", exc_info=error)
 
     async def _take_events(self, run: Run, response: httpx.Response) -> None:
-        events = _Events(run)
         async for data in _server_sent_events(response):
             run.alive()
             try:
-                event = json.loads(data)
+                wire = json.loads(data)
             except ValueError as error:
                 raise APIError(
                     "the flow server sent an event that is not JSON", retryable=True
                 ) from error
-            if not isinstance(event, dict):
+            if not isinstance(wire, dict):
                 raise APIError("the flow server sent an event that is no object", retryable=True)
-            if event.get("type") == "usage":
-                self._model = event.get("model") or self._model
-            if events.take(event):
+            event = from_wire(wire)
+            if event is None:
+                continue
+            if isinstance(event, Usage):
+                self._model = event.model or self._model
+            run.tell(event)
+            if isinstance(event, End | Failure):
                 return
         raise APIConnectionError("the flow server closed the stream before its end")
 
@@ -209,90 +232,6 @@ async def _lines(response: httpx.Response) -> AsyncIterator[str]:
         buffer = lines.pop() + rest
         for line in lines:
             yield line
-
-
-class _Events:
-    """Tells one run's answer what the server's events mean."""
-
-    _SOURCE = "remote"
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._calls: list[tuple[str, str, str]] = []
-
-    def take(self, event: Mapping[str, Any]) -> bool:
-        """Takes one event; true when it was the last.
-
-        Raises:
-            APIError: The server reports a failure.
-        """
-        answer = self._run.answer
-        match event.get("type"):
-            case "token":
-                answer.token(self._SOURCE, str(event.get("content") or ""))
-            case "filler":
-                answer.aside(str(event.get("content") or ""))
-            case "speaker":
-                answer.end_of(self._SOURCE)
-                answer.speaker(event)
-            case "tool_start":
-                answer.end_of(self._SOURCE)
-                answer.tool_began(str(event.get("id")))
-            case "tool_end":
-                answer.tool_ended(str(event.get("id")))
-            case "tool_call":
-                arguments = event.get("arguments") or {}
-                if not isinstance(arguments, str):
-                    arguments = json.dumps(arguments, ensure_ascii=False)
-                self._calls.append((str(event.get("id")), str(event.get("name")), arguments))
-            case "interrupt":
-                answer.end_of(self._SOURCE)
-                answer.ask(str(event.get("content") or ""))
-            case "usage":
-                self._run.usage = _usage(event)
-            case "error":
-                raise _failure(event)
-            case "done":
-                return self._done(str(event.get("reason") or "completed"))
-        return False
-
-    def _done(self, reason: str) -> bool:
-        if reason == "cancelled":
-            # Another turn of this session has taken over: nothing is wrong, nothing more comes.
-            raise APIStatusError("the flow server cancelled the turn", status_code=499)
-        self._run.answer.end_all()
-        for call_id, name, arguments in self._calls:
-            self._run.answer.function_call(call_id, name, arguments)
-        return True
-
-
-def _usage(event: Mapping[str, Any]) -> llm.CompletionUsage:
-    def count(name: str) -> int:
-        value = event.get(name)
-        return value if isinstance(value, int) else 0
-
-    cached = count("cached_tokens")
-    return llm.CompletionUsage(
-        completion_tokens=count("output_tokens"),
-        prompt_tokens=count("input_tokens"),
-        prompt_cached_tokens=cached,
-        cache_read_tokens=cached,
-        total_tokens=count("total_tokens") or count("input_tokens") + count("output_tokens"),
-    )
-
-
-def _failure(event: Mapping[str, Any]) -> APIError:
-    message = str(event.get("message") or "the flow failed")
-    retryable = bool(event.get("retryable"))
-    status = event.get("status")
-    if isinstance(status, int):
-        return APIStatusError(message, status_code=status, retryable=retryable)
-    match event.get("code"):
-        case "model_timeout":
-            return APITimeoutError(message, retryable=retryable)
-        case "model_unreachable":
-            return APIConnectionError(message, retryable=retryable)
-    return APIError(message, body=dict(event), retryable=retryable)
 
 
 async def _refusal(response: httpx.Response) -> APIStatusError:

@@ -7,16 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from livekit.agents import APIConnectOptions, APIError, APITimeoutError, llm
+from livekit.agents import APIConnectOptions, APIError, APIStatusError, APITimeoutError, llm
+
+from graph_speech.events import Failure, VoiceEvent
+from graph_speech.failures import failure_of
+from graph_speech.filler import FillerTimer
 
 from .answer import Answer
 from .errors import to_api_error
 from .history import Message
+from .livekit_private import OvercomingStream, pause_before_retry_s
 from .log import logger
 from .turn import TurnCommitted
 
 if TYPE_CHECKING:
     from .llm import LLM
+
+_LONGEST_WAIT_S = 5.0
+"""How long a server may ask to be left alone before the caller is told that there is no answer."""
 
 _SETTLE_S = 1.0
 """How long a cancelled run may take to let go before the stream ends without it."""
@@ -29,6 +37,8 @@ class SpeechOptions:
     fillers: Sequence[str]
     filler_delay_s: float
     apology: str | None
+    no_answer: str | None
+    """Said where a turn brings no answer; None says what the runner of the graph says."""
     idle_timeout_s: float | None
     """Seconds between two signs of life; None takes the call's own `timeout`."""
     tool_timeout_s: float | None
@@ -52,22 +62,22 @@ class Turn:
     tools_ran: bool = False
     """An earlier attempt has run tools, which must not run twice."""
 
-    @property
-    def tool_names(self) -> frozenset[str]:
-        """The names of LiveKit's function tools."""
-        return frozenset(tool["function"]["name"] for tool in self.tools)
-
 
 class Run:
     """One attempt at a turn: what a runner reports to."""
 
-    def __init__(self, turn: Turn, answer: Answer) -> None:
+    def __init__(self, turn: Turn, answer: Answer, filler: FillerTimer) -> None:
         self.turn = turn
         self.answer = answer
         self.stopping = False
-        self.usage: llm.CompletionUsage | None = None
+        self._filler = filler
         self._now = asyncio.get_running_loop().time
         self.alive_at = self._now()
+
+    def tell(self, event: VoiceEvent) -> None:
+        """Takes an event of the turn."""
+        self._filler.take(event)
+        self.answer.take(event)
 
     def alive(self) -> None:
         """The graph has shown a sign of life.
@@ -93,7 +103,7 @@ class Runner(Protocol):
         """Whether a failed run can go on where it failed, without running tools again."""
 
     async def run(self, run: Run) -> None:
-        """Runs the turn to its end and reports to `run.answer`; is cancelled on barge-in."""
+        """Runs the turn to its end and tells it to `run`; is cancelled on barge-in."""
 
     async def prewarm(self) -> None:
         """Opens connections ahead of the first turn."""
@@ -102,7 +112,7 @@ class Runner(Protocol):
         """Lets go of everything."""
 
 
-class ChatStream(llm.LLMStream):
+class ChatStream(OvercomingStream):
     """One answer of the graph as LiveKit's chunks."""
 
     def __init__(
@@ -124,56 +134,57 @@ class ChatStream(llm.LLMStream):
         self._apologise = apologise and bool(options.apology)
         self._answer: Answer | None = None
         super().__init__(model, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
-        # A retry after something was spoken would say it twice.
-        self._retry_on_chunk_sent = False
 
-    async def _main_task(self) -> None:
-        try:
-            await super()._main_task()
-        except APIError as error:
-            if not self._apologise:
-                raise
-            logger.warning(
-                "the model failed, an apology is spoken",
-                extra={
-                    "llm": self._llm.label,
-                    "error_type": type(error).__name__,
-                    "cause_type": type(error.__cause__).__name__,
-                },
-            )
-            logger.debug("why the model failed", exc_info=error)
-            assert self._answer is not None and self._options.apology
-            self._answer.aside(self._options.apology, last=True)
+    def _overcomes(self) -> bool:
+        return self._apologise
 
-    def _emit_error(self, api_error: Exception, recoverable: bool) -> None:
-        # A session counts unrecoverable errors and closes at the fourth; one that the caller is
-        # told of in words is overcome: the call goes on, and the next turn tries again.
-        super()._emit_error(api_error, recoverable or self._apologise)
+    def _overcome(self, error: APIError) -> None:
+        logger.warning(
+            "the model failed, an apology is spoken",
+            extra={
+                "llm": self._llm.label,
+                "error_type": type(error).__name__,
+                "cause_type": type(error.__cause__).__name__,
+            },
+        )
+        logger.debug("why the model failed", exc_info=error)
+        assert self._answer is not None and self._options.apology
+        self._answer.aside(self._options.apology, last=True)
 
     async def _run(self) -> None:
-        self._answer = Answer(
-            self._event_ch.send_nowait,
-            on_tool_began=self._start_filler_timer,
-            starts_thinking=self._model._starts_thinking,
+        answer = self._answer = Answer(
+            self._event_ch.send_nowait, no_answer=self._options.no_answer
         )
-        run = Run(self._turn, self._answer)
+        filler = FillerTimer(self._options.filler_delay_s, self._fill, self._turn.committed)
+        run = Run(self._turn, answer, filler)
         try:
             await self._run_within_limits(run)
         except APIError as error:
-            if run.answer.tools_ran:
+            if answer.tools_ran:
                 self._turn.tools_ran = True
                 error.retryable = error.retryable and self._runner.can_continue
+            if error.retryable and answer.failure is not None:
+                await self._leave_alone(answer.failure, error)
             raise
         finally:
+            filler.stop()
             self._turn.attempt += 1
-        self._finish(run)
+        if answer.no_answer_because:
+            logger.warning(
+                "there was no answer, a sentence was spoken instead",
+                extra={"llm": self._llm.label, "cause": answer.no_answer_because},
+            )
+        answer.finish()
 
-    def _finish(self, run: Run) -> None:
-        run.answer.end_all()
-        if run.answer.opener_was_missing is not None:
-            self._model._starts_thinking = run.answer.opener_was_missing
-        if run.usage is not None:
-            run.answer.used(run.usage)
+    async def _leave_alone(self, failure: Failure, error: APIError) -> None:
+        """Waits as long as a busy server asks for, or gives up where the caller would wait long."""
+        attempt = self._turn.attempt
+        interval_s = pause_before_retry_s(self._conn_options, attempt)
+        wait_s = further_wait_s(failure, interval_s)
+        if wait_s is None:
+            error.retryable = False
+        elif attempt < self._conn_options.max_retry:
+            await asyncio.sleep(wait_s)
 
     async def _run_within_limits(self, run: Run) -> None:
         loop = asyncio.get_running_loop()
@@ -182,12 +193,10 @@ class ChatStream(llm.LLMStream):
         # LangGraph's clean-up does not survive a second cancellation.
         pump = loop.create_task(self._runner.run(run), name="langgraph.run")
         watch = _Watch(run, expired, self._conn_options.timeout, self._options)
-        self._filler_timer: asyncio.TimerHandle | None = None
         try:
             await asyncio.wait((pump, expired), return_when=asyncio.FIRST_COMPLETED)
         finally:
             watch.stop()
-            self._stop_filler_timer()
             run.stopping = True
             if not pump.done():
                 pump.cancel()
@@ -199,8 +208,13 @@ class ChatStream(llm.LLMStream):
         if pump.cancelled():
             raise APIError("the graph cancelled itself", retryable=False)
         if (error := pump.exception()) is not None:
-            api_error = to_api_error(error)
-            raise api_error from (None if api_error is error else error)
+            run.tell(failure_of(error))
+        if (failure := run.answer.failure) is not None:
+            api_error = to_api_error(failure)
+            raise api_error from (None if api_error is failure.error else failure.error)
+        if run.answer.end is not None and run.answer.end.reason == "cancelled":
+            # Another turn of this session has taken over: nothing is wrong, nothing more comes.
+            raise APIStatusError("the flow server cancelled the turn", status_code=499)
 
     async def _settle(self, pump: asyncio.Task[None]) -> None:
         """Waits for the cancelled pump, through further cancellations."""
@@ -218,22 +232,20 @@ class ChatStream(llm.LLMStream):
         if cancelled is not None:
             raise cancelled
 
-    def _start_filler_timer(self) -> None:
-        self._stop_filler_timer()
-        if self._options.fillers:
-            assert self._answer is not None
-            self._filler_timer = asyncio.get_running_loop().call_later(
-                self._options.filler_delay_s, self._fill, self._answer, self._answer.pieces
-            )
+    def _fill(self) -> None:
+        if self._answer is not None and self._options.fillers:
+            self._answer.aside(self._model._next_filler(self._options.fillers))
 
-    def _stop_filler_timer(self) -> None:
-        if self._filler_timer is not None:
-            self._filler_timer.cancel()
-            self._filler_timer = None
 
-    def _fill(self, answer: Answer, pieces_before: int) -> None:
-        if answer.calls_under_way and answer.pieces == pieces_before:
-            answer.aside(self._model._next_filler(self._options.fillers))
+def further_wait_s(failure: Failure, interval_s: float) -> float | None:
+    """Seconds to wait before the next attempt, besides LiveKit's own; None to give up.
+
+    Args:
+        failure: Of the last attempt; it may tell how long the server asks to be left alone.
+        interval_s: What LiveKit waits of its own accord.
+    """
+    asked_s = failure.retry_after_s or 0.0
+    return None if asked_s > _LONGEST_WAIT_S else max(0.0, asked_s - interval_s)
 
 
 class _Watch:

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from livekit.agents import llm
 from livekit.agents.types import NOT_GIVEN, NotGivenOr
 from livekit.agents.voice import SpeechHandle
 
-# LiveKit 1.8 starts a reply before the turn is over (preemptive generation) and tells the LLM
-# nothing of it; the speech that the reply belongs to, and whether it is the session's own LLM
-# that is asked, stand only in these two variables. The dependency is pinned to 1.8.
-from livekit.agents.voice.agent_activity import _AgentActivityContextVar, _SpeechHandleContextVar
+from graph_speech.turn import COMMITTED_KEY, TurnCommitted
 
-COMMITTED_KEY = "turn_committed"
-"""The key in `extra_kwargs`, and in a graph's `configurable`."""
+from .livekit_private import speech_of_this_call, wait_for_scheduled
 
-
-@runtime_checkable
-class TurnCommitted(Protocol):
-    """Says when a speculative turn has become final; `asyncio.Event` is one."""
-
-    def is_set(self) -> bool:
-        """Whether the turn is final."""
-
-    async def wait(self) -> Any:
-        """Returns once the turn is final."""
+__all__ = ["COMMITTED_KEY", "SpeechScheduled", "TurnCommitted", "turn_committed"]
 
 
 class SpeechScheduled:
@@ -41,7 +27,7 @@ class SpeechScheduled:
 
     async def wait(self) -> None:
         """Returns once the speech is scheduled."""
-        await self._speech._wait_for_scheduled()
+        await wait_for_scheduled(self._speech)
 
 
 def turn_committed(extra_kwargs: NotGivenOr[Mapping[str, Any]]) -> TurnCommitted | None:
@@ -57,16 +43,7 @@ def turn_committed(extra_kwargs: NotGivenOr[Mapping[str, Any]]) -> TurnCommitted
         if not isinstance(given, TurnCommitted):
             raise TypeError("turn_committed must have is_set() and wait(), as asyncio.Event has")
         return None if given.is_set() else given
-    speech = _SpeechHandleContextVar.get(None)
+    speech = speech_of_this_call()
     if speech is None or speech.scheduled:
         return None
     return SpeechScheduled(speech)
-
-
-def serves_session(model: llm.LLM[Any]) -> bool:
-    """Whether this call is a session's turn, and `model` the LLM that the session asks.
-
-    False inside an `llm.FallbackAdapter`: there the next LLM answers when this one fails.
-    """
-    activity = _AgentActivityContextVar.get(None)
-    return activity is not None and activity.llm is model

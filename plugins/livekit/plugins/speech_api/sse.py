@@ -9,12 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 MAX_EVENT_BYTES = 16 << 20
 """One event may carry a whole sentence of audio, but not more."""
+
+_LINE_END = re.compile(rb"\r?\n|\r(?=.)", re.DOTALL)
 
 
 class SseError(ValueError):
@@ -49,12 +52,10 @@ class SseReader:
         """
         self._buffer += data
         events: list[SpeechEvent] = []
-        while True:
-            end = self._buffer.find(b"\n")
-            if end < 0:
-                break
-            line = bytes(self._buffer[:end]).rstrip(b"\r").decode("utf-8", "replace")
-            del self._buffer[: end + 1]
+        # a CR at the end may be the first half of a CRLF
+        while (end := _LINE_END.search(self._buffer)) is not None:
+            line = bytes(self._buffer[: end.start()]).decode("utf-8", "replace")
+            del self._buffer[: end.end()]
             if event := self._take(line):
                 events.append(event)
         if len(self._buffer) > MAX_EVENT_BYTES:

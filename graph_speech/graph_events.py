@@ -1,4 +1,4 @@
-"""What happens inside a graph while it runs, told to the answer.
+"""What happens inside a graph while it runs, told to the composer of its answer.
 
 Tokens come straight from the models' callbacks. LangGraph's own `messages` stream has them too,
 but wakes its whole loop for each: a third of the CPU that a token costs. Messages that nodes
@@ -8,25 +8,29 @@ return, tool results and interrupts come from the `updates` stream, what nodes w
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
-from livekit.agents import llm
-
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import Command
 
+from .composer import Composer
+from .events import Question, ToolEnded, Usage
 from .interrupts import question
-from .log import logger
+from .model_answers import NO_TOOLS, OfferedTools, offered_tools, outcome, recover_calls
+from .silence import ModelOutcome
 from .speakable import Speakable
-from .stream import Run
+from .think_filter import ThinkFilter
+from .turn import TurnRequest
+
+logger = logging.getLogger("graph_speech")
 
 STREAM_MODES = ["custom", "updates"]
 """The parts that `GraphEvents.take` wants."""
@@ -45,56 +49,74 @@ class _ModelCall:
     """One model call of a node that is heard."""
 
     place: _Place
+    tools: OfferedTools
     source: str = ""
     texts: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _ToolCall:
-    id: str
-    name: str
-    arguments: str = ""
+    calls_tools: bool = False
 
 
 class GraphEvents(BaseCallbackHandler):
     """Hears one run of a graph: a handler of its callbacks, and a taker of its stream.
 
     Args:
-        run: The run, whose answer is told.
+        turn: The turn that is run.
+        composer: Told what is said, and which tools are called.
         speakable: Which nodes may be heard.
         on_interrupt: Called when the graph stops to ask something.
+        alive: Called at every sign of life; may raise `CancelledError` to end the run.
     """
 
     run_inline = True
     raise_error = True
 
-    def __init__(self, run: Run, speakable: Speakable, on_interrupt: Callable[[], None]) -> None:
-        self.usage: llm.CompletionUsage | None = None
+    def __init__(
+        self,
+        turn: TurnRequest,
+        composer: Composer,
+        speakable: Speakable,
+        *,
+        on_interrupt: Callable[[], None],
+        alive: Callable[[], None],
+    ) -> None:
+        self.usage = Usage()
         self.model = ""
-        self._run = run
-        self._answer = run.answer
+        self.last: ModelOutcome | None = None
+        """How the last model call that is heard ended."""
+        self.asked = False
+        """The graph has stopped to ask something."""
+        self._composer = composer
         self._speakable = speakable
         self._on_interrupt = on_interrupt
+        self._alive = alive
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._calls: dict[UUID, _ModelCall] = {}
+        self._tools: dict[UUID, OfferedTools] = {}
+        """What each model call under way was offered, heard or not."""
+        self._written: dict[tuple[UUID, Any], list[str]] = {}
+        """The id of each tool call that streams, and its arguments as they are written."""
         self._waiting: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
         """What waits for the custom stream; None when nothing has to."""
         self._streamed: dict[_Place, list[str]] = {}
         """What each node has streamed in this step, to know it again when it returns it anew."""
-        self._seen = {message.id for message in run.turn.history}
-        self._livekit_names = run.turn.tool_names
-        self._livekit_calls: dict[str, _ToolCall] = {}
-        """Calls of LiveKit's own tools by id, which nobody in the graph has answered."""
-        self._tool_calls: dict[tuple[UUID, int | None], _ToolCall] = {}
-        self._asked = False
+        self._seen = {message.id for message in turn.messages}
+        self._known = set(self._seen)
+        """Ids of the messages that any node has returned, heard or not."""
+        self._subgraphs: set[_Place] = set()
+        """The nodes inside which others were seen to work."""
+        self._client_tools = turn.tool_names
+        self._client_calls: dict[str, tuple[str, dict[str, Any]]] = {}
+        """Calls of the client's own tools by id, which nobody in the graph has answered."""
+        self._begun = _calls_in(turn.messages)
+        """Ids of tool calls that were told, or stood in the history."""
+        self._ended = set(self._begun)
 
     def finish(self) -> None:
-        """The graph has ended: what it left unanswered of LiveKit's tools is the session's."""
+        """The graph has ended: what it left unanswered of the client's tools is the client's."""
         self._stop_waiting()
-        self._answer.end_all()
-        for call in self._livekit_calls.values():
-            self._answer.function_call(call.id, call.name, call.arguments or "{}")
+        self._composer.end_all()
+        for call_id, (name, arguments) in self._client_calls.items():
+            self._composer.client_call(call_id, name, arguments)
 
     # --- callbacks of the models; those of sync nodes come from other threads ---
 
@@ -114,17 +136,19 @@ class GraphEvents(BaseCallbackHandler):
         run_id: UUID,
         tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
+        invocation_params: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
         """A model is asked."""
         if not metadata or "langgraph_checkpoint_ns" not in metadata:
             return
+        tools = self._tools[run_id] = offered_tools(invocation_params)
         if tags and TAG_NOSTREAM in tags:
             return
         namespace = tuple(metadata["langgraph_checkpoint_ns"].split("|"))[:-1]
         node = metadata["langgraph_node"]
         if self._speakable(namespace, node):
-            self._calls[run_id] = _ModelCall((namespace, node))
+            self._calls[run_id] = _ModelCall((namespace, node), tools)
             self._on_loop(self._wait_for_custom)
 
     def on_llm_new_token(
@@ -138,24 +162,47 @@ class GraphEvents(BaseCallbackHandler):
         """A model has answered a piece."""
         # Within the node's own task: where a client swallowed the cancellation (asyncio.wait_for
         # of Python 3.11 may), the model's stream is closed at its next token after all.
-        self._run.alive()
+        self._alive()
+        if not isinstance(chunk, ChatGenerationChunk):
+            return
+        for piece in getattr(chunk.message, "tool_call_chunks", ()):
+            written = self._written.setdefault((run_id, piece.get("index")), [""])
+            written[0] = written[0] or piece.get("id") or ""
+            written.append(piece.get("args") or "")
         call = self._calls.get(run_id)
-        if call is not None and isinstance(chunk, ChatGenerationChunk):
+        if call is not None:
             if self._waiting is None and threading.get_ident() == self._thread:
                 self._chunk(run_id, call, chunk.message)
             else:
                 self._on_loop(self._in_order, self._chunk, run_id, call, chunk.message)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
-        """A model's answer is complete."""
+        """A model's answer is complete; calls that its server left in the text are made real."""
         call = self._calls.pop(run_id, None)
+        tools = self._tools.pop(run_id, NO_TOOLS)
+        written = self._written_by(run_id)
         for generations in response.generations:
             for generation in generations[:1]:
                 message = getattr(generation, "message", None)
                 if isinstance(message, AIMessage):
+                    strangers, broken = recover_calls(message, tools, written)
                     self._add_usage(message)
                     if call is not None:
-                        self._on_loop(self._in_order, self._model_ended, call, message)
+                        self._on_loop(
+                            self._in_order, self._model_ended, call, message, strangers, broken
+                        )
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """A model has failed, or was cancelled."""
+        self._calls.pop(run_id, None)
+        self._tools.pop(run_id, None)
+        self._written_by(run_id)
+
+    def _written_by(self, run_id: UUID) -> dict[str, str]:
+        """The arguments that a model has written, by the ids of its calls; forgotten here."""
+        keys = [key for key in self._written if key[0] == run_id]
+        pieces = [self._written.pop(key) for key in keys]
+        return {call_id: "".join(arguments) for call_id, *arguments in pieces}
 
     def _on_loop(self, act: Callable[..., None], *arguments: Any) -> None:
         if threading.get_ident() == self._thread:
@@ -191,32 +238,37 @@ class GraphEvents(BaseCallbackHandler):
             if not call.source:
                 call.source = chunk.id or str(run_id)
             call.texts.append(text)
-            self._answer.token(call.source, text)
-        if isinstance(chunk, AIMessageChunk) and chunk.tool_call_chunks:
-            self._answer.end_of(call.source)
-            for piece in chunk.tool_call_chunks:
-                self._tool_call_piece(run_id, piece)
+            self._composer.token(call.source, text, call.tools.parameters)
+        if isinstance(chunk, AIMessageChunk) and chunk.tool_call_chunks and not call.calls_tools:
+            # nothing is said while the model writes the arguments
+            call.calls_tools = True
+            self._composer.end_of(call.source)
+            self._composer.pause()
 
-    def _tool_call_piece(self, run_id: UUID, piece: Mapping[str, Any]) -> None:
-        key = (run_id, piece.get("index"))
-        call = self._tool_calls.get(key)
-        if call is None or (piece.get("id") and piece["id"] != call.id):
-            call = self._tool_calls[key] = _ToolCall(piece.get("id") or "", piece.get("name") or "")
-            self._begin_call(call)
-        call.arguments += piece.get("args") or ""
+    def _model_ended(
+        self,
+        call: _ModelCall,
+        message: AIMessage,
+        strangers: Sequence[str],
+        broken: Sequence[str],
+    ) -> None:
+        def ended(the_filter: ThinkFilter | None, spoke: bool) -> None:
+            self.last = outcome(
+                message, the_filter, spoke=spoke, strangers=strangers, broken=broken
+            )
 
-    def _begin_call(self, call: _ToolCall) -> None:
-        if call.name in self._livekit_names:
-            self._livekit_calls[call.id] = call
-        else:
-            self._answer.tool_began(call.id)
-
-    def _model_ended(self, call: _ModelCall, message: AIMessage) -> None:
-        if not call.source and not self._tool_calls:
+        text = "".join(call.texts)
+        self._streamed.setdefault(call.place, []).append(text.strip())
+        if call.source:
+            # where tools are called, the message may have been ended before
+            ended(None, bool(text.strip()))
+            self._composer.end_of(call.source, ended)
+        elif message.text:
             # a model that does not stream
-            self._whole(message, call.place)
-        self._answer.end_of(call.source)
-        self._streamed.setdefault(call.place, []).append("".join(call.texts).strip())
+            self._say_whole(message, call.tools, ended)
+        else:
+            ended(None, False)
+        self._begin_calls(message)
         self._seen.update(filter(None, (message.id, call.source)))
 
     def _add_usage(self, message: AIMessage) -> None:
@@ -224,26 +276,23 @@ class GraphEvents(BaseCallbackHandler):
         usage = message.usage_metadata
         if usage is None:
             return
-        before = self.usage or llm.CompletionUsage(
-            completion_tokens=0, prompt_tokens=0, total_tokens=0
-        )
-        cached = usage.get("input_token_details", {}).get("cache_read") or 0
-        created = usage.get("input_token_details", {}).get("cache_creation") or 0
-        reasoning = usage.get("output_token_details", {}).get("reasoning") or 0
-        self.usage = llm.CompletionUsage(
-            completion_tokens=before.completion_tokens + usage["output_tokens"],
-            prompt_tokens=before.prompt_tokens + usage["input_tokens"],
-            total_tokens=before.total_tokens + usage["total_tokens"],
-            prompt_cached_tokens=before.prompt_cached_tokens + cached,
-            cache_read_tokens=before.cache_read_tokens + cached,
-            cache_creation_tokens=before.cache_creation_tokens + created,
-            reasoning_tokens=before.reasoning_tokens + reasoning,
+        before = self.usage
+        read = usage.get("input_token_details", {})
+        self.usage = replace(
+            before,
+            input_tokens=before.input_tokens + usage["input_tokens"],
+            output_tokens=before.output_tokens + usage["output_tokens"],
+            cached_tokens=before.cached_tokens + (read.get("cache_read") or 0),
+            created_tokens=before.created_tokens + (read.get("cache_creation") or 0),
+            reasoning_tokens=before.reasoning_tokens
+            + (usage.get("output_token_details", {}).get("reasoning") or 0),
         )
 
     # --- the graph's stream ---
 
     def take(self, part: Mapping[str, Any]) -> None:
         """Takes the next part of the graph's stream."""
+        self._alive()
         if part["type"] == "custom":
             self._custom(part["data"])
         elif part["type"] == "updates":
@@ -251,19 +300,21 @@ class GraphEvents(BaseCallbackHandler):
 
     def _custom(self, data: Any) -> None:
         if isinstance(data, str):
-            self._answer.speak(data)
+            self._composer.speak(data)
         elif isinstance(data, Mapping):
             kind, text = data.get("type", "speak"), data.get("text", data.get("content"))
             if kind == "speaker":
-                self._answer.speaker(data)
+                self._composer.speaker(data)
             if not isinstance(text, str):
                 return
             if kind in _SPEAK_TYPES:
-                self._answer.speak(text)
+                self._composer.speak(text)
             elif kind == "filler":
-                self._answer.aside(text)
+                self._composer.aside(text)
 
     def _update(self, data: Mapping[str, Any], namespace: tuple[str, ...]) -> None:
+        if namespace:
+            self._subgraphs.add((namespace[:-1], namespace[-1].partition(":")[0]))
         for node, update in data.items():
             if node == "__interrupt__":
                 # a subgraph's comes up again at the root
@@ -273,11 +324,14 @@ class GraphEvents(BaseCallbackHandler):
             place = (namespace, node)
             for message in _messages_in(update):
                 if isinstance(message, AIMessage):
-                    if self._speakable(namespace, node):
+                    # a subgraph hands up what came into it, too
+                    is_old = place in self._subgraphs and message.id in self._known
+                    if self._speakable(namespace, node) and not is_old:
                         self._whole(message, place)
+                    self._known.add(message.id)
+                    self._begin_calls(message)
                 elif isinstance(message, ToolMessage):
-                    self._answer.tool_ended(message.tool_call_id)
-                    self._livekit_calls.pop(message.tool_call_id, None)
+                    self._tool_ended(message)
             self._streamed.pop(place, None)
 
     def _whole(self, message: AIMessage, place: _Place) -> None:
@@ -287,23 +341,59 @@ class GraphEvents(BaseCallbackHandler):
         if message.id in self._seen:
             return
         self._seen.add(message.id)
-        text = str(message.text)
-        if text and text.strip() not in self._streamed.get(place, ()):
-            self._answer.token(message.id, text)
-            self._answer.end_of(message.id)
+        if message.text and message.text.strip() not in self._streamed.get(place, ()):
+            self._say_whole(message, NO_TOOLS, lambda *_: None)
+
+    def _say_whole(
+        self, message: AIMessage, tools: OfferedTools, ended: Callable[[ThinkFilter, bool], None]
+    ) -> None:
+        source = message.id or str(uuid4())
+        self._composer.token(source, str(message.text), tools.parameters)
+        self._composer.end_of(source, ended)
+
+    def _begin_calls(self, message: AIMessage) -> None:
         for call in message.tool_calls:
-            self._begin_call(_ToolCall(call["id"] or "", call["name"], json.dumps(call["args"])))
+            call_id = call["id"] or ""
+            if call_id in self._begun:
+                continue
+            self._begun.add(call_id)
+            if call["name"] in self._client_tools:
+                self._client_calls[call_id] = (call["name"], call["args"])
+            else:
+                self._composer.tool_began(call_id, call["name"], call["args"])
+
+    def _tool_ended(self, message: ToolMessage) -> None:
+        # an agent in a subgraph hands its messages up: each result is told once
+        call_id = message.tool_call_id
+        if call_id in self._ended or call_id not in self._begun:
+            return
+        self._ended.add(call_id)
+        if self._client_calls.pop(call_id, None) is None:
+            self._composer.tool_ended(
+                ToolEnded(call_id, message.name, message.status, str(message.text))
+            )
 
     def _interrupt(self, pending: Sequence[Any]) -> None:
         self._on_interrupt()
-        if self._asked or not pending:
+        if self.asked or not pending:
             return
-        self._asked = True
-        text = question(pending[0].value)
+        self.asked = True
+        # several may be pending: they are asked one at a time
+        first = pending[0]
+        text = question(first.value)
         if text is None:
             logger.warning("an interrupt has nothing that can be spoken")
-        else:
-            self._answer.ask(text)
+        self._composer.ask(Question(first.id, text or "", first.value))
+
+
+def _calls_in(messages: Sequence[BaseMessage]) -> set[str]:
+    """The ids of the tool calls in a history."""
+    return {
+        call["id"] or ""
+        for message in messages
+        if isinstance(message, AIMessage)
+        for call in message.tool_calls
+    }
 
 
 def _messages_in(update: Any) -> Iterator[BaseMessage]:

@@ -1,6 +1,6 @@
 """The checkpointed thread of one session: what a graph keeps besides the messages.
 
-LiveKit holds the messages, as heard; the thread keeps route, slots, persona and a pending
+The client holds the messages, as heard; the thread keeps route, slots, persona and a pending
 `interrupt()`. So each turn replaces the thread's messages, and what a discarded speculation did
 to the thread is undone by going on from the checkpoint before it.
 """
@@ -8,18 +8,21 @@ to the thread is undone by going on from the checkpoint before it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
-
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command, Overwrite
 
-from .history import CANCELLED_OUTPUT
-from .log import logger
-from .turn import TurnCommitted
+from .turn import TurnCommitted, TurnRequest
+
+logger = logging.getLogger("graph_speech")
+
+CANCELLED_OUTPUT = "Cancelled: the caller spoke before this had finished."
+"""The output of a call that never got one, so that no call is left dangling."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,17 @@ class Thread:
         graph: The compiled graph; without a checkpointer nothing is kept, and every run starts
             from the messages alone.
         thread_id: The session's thread.
+        is_new: Nothing can be in the thread yet, so the first turn has not to look.
     """
 
-    def __init__(self, graph: Any, thread_id: str) -> None:
+    def __init__(self, graph: Any, thread_id: str, *, is_new: bool = False) -> None:
         self._graph = graph
         self._config: RunnableConfig = {"configurable": {"thread_id": thread_id}}
         self._thread_id = thread_id
         self.lock = asyncio.Lock()
         """Held during a run: two runs at a time would mix in the thread."""
         self._speculation: tuple[TurnCommitted, str | None] | None = None
-        self._maybe_interrupted = True
+        self._maybe_interrupted = not is_new
         """A thread may come from an earlier process, so the first turn has to look."""
 
     @property
@@ -57,29 +61,32 @@ class Thread:
         """Whether the graph has a checkpointer."""
         return bool(getattr(self._graph, "checkpointer", None))
 
-    async def start(self, history: list[BaseMessage], committed: TurnCommitted | None) -> Start:
+    async def start(self, turn: TurnRequest) -> Start:
         """Prepares the thread for a turn; the caller holds the lock."""
+        messages = list(turn.messages)
         if not self.keeps_state:
-            return Start({"messages": history})
+            return Start({"messages": messages})
+        committed = turn.speculative
         base = await self._undo_speculation()
         state = None
         if self._maybe_interrupted or committed is not None:
             state = await self._graph.aget_state(_at(self._config, base))
         interrupts = state.interrupts if state is not None else ()
-        if interrupts and history and isinstance(history[-1], HumanMessage):
+        if interrupts and messages and isinstance(messages[-1], HumanMessage):
             if committed is not None:
                 # An answer to a pending question can't be taken back: wait until it is final.
                 await committed.wait()
             # It is answered once: if this run is broken off, what the caller says next is new.
             self._maybe_interrupted = False
             # Several may be pending: they were asked one at a time.
-            answer = {interrupts[0].id: history[-1].text}
+            answer = {interrupts[0].id: messages[-1].text}
             return Start(Command(resume=answer), base, resumes=True)
         self._maybe_interrupted = False
         if committed is not None and state is not None:
             head = state.config.get("configurable", {}).get("checkpoint_id")
             self._speculation = (committed, head)
-        return Start({"messages": self._replace(history)}, base)
+        new = self._replace(messages) if turn.replaces_history else messages
+        return Start({"messages": new}, base)
 
     def interrupted(self) -> None:
         """The run has ended in an `interrupt()`: the next turn answers it."""

@@ -1,0 +1,477 @@
+"""What of a model's text is meant for the caller: no thinking, no tool calls, no template's marks.
+
+Reasoning models write `<think>...</think>` before the answer, servers with a wrong tool parser
+leave calls in the text, and templates leak control tokens and the names of channels. Tokens cut
+all of these anywhere, so the filter holds text back only while it could still become one of them,
+and what it lets through does not depend on the cuts. `markup` names what it knows.
+
+Code stays: a page shows it, and the voice side says that it is there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from . import markup
+from .balance import Balance
+from .leaked_calls import is_call_or_nothing
+
+_SUSPECT = re.compile(r"[<{\[`]|\n[ \t]*[A-Za-z_]")
+_LINE_WORD = re.compile(r"[ \t]*(?=[A-Za-z_])")
+_FENCE = re.compile(r"`+")
+_FENCE_HEAD = re.compile(r"(`{3,})([^`\n]*)\n")
+_AFTER_CALL = re.compile(r"[ \t;.,`]*")
+_PROSE = re.compile(r"analysis [a-z]")
+_TAGGED = re.compile(
+    r"\[TOOL_CALLS\]\s*(?:[\w.-]+\s*)?(?:\[CALL_ID\]\s*[\w-]+\s*)?(?:\[ARGS\]\s*)?", re.IGNORECASE
+)
+_PYTHON_END = re.compile(r"(?=<[|｜])|\n+(?=[A-Z])")
+_LONGEST_CALL = 2000
+"""Characters of a bare call; what is longer is no call but text with an open bracket."""
+
+
+@dataclass
+class _Region:
+    """A stretch of text that is not for the ear."""
+
+    kind: str
+    """`thought`, `call`, `hidden`, `header`, `channel` (a header that names one), `analysis`
+    (harmony without its control tokens) or `fence` (code, or a call)."""
+    closer: re.Pattern[str]
+    tail: int
+    """How many characters at the end may be the beginning of the closer."""
+    opener: str = ""
+    greedy: bool = False
+    """Whether the closer may grow by what comes next."""
+    text: list[str] = field(default_factory=list)
+
+
+def _closed_by(literal: str) -> tuple[re.Pattern[str], int]:
+    return re.compile(re.escape(literal), re.IGNORECASE), len(literal) - 1
+
+
+class ThinkFilter:
+    """Filters the text of one AI message, piece by piece.
+
+    Args:
+        starts_thinking: The message starts inside the thinking, because the model's chat
+            template has written the opener into the prompt. Text is then held until `</think>`;
+            if none comes, all of it was the answer and `finish` returns it.
+        tools: Names of the tools that the model was offered, to know their calls by.
+
+    Attributes:
+        opener_was_missing: A `</think>` came without an opener: this model's messages start
+            inside the thinking.
+        thought: Characters of thinking that were left out.
+        thinks_on: The message ended before its thinking did.
+        leaks: What was left out and may be tool calls, as it stood.
+    """
+
+    def __init__(self, *, starts_thinking: bool = False, tools: Collection[str] = ()) -> None:
+        self.opener_was_missing = False
+        self.thought = 0
+        self.thinks_on = False
+        self.leaks: list[str] = []
+        self._tools = tools
+        self._held = ""
+        self._region: _Region | None = None
+        self._code: re.Pattern[str] | None = None
+        """What ends the block of code that we are in."""
+        self._balance: Balance | None = None
+        self._thought_first: list[str] | None = [] if starts_thinking else None
+        self._trim_next = True
+        """Drop white space before the next text: at the start, and after a gap."""
+        self._ends_in_space = True
+        self._ends_in_newline = True
+        self._newline_next = False
+        """A block of code has ended: what follows begins a line."""
+        self._line_start = True
+        """Whether what comes next begins a line of what came in."""
+        self._at_start = True
+        self._stripped = False
+        """It is harmony without control tokens: `assistantfinal` and its like end parts."""
+
+    def push(self, text: str) -> str:
+        """Takes the next piece; returns what may be spoken now, often all of it."""
+        if (
+            not self._held
+            and self._region is None
+            and self._code is None
+            and not self._stripped
+            and not (self._line_start and _LINE_WORD.match(text))
+            and not _SUSPECT.search(text)
+        ):
+            return self._emit(text)
+        self._held += text
+        return "".join(self._scan(last=False))
+
+    def finish(self) -> str:
+        """Returns what was held back in vain; the message is over."""
+        out = self._scan(last=True)
+        if self._region is not None:
+            region, self._region = self._region, None
+            self._left_open(region, out)
+        rest = "".join(out)
+        if self._thought_first is not None:
+            held, self._thought_first = "".join(self._thought_first), None
+            rest = held + rest
+        return rest
+
+    # --- what goes out ---
+
+    def _emit(self, text: str) -> str:
+        line = text.rstrip(" \t")
+        if line:
+            self._line_start = line.endswith("\n")
+        if self._trim_next:
+            text = text.lstrip()
+        if not text:
+            return ""
+        self._trim_next = False
+        if text.strip():
+            self._at_start = False
+        if self._newline_next:
+            self._newline_next = False
+            if text[0] != "\n":
+                text = "\n" + text
+        self._ends_in_newline = text[-1] == "\n"
+        self._ends_in_space = text[-1].isspace()
+        if self._thought_first is not None:
+            self._thought_first.append(text)
+            return ""
+        return text
+
+    def _emit_block(self, text: str) -> str:
+        """Emits the beginning of a block of code, on a line of its own."""
+        if not self._ends_in_newline and not self._newline_next:
+            text = "\n" + text
+        return self._emit(text)
+
+    def _gap(self) -> None:
+        # what was hidden leaves one white space at most between its two sides
+        if self._ends_in_space:
+            self._trim_next = True
+
+    # --- what comes in ---
+
+    def _scan(self, *, last: bool) -> list[str]:
+        """Consumes as much of `_held` as can be decided."""
+        out: list[str] = []
+        while self._held:
+            if self._region is not None:
+                if not self._skip(self._region, out, last=last):
+                    break
+                continue
+            if self._code is not None:
+                if not self._pass_code(self._code, out, last=last):
+                    break
+                continue
+            suspect = self._next_suspect()
+            if suspect is None:
+                out.append(self._emit(self._held))
+                self._held = ""
+                break
+            if suspect:
+                out.append(self._emit(self._held[:suspect]))
+                self._held = self._held[suspect:]
+            taken = self._take(out, last=last)
+            if taken is None:
+                break
+            self._balance = None
+            if taken <= 0:  # only looked like markup
+                length = -taken or 1
+                out.append(self._emit(self._held[:length]))
+                self._held = self._held[length:]
+            else:
+                self._held = self._held[taken:]
+                if self._code is None:
+                    self._gap()
+        return out
+
+    def _next_suspect(self) -> int | None:
+        """Where in `_held` the next thing begins that may be no text."""
+        held = self._held
+        if self._line_start and (word := _LINE_WORD.match(held)):
+            return word.end()
+        found = _SUSPECT.search(held)
+        at = None if found is None else found.end() - 1
+        if self._stripped:
+            part = held.find("a", 0, at)
+            while part >= 0:
+                rest = held[part : part + 20]
+                if any(rest.startswith(w) or w.startswith(rest) for w in markup.STRIPPED_WORDS):
+                    return part
+                part = held.find("a", part + 1, at)
+        return at
+
+    def _take(self, out: list[str], *, last: bool) -> int | None:
+        """Looks at `_held`, which starts with what may be markup.
+
+        Returns:
+            How many characters to drop; 0 when the first is plain text, or minus as many as are;
+            None when more text decides.
+        """
+        held = self._held
+        if held[0] == "`":
+            return self._take_fence(out, last=last)
+        if held[0] not in "<{[":
+            return self._take_word(last=last)
+        head = held[: markup.LONGEST].lower()
+        for literal in markup.LITERALS:
+            if head.startswith(literal):
+                return self._take_literal(literal)
+        if head.startswith(markup.TOOL_CALLS):
+            return self._take_tagged(last=last)
+        undecided = markup.TOOL_CALLS.startswith(head) or any(
+            literal.startswith(head) for literal in markup.LITERALS
+        )
+        if held[0] == "<":
+            if control := markup.CONTROL.match(held):
+                return self._take_control(control[0])
+            if function := markup.FUNCTION.match(held):
+                self._open("call", f"</{function[1]}>", function[0])
+                return function.end()
+            undecided = (
+                undecided
+                or any(start.startswith(head) for start in markup.FUNCTION_HEADS)
+                or markup.CONTROL_START.match(held) is not None
+                or markup.FUNCTION_START.match(held) is not None
+            )
+        elif not undecided or last:
+            return self._take_json(last=last)
+        return None if undecided and not last else 0
+
+    def _open(self, kind: str, literal: str, opener: str = "") -> None:
+        closer, tail = _closed_by(literal)
+        self._region = _Region(kind, closer, tail, opener)
+
+    def _take_literal(self, literal: str) -> int:
+        if literal in markup.THOUGHTS:
+            self._open("thought", markup.THOUGHTS[literal])
+        elif literal in markup.CALLS:
+            self._open("call", markup.CALLS[literal], literal)
+        elif literal in markup.HIDDEN:
+            self._open("hidden", markup.HIDDEN[literal])
+        elif literal in markup.THINK_CLOSERS:
+            self.opener_was_missing = True
+            if self._thought_first is not None:
+                self.thought += sum(map(len, self._thought_first))
+                self._thought_first = None
+            self._trim_next = True
+            self._line_start = True
+        return len(literal)
+
+    def _take_control(self, token: str) -> int:
+        name = token.lower()
+        if name == markup.PYTHON_TAG:
+            self._region = _Region("call", _PYTHON_END, 1, token)
+        elif name in markup.HEADERS:
+            kind = "channel" if name == "<|channel|>" else "header"
+            self._region = _Region(kind, markup.HEADERS[name], 20)
+        return len(token)
+
+    def _take_json(self, *, last: bool) -> int | None:
+        held = self._held
+        opening = markup.JSON.match(held)
+        if not opening:
+            return None if markup.JSON_START.match(held) and not last else 0
+        self._balance = self._balance or Balance("\"'" if opening[0][-1] == "(" else '"')
+        end = self._balance.end(held)
+        if end is None and not last:
+            return None
+        # what never becomes whole is JSON that was cut off, not speech
+        end = end or len(held)
+        self.leaks.append(held[:end])
+        return end
+
+    def _take_tagged(self, *, last: bool) -> int | None:
+        """Mistral's `[TOOL_CALLS]`, before a list, or before a name and its arguments."""
+        tagged = _TAGGED.match(self._held)
+        assert tagged is not None
+        rest = self._held[tagged.end() :]
+        if not last and any(mark.startswith(rest.lower()) for mark in ("[args]", "[call_id]")):
+            return None
+        if rest[:1] not in ("[", "{") or not rest:
+            return len(markup.TOOL_CALLS)
+        self._balance = self._balance or Balance()
+        end = self._balance.end(rest)
+        if end is None and not last:
+            return None
+        end = tagged.end() + (end or len(rest))
+        self.leaks.append(self._held[:end])
+        return end
+
+    def _take_word(self, *, last: bool) -> int | None:
+        """A word that begins a line: a bare call, or harmony without its control tokens."""
+        held = self._held
+        if self._at_start or self._stripped:
+            stripped = self._take_stripped(last=last)
+            if stripped != 0:
+                return stripped
+        name = markup.NAME.match(held)
+        if name is None or not self._line_start:
+            return 0
+        known = name[0].rpartition(".")[2] in self._tools or name[0] in self._tools
+        may_be = known or name[0][0].islower() or name[0][0] == "_"
+        if name.end() == len(held) and not last:
+            may_become = may_be or any(tool.startswith(held) for tool in self._tools)
+            return None if may_become and len(held) < 80 else 0
+        if not may_be or held[name.end() : name.end() + 1] != "(":
+            return 0
+        self._balance = self._balance or Balance("\"'")
+        end = self._balance.end(held)
+        if end is None or end > _LONGEST_CALL:
+            if len(held) > _LONGEST_CALL:
+                return 0
+            if not last:
+                return None
+            end = len(held)
+        after = _AFTER_CALL.match(held, end)
+        assert after is not None
+        if after.end() == len(held) and not last:
+            return None
+        alone = held[after.end() : after.end() + 1] in ("", "\n", "<")
+        is_call = known or "_" in name[0] or end == name.end() + 2
+        if not alone or not is_call:
+            return 0
+        self.leaks.append(held[:end])
+        return after.end()
+
+    def _take_stripped(self, *, last: bool) -> int | None:
+        held = self._held
+        words = markup.STRIPPED_WORDS + (markup.BARE_STRIPPED if self._at_start else ())
+        for word in words:
+            if not held.startswith(word):
+                continue
+            self._stripped = True
+            if word == "assistantfinal":
+                self._line_start = True
+            else:
+                kind = "call" if "commentary" in word else "analysis"
+                self._region = _Region(kind, markup.STRIPPED, 20, word)
+            return len(word)
+        return None if not last and any(word.startswith(held) for word in words) else 0
+
+    # --- code ---
+
+    def _take_fence(self, out: list[str], *, last: bool) -> int | None:
+        held = self._held
+        ticks = _FENCE.match(held)
+        assert ticks is not None
+        if ticks.end() == len(held) and not last:
+            return None
+        if ticks.end() < 3:
+            return -ticks.end()
+        head = _FENCE_HEAD.match(held)
+        if head is None:
+            inline = held.find("`", ticks.end())
+            # a label has no such mark in it: this is code within a line
+            return None if inline < 0 and "\n" not in held and not last else -ticks.end()
+        label = head[2].strip().lower()
+        closer = re.compile("`{" + str(len(head[1])) + ",}")
+        if label in markup.CALL_FENCES:
+            self._region = _Region("call", closer, 0, greedy=True)
+        elif label in markup.DATA_FENCES:
+            self._region = _Region("fence", closer, 0, head[0], greedy=True)
+        else:
+            out.append(self._emit_block(head[0]))
+            self._code = closer
+        return head.end()
+
+    def _pass_code(self, closer: re.Pattern[str], out: list[str], *, last: bool) -> bool:
+        """Lets code through up to its end; false when that has not come yet."""
+        held = self._held
+        end = closer.search(held)
+        if end is None or (end.end() == len(held) and not last):
+            length = len(held) if last else len(held.rstrip("`"))
+            out.append(self._emit(held[:length]))
+            self._held = held[length:]
+            return False
+        out.append(self._emit(held[: end.end()]))
+        self._held = held[end.end() :]
+        self._code = None
+        self._newline_next = True
+        return True
+
+    # --- what is hidden ---
+
+    def _skip(self, region: _Region, out: list[str], *, last: bool) -> bool:
+        """Drops hidden text up to the closer; false when the closer has not come yet."""
+        held = self._held
+        end = region.closer.search(held)
+        if end is not None and region.greedy and end.end() == len(held) and not last:
+            keep = len(held) - end.start()
+        elif end is None:
+            keep = 0 if last else region.tail
+            if region.greedy and not last:
+                keep = len(held) - len(held.rstrip("`"))
+        else:
+            region.text.append(held[: end.start()])
+            self._held = held[end.end() :]
+            self._region = None
+            self._closed(region, end, out)
+            return True
+        # keep only what may be the beginning of the closer
+        cut = max(0, len(held) - keep)
+        region.text.append(held[:cut])
+        self._held = held[cut:]
+        return False
+
+    def _closed(self, region: _Region, closer: re.Match[str], out: list[str]) -> None:
+        text = "".join(region.text)
+        match region.kind:
+            case "thought":
+                self.thought += len(text)
+                self._line_start = True
+            case "call":
+                self.leaks.append(region.opener + text + (closer[0] if region.opener else ""))
+            case "header":
+                self._line_start = True
+            case "channel":
+                self._enter_channel(text)
+            case "fence":
+                self._end_fence(region, text, closer[0], out)
+                return
+            case "analysis":
+                self.thought += len(text)
+        if region.closer is markup.STRIPPED:
+            self._line_start = True
+            if closer[1] != "final":
+                kind = "call" if closer[1] == "commentary" else "analysis"
+                self._region = _Region(kind, markup.STRIPPED, 20, closer[1])
+        self._gap()
+
+    def _enter_channel(self, header: str) -> None:
+        name = header.strip().lower()
+        if "to=" in name:
+            self._region = _Region("call", markup.CHANNEL_END, 12, f"{header} ")
+        elif not name.startswith("final"):
+            self._region = _Region("thought", markup.CHANNEL_END, 12)
+        self._line_start = True
+
+    def _end_fence(self, region: _Region, text: str, closer: str, out: list[str]) -> None:
+        if is_call_or_nothing(text, self._tools):
+            self.leaks.append(text)
+            self._gap()
+            return
+        out.append(self._emit_block(region.opener + text + closer))
+        self._newline_next = bool(closer)
+
+    def _left_open(self, region: _Region, out: list[str]) -> None:
+        """The message ended within a region."""
+        text = "".join(region.text)
+        match region.kind:
+            case "thought":
+                self.thought += len(text)
+                self.thinks_on = True
+            case "call":
+                self.leaks.append(region.opener + text)
+            case "fence":
+                self._end_fence(region, text, "", out)
+            case "analysis" if _PROSE.match(region.opener + text):
+                out.append(self._emit(region.opener + text))
+            case "analysis":
+                self.thought += len(text)
+                self.thinks_on = True
