@@ -10,6 +10,7 @@ from livekit.agents import __version__ as agents_version
 
 from .choice import choose
 from .found import look_around
+from .hearing_device import sizes, try_hearing
 from .livekit_server import find_server
 from .settings import Settings
 
@@ -43,13 +44,20 @@ async def examine(settings: Settings) -> Report:
         "speaking": "Piper voices in the cache: "
         + (", ".join(v.stem for v in found.piper_voices) or "none"),
     }
+    decodes, tried = True, ""
+    if not choices.stt.problem:
+        decodes, tried = await try_hearing(found.hearing)
     for choice in choices:
-        lines.append(_row("--" if choice.problem else "ok", choice.stage, choice.name))
+        is_deaf = choice is choices.stt and not decodes
+        lines.append(_row("--" if choice.problem or is_deaf else "ok", choice.stage, choice.name))
+        if choice is choices.stt and tried:
+            lines.append(_more(tried))
         lines.append(_more(there[choice.stage]))
         lines.append(_more(choice.problem or f"chosen because: {choice.reason}"))
         if choice.better:
             lines.append(_more(choice.better))
-    healthy = not choices.problems
+    healthy = decodes and not choices.problems
+    lines += ["", *sizes(found.hearing, found.too_slow, found.suited_whisper)]
     lines += [
         "",
         "The worker can run." if healthy else "The worker can't run: see the lines with --.",

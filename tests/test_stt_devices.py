@@ -19,7 +19,7 @@ from livekit.plugins.faster_whisper.device_check import (
     decode_in_child,
     usable_hardware,
 )
-from livekit.plugins.faster_whisper.device_fallback import load_decoder
+from livekit.plugins.faster_whisper.device_fallback import lighter, load_decoder
 from livekit.plugins.faster_whisper.device_faults import DeviceError, DeviceFault, fault_of
 from livekit.plugins.faster_whisper.engine import Engine
 from livekit.plugins.faster_whisper.models import Hardware, ModelSpec
@@ -279,3 +279,17 @@ def test_libraries_out_of_nvidias_wheels_are_opened_where_the_system_has_none(
     # cuBLASLt first, since cuBLAS wants it; the system's own before the wheel's
     assert [Path(file).name for file in opened] == ["libcublasLt.so.12", "libcublas.so.12"]
     assert tried[0] == "libcublasLt.so.12"
+
+
+def test_a_model_too_heavy_for_the_cpu_gives_way_to_one_that_keeps_up_in_a_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = "livekit.plugins.faster_whisper.device_fallback"
+    cached = {"base", "small", "large-v3-turbo"}
+    monkeypatch.setattr(f"{module}.is_available", lambda model, _: model in cached)
+    monkeypatch.setattr(f"{module}.usable_cores", lambda: 4)
+    assert lighter(ModelSpec("large-v3-turbo")).model == "base"
+    assert lighter(ModelSpec("base")).model == "base"
+    assert lighter(ModelSpec("/models/mine")).model == "/models/mine"
+    cached.clear()
+    assert lighter(ModelSpec("large-v3-turbo")).model == "large-v3-turbo"

@@ -64,45 +64,65 @@ def check_device(hardware: Hardware) -> Verdict:
         return _verdicts[key]
 
 
-def usable_hardware(spec: ModelSpec, *, check: Check = check_device) -> Hardware:
+def find_hardware(
+    spec: ModelSpec, *, check: Check = check_device
+) -> tuple[Hardware, DeviceFault | None]:
     """Fills in what the spec leaves to "auto" with what really decodes here.
 
-    With the device left to "auto", a GPU that can't decode gives way to the CPU, which is said
-    once.
+    Returns:
+        The hardware, and what is wrong with the GPU that the CPU stands in for, if it does.
 
     Raises:
         DeviceError: The device that the spec names can't decode; the message has the cure.
     """
+    fault: DeviceFault | None
     try:
         hardware = choose_hardware(spec)
     except (RuntimeError, ValueError) as error:
         fault = fault_of(error) or DeviceFault(str(error), "leave stt_device to auto")
-        return instead_of(spec, fault)
-    if hardware.device == "cpu":
-        return hardware
-    fault_found = check(hardware).fault
-    if fault_found is not None:
-        return instead_of(spec, fault_found)
-    # this process opens the libraries as the child did
-    preload_libraries()
+    else:
+        fault = None if hardware.device == "cpu" else check(hardware).fault
+        if fault is None:
+            return hardware, None
+    if spec.device != "auto":
+        raise DeviceError(spec.device, fault)
+    return cpu_hardware(spec), fault
+
+
+def usable_hardware(spec: ModelSpec, *, check: Check = check_device) -> Hardware:
+    """The same for a model that is about to be loaded: a GPU's fault is logged, once.
+
+    Raises:
+        DeviceError: As in `find_hardware`.
+    """
+    hardware, fault = find_hardware(spec, check=check)
+    if fault is not None:
+        _say(fault)
+    elif hardware.device != "cpu":
+        # this process opens the libraries as the child did
+        preload_libraries()
     return hardware
 
 
-def instead_of(spec: ModelSpec, fault: DeviceFault, cause: BaseException | None = None) -> Hardware:
-    """Returns the CPU for a spec whose device can't decode.
+def instead_of(spec: ModelSpec, fault: DeviceFault, cause: BaseException) -> Hardware:
+    """Returns the CPU for a model that the GPU could not load or decode after all.
 
     Raises:
         DeviceError: The spec asks for that device and no other.
     """
     if spec.device != "auto":
-        raise DeviceError(f"it can't run on {spec.device}: {fault}") from cause
+        raise DeviceError(spec.device, fault) from cause
+    _say(fault)
+    return cpu_hardware(spec)
+
+
+def _say(fault: DeviceFault) -> None:
     if fault.what not in _said:
         _said.add(fault.what)
         logger.warning(
             "hearing runs on the CPU, since the GPU can't decode",
             extra={"cause": fault.what, "cure": fault.cure},
         )
-    return cpu_hardware(spec)
 
 
 def cpu_hardware(spec: ModelSpec) -> Hardware:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,8 @@ from .decode import SAMPLE_RATE, Decoded, Decoder, Job, Plan, WhisperDecoder
 from .device_check import Check, check_device, cpu_hardware, instead_of, usable_hardware
 from .device_faults import DeviceError, DeviceFault, fault_of
 from .log import logger
-from .models import Hardware, ModelSpec
+from .model_costs import COSTS, keeps_up
+from .models import Hardware, ModelSpec, is_available, usable_cores
 
 Load = Callable[[ModelSpec, Hardware], Decoder]
 
@@ -38,7 +40,22 @@ def load_decoder(
         if fault is None:
             raise
         return load(spec, instead_of(spec, fault, error))
-    return DeviceFallback(decoder, partial(load, spec, cpu_hardware(spec)))
+    return DeviceFallback(decoder, partial(load, lighter(spec), cpu_hardware(spec)))
+
+
+def lighter(spec: ModelSpec) -> ModelSpec:
+    """Returns what a call under way can go on with on the CPU.
+
+    That is the best model on this machine that keeps up there, where the spec's own doesn't.
+    """
+    cores = usable_cores()
+    if keeps_up(spec.model, cores=cores, gpu_mb=None):
+        return spec
+    for cost in reversed(COSTS):
+        fits = keeps_up(cost.name, cores=cores, gpu_mb=None)
+        if fits and is_available(cost.name, spec.download_dir):
+            return replace(spec, model=cost.name)
+    return spec
 
 
 class DeviceFallback:
@@ -100,7 +117,8 @@ class DeviceFallback:
         try:
             self._decoder = self._load_other()
         except Exception as error:
-            raise DeviceError(f"{fault} (nor does the CPU serve: {error})") from cause
+            lost = replace(fault, what=f"{fault.what} (nor does the CPU serve: {error})")
+            raise DeviceError("cuda", lost) from cause
         self._moved = True
 
 

@@ -13,10 +13,6 @@ _DEVICE_WORDS = re.compile(r"CUDA|cuBLAS|cublas|cuDNN|cudnn|\bHIP\b|hipblas|rocb
 _PACKAGES = {"cublasLt": "cublas", "cudart": "cuda-runtime", "nvrtc": "cuda-nvrtc"}
 
 
-class DeviceError(Exception):
-    """A device can't run Whisper; the message says why, and what cures it."""
-
-
 @dataclass(frozen=True, slots=True)
 class DeviceFault:
     """Why a device can't decode."""
@@ -31,6 +27,19 @@ class DeviceFault:
 
     def __str__(self) -> str:
         return f"{self.what}; {self.cure}"
+
+
+class DeviceError(Exception):
+    """A device can't run Whisper; the message says why, and what cures it."""
+
+    def __init__(self, device: str, fault: DeviceFault) -> None:
+        """
+        Args:
+            device: That was asked for.
+            fault: What is wrong with it.
+        """
+        super().__init__(f"it can't run on {device}: {fault}")
+        self.fault = fault
 
 
 def fault_of(error: BaseException | str) -> DeviceFault | None:
