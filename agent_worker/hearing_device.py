@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Collection
+from importlib import import_module
 
 from .choice import HearingDevice
 from .settings import Settings
@@ -12,6 +13,8 @@ from .settings import Settings
 
 async def find_hearing_device(settings: Settings) -> HearingDevice:
     """Finds the device that Whisper would run on; a GPU has to decode once for that."""
+    # LiveKit wants a plugin's first import on the main thread
+    import_module("livekit.plugins.faster_whisper")
     return await asyncio.to_thread(_find, settings)
 
 
