@@ -1,6 +1,6 @@
 """Which size of Whisper suits which CPU: what each costs, in processor time and memory.
 
-    python -m bench.model_table [--json] [--sizes tiny base small turbo]
+    python -m bench.model_table [--json] [--sizes tiny base small]
 
 Processor time, not the wall's, so other load on the machine matters little. Base is run on the real
 weights where `bench.real_parts` has them; the other sizes have random ones, which cost the same and
@@ -30,7 +30,6 @@ from .real_parts import whisper_base
 from .stt_engine_cost import ScriptedDecoder, _ours, _resident_mb, write_script
 
 SIZES = ("tiny", "base", "small")
-ALL_SIZES = (*SIZES, "turbo")
 _UTTERANCE_S = 4.0
 _REPEATS = 5
 
@@ -91,8 +90,8 @@ def main() -> None:
     """Prints a table, or one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--sizes", nargs="+", choices=ALL_SIZES, default=SIZES)
-    parser.add_argument("--one", choices=ALL_SIZES, help=argparse.SUPPRESS)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES)
+    parser.add_argument("--one", choices=SIZES, help=argparse.SUPPRESS)
     parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.make:
