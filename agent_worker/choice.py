@@ -10,11 +10,40 @@ from .settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
+class HearingDevice:
+    """Where Whisper would run."""
+
+    device: str = "cpu"
+    compute_type: str = ""
+    cores: int = 0
+    """That this process may use; 0 = not looked at."""
+    gpu: str = ""
+    """Its own name, as far as its driver tells."""
+    gpu_mb: int | None = None
+    """Free memory of a GPU that decodes; 0 = not known, None = no such GPU."""
+    fault: str = ""
+    """Why the GPU that is there, or that the settings name, can't decode."""
+    cure: str = ""
+
+    @property
+    def name(self) -> str:
+        """Device, type and the GPU's own name, or the number of cores."""
+        about = self.gpu or (f"{self.cores} cores" if self.device == "cpu" and self.cores else "")
+        kind = f"{self.device} {self.compute_type}".strip()
+        return f"{kind}, {about}" if about else kind
+
+
+@dataclasses.dataclass(frozen=True)
 class Found:
     """What is on this machine."""
 
     whisper_models: tuple[str, ...] = ()
-    """faster-whisper models in the cache, best first."""
+    """faster-whisper models in the cache, the best that keeps up with speech here first."""
+    too_slow: tuple[str, ...] = ()
+    """Models that don't keep up with speech on this machine."""
+    suited_whisper: str = ""
+    """The model to download for this machine; empty = not known."""
+    hearing: HearingDevice = dataclasses.field(default_factory=HearingDevice)
     piper_installed: bool = False
     piper_voices: tuple[Path, ...] = ()
     """Voices in the cache, best first."""
@@ -87,20 +116,45 @@ BUNDLED_LIMITS = (
 )
 
 
+_TOO_SLOW = "it won't keep up with speech on this machine"
+
+
 def choose(settings: Settings, found: Found) -> Choices:
     """Takes what the settings ask for, else the best that was found."""
     return Choices(_stt(settings, found), _llm(settings, found), _tts(settings, found), found)
 
 
 def _stt(settings: Settings, found: Found) -> Choice:
-    better = f"for open speech: {DOWNLOAD} (set stt_model to choose the size)"
+    choice = _stt_model(settings, found)
+    device = found.hearing
+    if device.fault and settings.stt_device != "auto":
+        problem = f"it can't run on {device.device}: {device.fault}; {device.cure}"
+        return dataclasses.replace(choice, problem=choice.problem or problem)
+    if device.fault:
+        reason = f"{choice.reason}; on the CPU, since {device.fault}"
+        better = f"for the GPU: {device.cure}"
+        return dataclasses.replace(choice, reason=reason, better=better)
+    return choice
+
+
+def _stt_model(settings: Settings, found: Found) -> Choice:
+    suited = f" {found.suited_whisper}, which suits this machine" if found.suited_whisper else ""
+    better = f"for open speech: {DOWNLOAD} (it fetches{suited}; set stt_model for another size)"
+    if not suited:
+        better = f"for open speech: {DOWNLOAD} (set stt_model to choose the size)"
     if settings.stt == "bundled" or settings.stt_model == "bundled":
         return Choice("hearing", "faster-whisper", "bundled", f"set so; {BUNDLED_LIMITS}", better)
     if settings.stt_model is not None:
-        return Choice("hearing", "faster-whisper", settings.stt_model, "set in the settings")
+        slow = settings.stt_model in found.too_slow
+        reason = "set in the settings" + (f"; {_TOO_SLOW}" if slow else "")
+        return Choice("hearing", "faster-whisper", settings.stt_model, reason, better * slow)
     if found.whisper_models:
         model = found.whisper_models[0]
-        return Choice("hearing", "faster-whisper", model, "the best model in the cache")
+        if model in found.too_slow:
+            reason = f"the lightest model in the cache; {_TOO_SLOW}"
+            return Choice("hearing", "faster-whisper", model, reason, better)
+        reason = "the best model in the cache that keeps up with speech here"
+        return Choice("hearing", "faster-whisper", model, reason)
     if settings.stt == "faster-whisper":
         problem = f"no faster-whisper model in the cache: {DOWNLOAD}, or set stt_model to a folder"
         return Choice("hearing", "faster-whisper", "", "set in the settings", better, problem)

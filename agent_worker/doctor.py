@@ -12,6 +12,7 @@ from .checks import run_checks
 from .choice import Choice, choose
 from .engines import model_server
 from .found import look_around
+from .hearing_device import sizes, try_hearing
 from .livekit_server import find_server
 from .settings import Settings
 
@@ -49,9 +50,15 @@ async def examine(settings: Settings) -> Report:
         + (", ".join(v.stem for v in found.piper_voices) or "none"),
     }
     answers, notes = await _try_model(settings, choices.llm)
+    decodes, tried = True, ""
+    if not choices.stt.problem:
+        decodes, tried = await try_hearing(found.hearing)
     for choice in choices:
-        fails = choice.problem or (choice is choices.llm and not answers)
+        is_deaf = choice is choices.stt and not decodes
+        fails = choice.problem or is_deaf or (choice is choices.llm and not answers)
         lines.append(_row("--" if fails else "ok", choice.stage, choice.name))
+        if choice is choices.stt and tried:
+            lines.append(_more(tried))
         lines.append(_more(there[choice.stage]))
         lines.append(_more(choice.problem or f"chosen because: {choice.reason}"))
         if choice.warning:
@@ -60,15 +67,16 @@ async def examine(settings: Settings) -> Report:
             lines += [_more(note) for note in notes]
         if choice.better:
             lines.append(_more(choice.better))
-    findings = [] if choices.problems or not answers else await run_checks(settings, choices)
+    lines += ["", *sizes(found.hearing, found.too_slow, found.suited_whisper)]
+    works = answers and decodes and not choices.problems
+    findings = await run_checks(settings, choices) if works else []
     if findings:
         lines.append("")
     for finding in findings:
         lines.append(_row(finding.mark, finding.what, finding.text))
         if finding.advice:
             lines.append(_more(finding.advice))
-    healthy = not choices.problems and answers
-    healthy = healthy and not any(finding.state == "broken" for finding in findings)
+    healthy = works and not any(finding.state == "broken" for finding in findings)
     lines += [
         "",
         "The worker can run." if healthy else "The worker can't run: see the lines with --.",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .hearing_device import suited_whisper
 from .settings import Settings
-
-DEFAULT_WHISPER = "base"
-"""Keeps up with speech on two CPU cores; set stt_model for a larger one."""
 
 
 class DownloadError(Exception):
@@ -15,14 +13,14 @@ class DownloadError(Exception):
 
 
 def download_files(settings: Settings, *, say: Callable[[str], None]) -> None:
-    """Fetches the Whisper model and the voice that are set, else the usual ones, with a bar.
+    """Fetches the Whisper model and the voice that are set, else what suits this machine.
 
     Raises:
         DownloadError: the hub can't be reached, or has no such model.
     """
     failures = []
     for what, fetch in (
-        (f"Whisper {settings.stt_model or DEFAULT_WHISPER}", _fetch_whisper),
+        ("Whisper", _fetch_whisper),
         ("voice", _fetch_voice),
         ("embeddings", _fetch_embeddings),
     ):
@@ -37,10 +35,10 @@ def download_files(settings: Settings, *, say: Callable[[str], None]) -> None:
 def _fetch_whisper(settings: Settings, say: Callable[[str], None]) -> None:
     from livekit.plugins import faster_whisper
 
-    model = settings.stt_model or DEFAULT_WHISPER
-    if settings.stt == "bundled" or model == "bundled":
+    if "bundled" in (settings.stt, settings.stt_model):
         say("hearing: the bundled model needs no download")
         return
+    model = settings.stt_model or suited_whisper(settings)
     say(f"hearing: Whisper {model} …")
     try:
         say(f"         {faster_whisper.download(model)}")

@@ -131,17 +131,18 @@ def _build_stt(settings: Settings, choice: Choice) -> stt.STT[Any]:
     chosen = _whisper(settings, choice.detail)
     if choice.detail == _BUNDLED or not settings.stt_fallback:
         return chosen
-    return stt.FallbackAdapter([chosen, _whisper(settings, _BUNDLED)])
+    # what stands in must not stand on the same device, which may be what failed
+    return stt.FallbackAdapter([chosen, _whisper(settings, _BUNDLED, on_cpu=True)])
 
 
-def _whisper(settings: Settings, model: str) -> stt.STT[Any]:
+def _whisper(settings: Settings, model: str, *, on_cpu: bool = False) -> stt.STT[Any]:
     from livekit.plugins import faster_whisper
 
     return faster_whisper.STT(
         model=model,
         language=settings.language,
-        device=settings.stt_device,
-        compute_type=settings.stt_compute_type or NOT_GIVEN,
+        device="cpu" if on_cpu else settings.stt_device,
+        compute_type=NOT_GIVEN if on_cpu else settings.stt_compute_type or NOT_GIVEN,
         cpu_threads=settings.stt_cpu_threads or NOT_GIVEN,
         keyterms=list(settings.keyterms),
         # two of the detector's windows: a wrong guess costs one run, the turn policy decides

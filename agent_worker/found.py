@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import httpx
 
-from .choice import Choices, Found, choose
+from .choice import Choices, Found, HearingDevice, choose
 from .found_model import find_model_server
+from .hearing_device import find_hearing_device
 from .languages import primary
 from .settings import Settings
 
@@ -21,13 +23,18 @@ async def look_around(settings: Settings) -> Found:
     """Finds out what is on this machine.
 
     No network but loopback, and that for under 300 ms; and the servers that the settings name,
-    which get seconds.
+    which get seconds. Where there is a GPU, it decodes once, in a process of its own.
     """
     model_server = await find_model_server(settings)
     remote_flows, flow_advice = await _remote_flows(settings)
     voices = _piper_voices(settings.voices_dir())
+    hearing = await find_hearing_device(settings)
+    models, too_slow, suited = _whisper_models(hearing)
     return Found(
-        whisper_models=_whisper_models(),
+        whisper_models=models,
+        too_slow=too_slow,
+        suited_whisper=suited,
+        hearing=hearing,
         piper_installed=find_spec("piper") is not None,
         piper_voices=voices,
         piper_languages={voice.stem: _language_of(voice) for voice in voices},
@@ -58,10 +65,17 @@ _WHISPER_BEST_FIRST = (
 )
 
 
-def _whisper_models() -> tuple[str, ...]:
-    from livekit.plugins.faster_whisper import models
+def _whisper_models(hearing: HearingDevice) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Those in the cache, those that are too slow here, and the one that suits this machine."""
+    from livekit.plugins.faster_whisper import model_costs, models
 
-    return tuple(model for model in _WHISPER_BEST_FIRST if models.is_available(model))
+    here: dict[str, Any] = {"cores": hearing.cores, "gpu_mb": hearing.gpu_mb}
+    cached = [model for model in _WHISPER_BEST_FIRST if models.is_available(model)]
+    return (
+        tuple(model_costs.best_first(cached, **here)),
+        tuple(m for m in models.MODEL_NAMES if not model_costs.keeps_up(m, **here)),
+        model_costs.suited_model(**here),
+    )
 
 
 def _piper_voices(folder: Path) -> tuple[Path, ...]:

@@ -138,8 +138,12 @@ class _Hypothesis:
 class WhisperDecoder:
     """A loaded Whisper model."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, hardware: Hardware | None = None) -> None:
         """Loads it, which takes seconds for the larger ones.
+
+        Args:
+            spec: The model.
+            hardware: Where it runs; None is what the spec asks for, unchecked.
 
         Raises:
             ModelNotFoundError: Its files are not on this machine.
@@ -148,7 +152,7 @@ class WhisperDecoder:
         from faster_whisper import WhisperModel
 
         folder = find_model(spec)
-        self.hardware: Hardware = choose_hardware(spec)
+        self.hardware: Hardware = hardware or choose_hardware(spec)
         self._model: Any = WhisperModel(
             str(folder),
             device=self.hardware.device,

@@ -7,7 +7,7 @@ import os
 import threading
 from pathlib import Path
 
-from .decode import WhisperDecoder
+from .device_fallback import load_decoder
 from .engine import Engine
 from .models import ModelSpec
 
@@ -23,7 +23,7 @@ def engine_for(spec: ModelSpec) -> Engine:
     with _engines_lock:
         engine = _engines.get(spec)
         if engine is None or not engine.usable:
-            engine = Engine(lambda: WhisperDecoder(spec), name=repr(spec.model))
+            engine = Engine(lambda: load_decoder(spec), name=repr(spec.model))
             _engines[spec] = engine
         return engine
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from livekit.agents import APIConnectionError, APIError
 
+from .device_faults import DeviceError
 from .models import ModelNotFoundError
 
 
@@ -18,7 +19,7 @@ def closed_error(name: str) -> APIError:
 
 def load_error(name: str, cause: Exception) -> APIError:
     """Returns what everybody gets from a model that can't be loaded."""
-    advice = str(cause) if isinstance(cause, ModelNotFoundError) else f"{cause!r}"
+    advice = str(cause) if isinstance(cause, ModelNotFoundError | DeviceError) else f"{cause!r}"
     error = APIConnectionError(
         f"Whisper model {name} could not be loaded: {advice}", retryable=False
     )
@@ -28,8 +29,8 @@ def load_error(name: str, cause: Exception) -> APIError:
 
 def decode_error(name: str, cause: Exception) -> APIError:
     """Returns what a caller gets whose request made the model fail."""
-    # Wrong arguments stay wrong; anything else (memory, a lost device) may pass.
-    retryable = not isinstance(cause, ValueError | TypeError)
+    # Wrong arguments stay wrong, and so does a device that nothing could take over from.
+    retryable = not isinstance(cause, ValueError | TypeError | DeviceError)
     error = APIConnectionError(f"Whisper model {name} failed: {cause}", retryable=retryable)
     error.__cause__ = cause
     return error

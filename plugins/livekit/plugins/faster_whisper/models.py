@@ -162,7 +162,8 @@ def download(model: str, download_dir: str | None = None) -> Path:
 def choose_hardware(spec: ModelSpec) -> Hardware:
     """Fills in what the spec leaves to "auto": CUDA where there is one, INT8 on a CPU.
 
-    ROCm devices answer to "cuda" in CTranslate2's ROCm build.
+    Whether the device really decodes is another matter: see `device_check`. ROCm devices answer to
+    "cuda" in CTranslate2's ROCm build.
     """
     import ctranslate2
 
@@ -179,14 +180,15 @@ def choose_hardware(spec: ModelSpec) -> Hardware:
         # Decoding waits for memory, not for arithmetic: a second thread made base hardly faster
         # (14 tokens, 2 cores: 90 and 140 ms of processor time), and the voice and the loop want
         # processor time as well. The bundled model is too small for more than one.
-        threads = 1 if spec.is_bundled else min(8, max(1, _cores() // 2))
+        threads = 1 if spec.is_bundled else min(8, max(1, usable_cores() // 2))
     return Hardware(device, compute_type, threads)
 
 
 _FILES = ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"]
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Returns how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
