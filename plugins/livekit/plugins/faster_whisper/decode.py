@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .gates import repeats_itself
+from .hints import judged_without_hints
 from .models import Hardware, ModelSpec, choose_hardware, find_model
 from .words import Word, text_of
 
@@ -170,7 +171,11 @@ class WhisperDecoder:
             if result.repeated and job.is_final and plan.frames < FULL_FRAMES:
                 whole = Plan(FULL_FRAMES, plan.language, plan.prompt_tokens, plan.beam_size)
                 results[index] = self._run([job], whole)[0]
+            results[index] = judged_without_hints(job, results[index], self._alone)
         return results
+
+    def _alone(self, job: Job) -> Decoded:
+        return self._run([job], self.plan(job))[0]
 
     def _run(self, jobs: Sequence[Job], plan: Plan) -> list[Decoded]:
         features, lengths = self._features(jobs, plan.frames)
