@@ -27,7 +27,6 @@ def evidence(text: str, **changes: float) -> Evidence:
         "voiced_s": 1.0,
         "no_speech_probability": 0.02,
         "mean_log_probability": -0.2,
-        "word_probability": 0.9,
     } | changes
     return Evidence(text=text, word_count=len(text.split()), **values)
 
@@ -129,18 +128,11 @@ def test_marks_and_descriptions_of_sound_are_no_words(text: str) -> None:
     assert reason_to_reject(evidence(text), Gates()) == "empty"
 
 
-def test_a_text_that_fits_the_sound_badly_is_noise() -> None:
-    noise = evidence("駕駛", mean_log_probability=-2.4, word_probability=0.5)
+def test_a_text_that_the_model_hardly_believes_is_noise() -> None:
+    # as base wrote into white noise, and for a person's "quatorze"
+    noise, misheard = (evidence("駕駛", mean_log_probability=lp) for lp in (-2.4, -1.28))
     assert reason_to_reject(noise, Gates()) == "improbable"
-    hum = evidence("Der Kaffee", mean_log_probability=-1.2, word_probability=0.15)
-    assert reason_to_reject(hum, Gates()) is None
-    silent = evidence(
-        "Der Kaffee",
-        mean_log_probability=-1.2,
-        word_probability=0.15,
-        no_speech_probability=0.38,
-    )
-    assert reason_to_reject(silent, Gates()) == "no speech"
+    assert reason_to_reject(misheard, Gates()) is None
 
 
 def test_credits_are_cut_off_the_end_of_real_speech() -> None:

@@ -171,11 +171,10 @@ class WhisperDecoder:
             if result.repeated and job.is_final and plan.frames < FULL_FRAMES:
                 whole = Plan(FULL_FRAMES, plan.language, plan.prompt_tokens, plan.beam_size)
                 results[index] = self._run([job], whole)[0]
-            results[index] = judged_without_hints(job, results[index], self._alone)
+            results[index] = judged_without_hints(
+                job, results[index], lambda bare: self.decode([bare])[0]
+            )
         return results
-
-    def _alone(self, job: Job) -> Decoded:
-        return self._run([job], self.plan(job))[0]
 
     def _run(self, jobs: Sequence[Job], plan: Plan) -> list[Decoded]:
         features, lengths = self._features(jobs, plan.frames)

@@ -43,6 +43,7 @@ def judged_without_hints(job: Job, result: Decoded, decode: Callable[[Job], Deco
         result,
         mean_log_probability=min(result.mean_log_probability, bare.mean_log_probability),
         no_speech_probability=max(result.no_speech_probability, bare.no_speech_probability),
+        repeated=result.repeated or bare.repeated,
     )
 
 

@@ -28,7 +28,6 @@ def stands(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
         voiced_s=utterance.voiced_windows * WINDOW_S,
         no_speech_probability=decoded.no_speech_probability,
         mean_log_probability=decoded.mean_log_probability,
-        word_probability=sum(w.probability for w in decoded.words) / max(1, len(decoded.words)),
     )
     if not utterance.starts_speech:
         # What follows a cut in running speech may be as short as "please".
