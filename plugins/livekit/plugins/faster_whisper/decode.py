@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .gates import compression_ratio
+from .hints import judged_without_hints
 from .models import Hardware, ModelSpec, choose_hardware, find_model
 from .soundness import Doubt, reason_to_doubt, without_timeless_copies
 from .tuning import BUNDLED, FULL_FRAMES, STOCK, Tuning
@@ -215,17 +216,18 @@ class WhisperDecoder:
                 hit_limit=hypothesis.hit_limit,
                 trust=trust,
             )
+            result = Decoded(
+                words=heard,
+                language=language,
+                language_probability=probability,
+                mean_log_probability=hypothesis.mean_log_probability,
+                no_speech_probability=hypothesis.no_speech_probability,
+                frames=plan.frames,
+                tokens=len(tokens[row]),
+                doubt=doubt,
+            )
             results.append(
-                Decoded(
-                    words=heard,
-                    language=language,
-                    language_probability=probability,
-                    mean_log_probability=hypothesis.mean_log_probability,
-                    no_speech_probability=hypothesis.no_speech_probability,
-                    frames=plan.frames,
-                    tokens=len(tokens[row]),
-                    doubt=doubt,
-                )
+                judged_without_hints(jobs[row], result, lambda bare: self.decode([bare])[0])
             )
         return results
 

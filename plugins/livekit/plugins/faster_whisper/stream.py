@@ -12,6 +12,7 @@ from livekit.agents import APIConnectOptions, APIError, stt, utils
 from livekit import rtc
 
 from .audio import mono
+from .chinese_scripts import in_asked_script
 from .decode import SAMPLE_RATE, AudioContext, Decoded, Job
 from .engine import Engine
 from .errors import PartialDropped
@@ -367,7 +368,7 @@ class RecognizeStream(stt.RecognizeStream):
         self._lock.observe(
             decoded.language, decoded.language_probability, utterance.voiced_windows * WINDOW_S
         )
-        return decoded
+        return in_asked_script(decoded, options.language)
 
     def _final_words(self, decoded: Decoded, utterance: Utterance) -> tuple[Word, ...]:
         confirmed = utterance.partials.confirmed

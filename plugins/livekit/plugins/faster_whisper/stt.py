@@ -20,6 +20,7 @@ from livekit.agents.types import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import AudioBuffer, is_given
 
 from .audio import pcm_of
+from .chinese_scripts import in_asked_script
 from .decode import SAMPLE_RATE, AudioContext, Job
 from .engine import Engine
 from .engines import engine_for
@@ -305,7 +306,7 @@ class STT(stt.STT[str]):
                 spoken = decoded.language
                 voiced_s = utterance.voiced_windows * WINDOW_S
                 lock.observe(decoded.language, decoded.language_probability, voiced_s)
-                new = words_in_stream(decoded, utterance)
+                new = words_in_stream(in_asked_script(decoded, setting), utterance)
                 words += new
                 if options.use_context:
                     previous = f"{previous} {text_of(new)}"

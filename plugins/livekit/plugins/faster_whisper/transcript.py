@@ -10,6 +10,7 @@ from livekit.agents.types import TimedString
 
 from .decode import Decoded
 from .gates import Evidence, Gates, reason_to_reject
+from .inventions import without_credits
 from .log import logger
 from .utterance import Utterance
 from .voice import WINDOW_S
@@ -42,7 +43,10 @@ def stands(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
 def words_in_stream(decoded: Decoded, utterance: Utterance) -> list[Word]:
     """Returns the words with times in seconds from the start of the stream."""
     start_s = utterance.start_s
-    words = [Word(w.text, w.start + start_s, w.end + start_s, w.probability) for w in decoded.words]
+    words = [
+        replace(w, start=w.start + start_s, end=w.end + start_s)
+        for w in without_credits(decoded.words)
+    ]
     # The alignment lets the first word begin with the window, long before its sound.
     onset_s = utterance.onset_s - _ONSET_SLACK_S
     if words and words[0].start < onset_s < words[0].end:

@@ -1,0 +1,107 @@
+"""What Whisper is known to write where nobody spoke; the lists are in `inventions.toml`."""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from enum import Enum, auto
+from importlib import resources
+
+from .chinese_scripts import in_script
+from .words import Word, text_of
+
+_KANA = re.compile(r"[\u3040-\u30ff]")
+_CYRILLIC = re.compile(r"[\u0400-\u04ff]+")
+_LONGEST_CREDIT = 80
+"""Letters; what is longer has more in it than a credit."""
+
+
+class Invention(Enum):
+    """Which of the lists a text is on."""
+
+    CREDIT = auto()
+    """Of subtitle writers and video makers: nobody says it to an agent."""
+    FAREWELL = auto()
+    """Thanks, goodbyes and short words, which people do say."""
+
+
+def known_invention(text: str) -> Invention | None:
+    """Returns the list that the whole of a text is on, if any."""
+    bare = _bare(text)
+    if not bare:
+        return None
+    farewells, credits = _lists()
+    # "Thank you. Thank you." is no more than "Thank you."
+    sentences = [_bare(part) for part in re.split(r"[.!?。！？…,，]+", text)]
+    if bare in farewells or all(part in farewells for part in sentences if part):
+        return Invention.FAREWELL
+    if _describes_sound(text) or (len(bare) <= _LONGEST_CREDIT and credits.fullmatch(bare)):
+        return Invention.CREDIT
+    return None
+
+
+def without_credits(words: Sequence[Word]) -> tuple[Word, ...]:
+    """Returns words without the subtitle writers' lines at their end.
+
+    Whisper likes to fill the silence behind real speech with them: "I'd like two tickets. Thanks
+    for watching!"
+    """
+    kept = tuple(words)
+    while kept:
+        ends = [at for at, word in enumerate(kept[:-1], 1) if word.ends_sentence]
+        at = ends[-1] if ends else 0
+        if known_invention(text_of(kept[at:])) is not Invention.CREDIT:
+            break
+        kept = kept[:at]
+    return kept
+
+
+def is_echo(text: str, hints: Iterable[str]) -> bool:
+    """Tells whether a text holds nothing but words that the model was given beforehand.
+
+    Args:
+        text: What the model wrote.
+        hints: Keyterms and prompts.
+    """
+    given = {word for hint in hints for word in _words(hint)}
+    said = _words(text)
+    return bool(said) and all(word in given for word in said)
+
+
+def has_words(text: str) -> bool:
+    """Tells whether a text has a letter or digit outside of brackets: "[Music]" hasn't."""
+    outside = re.sub(r"\[[^]]*\]|\([^)]*\)|（[^）]*）|【[^】]*】|\*[^*]*\*", "", text)
+    return any(char.isalnum() for char in outside)
+
+
+def _describes_sound(text: str) -> bool:
+    """ "ТЕЛЕФОННЫЙ ЗВОНОК": Russian subtitles write sounds in capitals, and no speech."""
+    return text.upper() == text and any(len(word) > 5 for word in _CYRILLIC.findall(text))
+
+
+def _words(text: str) -> list[str]:
+    return [_bare(part) for part in re.split(r"[\s,.;:!?，。、！？-]+", text) if _bare(part)]
+
+
+def _bare(text: str, also: str = "") -> str:
+    """Letters and digits alone, without case and vowel signs; Chinese in simplified characters."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    if not _KANA.search(text):
+        text = in_script(text, "simplified")
+    return "".join(char for char in text if char.isalnum() or char in also)
+
+
+@functools.cache
+def _lists() -> tuple[frozenset[str], re.Pattern[str]]:
+    source = resources.files(__package__).joinpath("inventions.toml")
+    tables: dict[str, dict[str, list[str]]] = tomllib.loads(source.read_text(encoding="utf-8"))
+    farewells = frozenset(_bare(t) for texts in tables["farewells"].values() for t in texts)
+    patterns = [
+        re.escape(_bare(text, "*#")).replace(r"\*", ".*").replace(r"\#", r"\d")
+        for texts in tables["credits"].values()
+        for text in texts
+    ]
+    return farewells, re.compile("|".join(patterns))
