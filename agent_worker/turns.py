@@ -18,7 +18,7 @@ _FORGIVEN = 0.7
 """What is left of the caution after a cut-off with each turn that was not cut off."""
 _RHYTHM = 2
 """Pauses in a turn from which it is known how long the caller takes between groups of digits."""
-_PAUSED_BEFORE_S = 0.1
+_PAUSED_BEFORE_S = 0.05
 """Seconds more behind a statement of a turn in which the caller has already paused."""
 _SHORT_ANSWER = 4
 """Words up to which a statement answers what the agent has just asked."""
@@ -34,7 +34,7 @@ class Waits:
     """When the words and the sound agree that it is over."""
     plain_s: float = 0.35
     """When nothing speaks against it."""
-    stated_s: float = 0.45
+    stated_s: float = 0.4
     """When a full stop is all that speaks for it."""
     doubt_s: float = 1.2
     """When more is likely to come."""

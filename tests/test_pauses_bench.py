@@ -35,7 +35,7 @@ def turns_with(gaps_s: tuple[float, float], *, probability: float | None = None)
 
 
 def test_a_pause_behind_a_cheap_full_stop_is_no_longer_taken_for_the_end() -> None:
-    short = list(played(turns_with((0.4, 0.5)), with_model=False))
+    short = list(played(turns_with((0.35, 0.42)), with_model=False))
     assert [pause.kind for pause in short] == ["inside", "between", "end"] * len(HEARD)
     assert not any(pause.cut_off for pause in short)
 
