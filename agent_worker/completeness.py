@@ -16,7 +16,9 @@ class Completeness(enum.Enum):
     """What the words alone say about the end of a turn."""
 
     FINISHED = "finished"
-    """A finished sentence, a question, a whole command, or an answer that is a turn by itself."""
+    """A question, a whole command, or an answer that is a turn by itself."""
+    STATED = "stated"
+    """A statement, whole only by its full stop, which recognisers also set behind half of one."""
     PLAIN = "plain"
     """Nothing speaks for more to come, and nothing against it."""
     UNFINISHED = "unfinished"
@@ -107,7 +109,7 @@ def judge(
         else _judge_spaced(words, known, marked)
     )
     if kind is Completeness.PLAIN and _SENTENCE_END.search(stripped):
-        return Completeness.FINISHED
+        return Completeness.STATED
     return kind
 
 

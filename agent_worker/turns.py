@@ -18,6 +18,10 @@ _FORGIVEN = 0.7
 """What is left of the caution after a cut-off with each turn that was not cut off."""
 _RHYTHM = 2
 """Pauses in a turn from which it is known how long the caller takes between groups of digits."""
+_PAUSED_BEFORE_S = 0.05
+"""Seconds more behind a statement of a turn in which the caller has already paused."""
+_SHORT_ANSWER = 4
+"""Words up to which a statement answers what the agent has just asked."""
 _SETTLE_S = 0.1
 """Seconds for which a partial must not change before its end is believed."""
 
@@ -30,6 +34,8 @@ class Waits:
     """When the words and the sound agree that it is over."""
     plain_s: float = 0.35
     """When nothing speaks against it."""
+    stated_s: float = 0.4
+    """When a full stop is all that speaks for it."""
     doubt_s: float = 1.2
     """When more is likely to come."""
     dictating_s: float = 2.0
@@ -60,6 +66,7 @@ class EndOfTurnPolicy:
         self._habits_before: tuple[float, tuple[float, ...]] = (0.0, ())
         self._punctuates = False
         self._expects_dictation = False
+        self._asked = False
         self._language: str | None = None
         self._committed_at: float | None = None
         self._last_end: float | None = None
@@ -107,7 +114,7 @@ class EndOfTurnPolicy:
         """A partial or final transcript of the speech since the last final one."""
         if language:
             self._language = language
-        if text.rstrip().endswith((".", "?", "!", "。", "？", "！")):
+        if text[:1].isupper() or text.rstrip().endswith((".", "?", "!", "。", "？", "！")):
             self._punctuates = True
         if is_final:
             self._finals = f"{self._finals} {text}".strip()
@@ -128,7 +135,8 @@ class EndOfTurnPolicy:
         self._probability = min(max(probability, 0.0), 1.0)
 
     def agent_said(self, text: str) -> None:
-        """What the agent said last: it may have asked for a number or an address."""
+        """What the agent said last: it may have asked, perhaps for a number or an address."""
+        self._asked = text.rstrip().rstrip("\"'”’»」）)").endswith(("?", "？", "؟"))
         self._expects_dictation = asks_for_dictation(text)
 
     def committed(self) -> None:
@@ -166,6 +174,8 @@ class EndOfTurnPolicy:
                     wait_s = (waits.doubt_s + waits.plain_s) / 2
             case Completeness.PLAIN:
                 wait_s = self._plain_wait_s()
+            case Completeness.STATED:
+                wait_s = self._stated_wait_s()
             case Completeness.FINISHED:
                 wait_s = self._agreed_wait_s()
         return max(wait_s, self._settling_s())
@@ -173,16 +183,36 @@ class EndOfTurnPolicy:
     def _plain_wait_s(self) -> float:
         waits = self._waits
         wait_s = waits.plain_s
-        if self._punctuates or len(split_words(self.text)) < 3:
-            # A recogniser that ends its sentences did not end this one; two words are often
-            # only a beginning.
+        if self._punctuates and not self._partial:
+            # A recogniser that ends its sentences did not end this one.
+            wait_s = waits.doubt_s
+        elif self._punctuates or len(split_words(self.text)) < 3:
+            # The final text may end it yet; two words are often only a beginning.
             wait_s = (waits.plain_s + waits.doubt_s) / 2
-        if self._probability is not None:
-            # from plain_s, where it has no opinion, towards what it thinks
-            sure = abs(2 * self._probability - 1)
-            towards_s = waits.agreed_s if self._probability > 0.5 else waits.doubt_s
-            wait_s = waits.plain_s + sure * (towards_s - waits.plain_s)
-        return min(max(wait_s, self._habit_s()), waits.doubt_s)
+        return min(max(self._by_sound(wait_s), self._habit_s()), waits.doubt_s)
+
+    def _by_sound(self, wait_s: float) -> float:
+        """From a wait, where the audio model has no opinion, towards what it thinks."""
+        if self._probability is None:
+            return wait_s
+        sure = abs(2 * self._probability - 1)
+        # Not even a full stop there: it can be as good as one.
+        sure_s = self._waits.stated_s if self._punctuates else self._waits.agreed_s
+        towards_s = sure_s if self._probability > 0.5 else self._waits.doubt_s
+        return wait_s + sure * (towards_s - wait_s)
+
+    def _stated_wait_s(self) -> float:
+        waits = self._waits
+        if self._asked and not self._pauses_here and len(split_words(self.text)) <= _SHORT_ANSWER:
+            return self._agreed_wait_s()
+        wait_s = waits.stated_s
+        if self._pauses_here:
+            # Whoever paused and went on is likelier to do it again.
+            wait_s += _PAUSED_BEFORE_S
+        if self._probability is not None and self._probability < 0.5:
+            # A full stop alone is no reason to be quicker when it sounds like an end too.
+            wait_s = self._by_sound(wait_s)
+        return min(max(wait_s, self._agreed_wait_s()), waits.doubt_s)
 
     def _agreed_wait_s(self) -> float:
         waits = self._waits

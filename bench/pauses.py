@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import datetime
 import json
+import math
 import statistics
 import wave
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,8 @@ from .real_parts import Recording, prompts, whisper_base
 from .turn_set import trimmed
 
 LANGUAGES = ("en", "es", "fr", "it", "ru")
-GAPS_S = (0.3, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2)
+GAPS_S = (0.3, 1.2)
+"""The shortest and the longest pause; they lie evenly in between, so no wait fits them by luck."""
 STOCK_WAIT_S = 0.55
 """Silero's silence before an end of speech; LiveKit's 0.5 s of endpointing run beside it."""
 ASKED_AFTER_S = 0.2
@@ -48,6 +50,7 @@ TURNS_A_CALL = 4
 """One caller's turns, after which another one calls and the policy knows nothing of them."""
 _WORDS = (5, 24)
 _LENGTH_S = (1.5, 7.0)
+_GOLDEN = (math.sqrt(5) - 1) / 2
 _FRAME = SAMPLE_RATE // 100
 
 
@@ -95,6 +98,12 @@ def halted_at(pcm: Pcm) -> int:
     return int((first + np.argmin(loudness[first:last])) * _FRAME)
 
 
+def gap_s(number: int) -> float:
+    """The seconds of a pause: spread evenly, and each unlike the one before."""
+    shortest, longest = GAPS_S
+    return round(shortest + (longest - shortest) * (number * _GOLDEN % 1.0), 3)
+
+
 def chosen(language: str, count: int) -> list[tuple[Recording, Pcm]]:
     """As many sentences as asked for, spread over all prompts of a language."""
     fit = []
@@ -138,7 +147,6 @@ async def turns(
         for place, (_, pcm) in enumerate(sentences):
             _, after = sentences[(place + 1) % len(sentences)]
             at = halted_at(pcm)
-            number = len(made)
             made.append(
                 Turn(
                     language=language,
@@ -146,10 +154,7 @@ async def turns(
                     rest=await listen(pcm[at:]),
                     whole=await listen(pcm),
                     more=await listen(after),
-                    gaps_s=(
-                        GAPS_S[number % len(GAPS_S)],
-                        GAPS_S[(3 * number + 2) % len(GAPS_S)],
-                    ),
+                    gaps_s=(gap_s(2 * len(made)), gap_s(2 * len(made) + 1)),
                     lengths_s=(
                         at / SAMPLE_RATE,
                         (len(pcm) - at) / SAMPLE_RATE,

@@ -37,7 +37,7 @@ def policy_after(text: str, **known: object) -> tuple[EndOfTurnPolicy, Clock]:
         ("what time is it", None, Completeness.FINISHED),
         ("what is two plus three", None, Completeness.FINISHED),
         ("How are you?", "en", Completeness.FINISHED),
-        ("I live in Berlin.", "en-GB", Completeness.FINISHED),
+        ("I live in Berlin.", "en-GB", Completeness.STATED),
         ("goodbye", None, Completeness.FINISHED),
         ("thank you", "en", Completeness.FINISHED),
         ("my name is alice", None, Completeness.PLAIN),
@@ -63,7 +63,7 @@ def policy_after(text: str, **known: object) -> tuple[EndOfTurnPolicy, Clock]:
         ("five five five one two three four five six seven", "en", Completeness.PLAIN),
         ("今天天气怎么样", None, Completeness.FINISHED),
         ("好的", "zh", Completeness.FINISHED),
-        ("我想去北京。", "zh", Completeness.FINISHED),
+        ("我想去北京。", "zh", Completeness.STATED),
         ("我想", None, Completeness.UNFINISHED),
         ("因为", "zh-CN", Completeness.UNFINISHED),
         ("我的电话是一三八", "zh", Completeness.DICTATING),
@@ -281,8 +281,37 @@ def test_a_missing_full_stop_means_something_once_the_recogniser_sets_them() -> 
     clock.now_s += 5
     policy.speech_started()
     policy.speech_ended()
+    policy.heard("I would rather live in Paris")
+    clock.now_s += 0.2
+    assert WAITS.plain_s < policy.wait_s() < WAITS.doubt_s, "the final may end with one"
     policy.heard("I would rather live in Paris", is_final=True)
-    assert WAITS.plain_s < policy.wait_s() < WAITS.doubt_s
+    assert policy.wait_s() == WAITS.doubt_s
+
+
+def test_a_full_stop_alone_is_not_taken_for_the_end_at_once() -> None:
+    question, _ = policy_after("What time is it?")
+    policy, clock = policy_after("to decrease the audio volume.")
+    assert question.wait_s() == WAITS.agreed_s
+    assert policy.wait_s() == WAITS.stated_s
+    policy.model_says(0.9)
+    assert policy.wait_s() == WAITS.stated_s
+    policy.model_says(0.1)
+    assert WAITS.stated_s < policy.wait_s() < WAITS.doubt_s
+    clock.now_s += 0.4
+    policy.speech_started()
+    clock.now_s += 1
+    policy.speech_ended()
+    policy.heard("from other participants.", is_final=True)
+    assert policy.wait_s() > WAITS.stated_s, "it paused and went on before"
+
+
+def test_a_short_answer_to_the_agents_question_is_taken_at_once() -> None:
+    policy, _ = policy_after("To Berlin.")
+    assert policy.wait_s() == WAITS.stated_s
+    policy.agent_said("Where would you like to go?")
+    assert policy.wait_s() == WAITS.agreed_s
+    policy.agent_said("I see.")
+    assert policy.wait_s() == WAITS.stated_s
 
 
 def test_the_audio_model_moves_the_wait_between_the_limits() -> None:
