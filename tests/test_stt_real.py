@@ -23,16 +23,14 @@ from .stt_probe import Heard, silence, transcribe
 pytestmark = pytest.mark.timeout(240)
 
 DOUBLED = ("phonetic/l_p", "digits/h-7", "phonetic/j_p", "vm-savedto", "vm-torerecord")
+OTHERS = ("fr:conf-getpin", "ru:agent-loginok", "es:vm-rec-name", "it:agent-loggedoff")
 LOST = ("seconds", "conf-onlyperson", "vm-tocancel")
 
 
-@pytest.fixture(scope="module")
-def clips() -> dict[str, Clip]:
-    return {r.name: load(r) for r in real_parts.prompts("en")} | {
-        f"{code}/{r.name}": load(r)
-        for code in ("fr", "ru")
-        for r in real_parts.prompts(code)[:40:8]
-    }
+def recording(name: str) -> Clip:
+    """A recording by language and name."""
+    code, _, prompt = name.partition(":")
+    return load(next(r for r in real_parts.prompts(code) if r.name == prompt))
 
 
 @pytest.fixture
@@ -55,11 +53,10 @@ def errors(clip: Clip, text: str) -> int:
 
 
 @pytest.mark.parametrize("name", DOUBLED)
-async def test_nothing_is_heard_twice(
-    stt: faster_whisper.STT, clips: dict[str, Clip], name: str
-) -> None:
-    heard = await hear(stt, clips[name])
-    said = spoken_words(clips[name].text, "en")
+async def test_nothing_is_heard_twice(stt: faster_whisper.STT, name: str) -> None:
+    clip = recording(f"en:{name}")
+    heard = await hear(stt, clip)
+    said = spoken_words(clip.text, "en")
     assert heard.finals
     assert not is_doubled(said, spoken_words(" ".join(heard.finals), "en"))
     for text in heard.texts(Kind.PREFLIGHT_TRANSCRIPT):
@@ -67,11 +64,11 @@ async def test_nothing_is_heard_twice(
 
 
 async def test_a_final_is_as_good_as_plain_whispers_and_keeps_its_last_word(
-    stt: faster_whisper.STT, clips: dict[str, Clip]
+    stt: faster_whisper.STT,
 ) -> None:
     ours = plains = 0
-    chosen = [clips[name] for name in (*LOST, *DOUBLED[:2])]
-    chosen += [clip for name, clip in clips.items() if "/" in name and name[:3] in ("fr/", "ru/")]
+    chosen = [recording(f"en:{name}") for name in (*LOST, *DOUBLED[:2])]
+    chosen += [recording(name) for name in OTHERS]
     whisper = PlainWhisper(real_parts.whisper_base())
     for clip in chosen:
         heard = " ".join((await hear(stt, clip)).finals)
@@ -85,17 +82,17 @@ async def test_a_final_is_as_good_as_plain_whispers_and_keeps_its_last_word(
 
 
 async def test_a_short_word_is_no_politeness(
-    stt: faster_whisper.STT, clips: dict[str, Clip]
+    stt: faster_whisper.STT,
 ) -> None:
-    heard = await hear(stt, clips["digits/today"])
+    heard = await hear(stt, recording("en:digits/today"))
     assert spoken_words(" ".join(heard.finals), "en") == ["today"]
 
 
 async def test_confirmed_words_never_change(
-    stt: faster_whisper.STT, clips: dict[str, Clip]
+    stt: faster_whisper.STT,
 ) -> None:
     for name in ("agent-incorrect", "conf-getpin"):
-        heard = await hear(stt, clips[name])
+        heard = await hear(stt, recording(f"en:{name}"))
         final = " ".join(heard.finals)
         confirmed = [
             str((event.alternatives[0].metadata or {})["confirmed_text"])

@@ -1,4 +1,4 @@
-"""A telephone's sound: what a line does to speech, and that the words survive it on real weights."""
+"""A telephone line: what it does to speech, and that words survive it on real weights."""
 
 from __future__ import annotations
 
