@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from .closing import close_shared
-from .settings import Settings, SettingsError, describe_settings, load_settings
+from .settings import (
+    Settings,
+    SettingsError,
+    default_environment,
+    describe_settings,
+    load_settings,
+)
 
 LIVEKIT_COMMANDS = {
     "dev": "LiveKit's development mode: the worker against LIVEKIT_URL, with debug logs",
@@ -22,6 +28,9 @@ LIVEKIT_COMMANDS = {
     "connect": "LiveKit's connect: send the agent into one room",
 }
 
+CALL_PROCESS = "call-process"
+"""What the supervisor starts; of no use to people."""
+
 
 def program() -> NoReturn:
     """The program: `main`, and out past the interpreter's shutdown.
@@ -29,6 +38,7 @@ def program() -> NoReturn:
     There LiveKit's native threads sometimes panic, which would turn a command that has done its
     work and cleaned up into an abort.
     """
+    _spare_threads()
     try:
         status = main()
         sys.stdout.flush()
@@ -40,10 +50,23 @@ def program() -> NoReturn:
     os._exit(status)
 
 
+def _spare_threads() -> None:
+    """Before numpy and LiveKit's library are loaded, which take a thread for each core.
+
+    Their work is small and comes often: a mel of 2 ms kept two threads of OpenBLAS busy for 35 ms,
+    and each of the library's threads that brings an event competes for the one interpreter.
+    """
+    default_environment(OPENBLAS_NUM_THREADS="1", TOKIO_WORKER_THREADS="2")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command. Returns the exit status: 0, 1 = it failed, 2 = wrong arguments."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments == [CALL_PROCESS]:
+            from .call_process import run_call_process
+
+            return run_call_process()
         if arguments and arguments[0] in LIVEKIT_COMMANDS:
             return _livekit(arguments[0], arguments[1:])
         options = _parser().parse_args(arguments)
@@ -279,8 +302,35 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
         from .choice import Found, choose
 
         choices = choose(settings, Found())
+    count = _call_processes(settings) if command == "start" and "--help" not in rest else 1
+    if count > 1:
+        from .supervisor import Supervisor
+
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+
+        async def supervise() -> int:
+            return await Supervisor(
+                settings, choices, count=count, command=command, rest=rest
+            ).run()
+
+        return asyncio.run(supervise())
     with Telemetry.of(settings) as telemetry:
         return run(build_server(settings, choices, telemetry), command, rest)
+
+
+def _call_processes(settings: Settings) -> int:
+    import psutil
+
+    from .call_processes import process_count
+
+    wanted = settings.call_processes
+    cores = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None
+    return process_count(
+        None if wanted == "auto" else wanted,
+        cores=len(cores) if cores else os.cpu_count() or 1,
+        memory_mib=psutil.virtual_memory().available / 2**20,
+        max_sessions=settings.max_sessions,
+    )
 
 
 def _quiet_logs() -> None:

@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         description="Calls at once; a full worker gets no further jobs. `bench rooms` says how "
         "many this machine holds.",
     )
+    call_processes: Literal["auto"] | int = Field(
+        "auto",
+        description="Processes that the calls are spread over; auto = one for two cores, as far as "
+        "memory allows. With more than one each Whisper model has a process of its own too.",
+    )
     health_host: str = Field("127.0.0.1", description="Address of the health endpoint.")
     health_port: int = Field(
         8081, ge=0, le=65535, description="Port of the health endpoint; 0 = any."
@@ -448,6 +453,13 @@ class Settings(BaseSettings):
                     "one that is meant"
                 )
         return origins
+
+    @field_validator("call_processes")
+    @classmethod
+    def _some_processes(cls, value: str | int) -> str | int:
+        if isinstance(value, int) and not 1 <= value <= 256:
+            raise ValueError("must be auto, or 1 to 256")
+        return value
 
     @field_validator("livekit_url", "web_livekit_url")
     @classmethod

@@ -6,7 +6,6 @@ is kept here between two requests.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 import time
@@ -14,8 +13,9 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 
-from livekit.agents import APIConnectionError, APIError, APITimeoutError
+from livekit.agents import APIConnectionError, APIError
 
+from .any_engine import AnyEngine
 from .decode import Decoded, Decoder, Job
 from .errors import PartialDropped, closed_error, decode_error, load_error
 from .log import logger
@@ -38,7 +38,7 @@ class _Ticket:
     stream: Hashable | None = None
 
 
-class Engine:
+class Engine(AnyEngine):
     """Loads a model in a thread of its own, and decodes what is asked of it."""
 
     def __init__(
@@ -88,26 +88,16 @@ class Engine:
             return not self._closed and self._broken is None
 
     @property
+    def failure(self) -> APIError | None:
+        """Why it can't be used any more; None while it can."""
+        with self._changed:
+            self._give_up_if_hung()
+            return self._broken
+
+    @property
     def loaded(self) -> bool:
         """Whether the model is in memory."""
         return self._decoder is not None
-
-    async def wait_until_loaded(self, timeout_s: float | None = None) -> None:
-        """Waits for the model.
-
-        Raises:
-            APIConnectionError: It can't be loaded; not retryable.
-            APITimeoutError: It took longer than `timeout_s`.
-        """
-        try:
-            ready = asyncio.wrap_future(self._ready)
-            # Somebody has to look at a failure that comes after this caller has gone.
-            ready.add_done_callback(lambda done: done.cancelled() or done.exception())
-            limit_s = self._load_limit_s if timeout_s is None else timeout_s
-            await asyncio.wait_for(asyncio.shield(ready), limit_s)
-        except TimeoutError:
-            _ = self.usable
-            raise APITimeoutError(f"Whisper model {self._name} is still loading") from None
 
     def submit(self, job: Job, *, stream: Hashable | None = None) -> Future[Decoded]:
         """Queues a job.
@@ -139,56 +129,6 @@ class Engine:
                 loser.future.set_exception(PartialDropped())
         future.add_done_callback(lambda done: self._forget(ticket) if done.cancelled() else None)
         return future
-
-    async def decode(
-        self,
-        job: Job,
-        *,
-        stream: Hashable | None = None,
-        timeout_s: float,
-        while_stuck_only: bool = False,
-    ) -> Decoded:
-        """Decodes a job and waits for the result.
-
-        Args:
-            job: What to decode.
-            stream: Whose it is.
-            timeout_s: Seconds to wait.
-            while_stuck_only: Count only time in which the engine finishes nothing at all. A final
-                of a live call then survives any queue, but not a model that hangs.
-
-        Raises:
-            APITimeoutError: Nothing came in time; retryable.
-            APIConnectionError: The model failed.
-            PartialDropped: A partial gave way.
-        """
-        future = self.submit(job, stream=stream)
-        started = time.monotonic()
-        waiting = asyncio.wrap_future(future)
-        try:
-            while True:
-                since = started
-                if while_stuck_only:
-                    since = max(started, self._last_progress)
-                    if not self.loaded:
-                        since = max(since, started + self._load_limit_s)
-                left = since + timeout_s - time.monotonic()
-                done, _ = await asyncio.wait({waiting}, timeout=max(0.0, left))
-                if done:
-                    return waiting.result()
-                if not while_stuck_only or time.monotonic() - self._last_progress >= timeout_s:
-                    _ = self.usable
-                    if waiting.done():
-                        return waiting.result()
-                    raise APITimeoutError(
-                        f"Whisper model {self._name} gave no answer in {timeout_s:g} s"
-                    )
-        finally:
-            if not waiting.done():
-                # This cancels the request in the queue as well.
-                waiting.cancel()
-            elif not waiting.cancelled():
-                waiting.exception()
 
     def statistics(self) -> EngineStatistics:
         """Returns what the engine has done so far."""

@@ -7,15 +7,29 @@ import os
 import threading
 from pathlib import Path
 
+from .any_engine import AnyEngine
 from .device_fallback import load_decoder
 from .engine import Engine
+from .engine_process import Meeting, RemoteEngine
 from .models import ModelSpec
 
-_engines: dict[ModelSpec, Engine] = {}
+_engines: dict[ModelSpec, AnyEngine] = {}
+_keeper: Meeting | None = None
 _engines_lock = threading.Lock()
 
 
-def engine_for(spec: ModelSpec) -> Engine:
+def use_engine_processes(keeper: Meeting | None) -> None:
+    """From now on this process's engines are those of a keeper; None brings them back here.
+
+    Args:
+        keeper: `EngineProcesses.meeting` of the parent process.
+    """
+    global _keeper
+    close_engines()
+    _keeper = keeper
+
+
+def engine_for(spec: ModelSpec) -> AnyEngine:
     """Returns the process's engine for a model, which starts to load where it is new.
 
     An engine that failed, hangs or was closed is replaced by a fresh one.
@@ -23,9 +37,15 @@ def engine_for(spec: ModelSpec) -> Engine:
     with _engines_lock:
         engine = _engines.get(spec)
         if engine is None or not engine.usable:
-            engine = Engine(lambda: load_decoder(spec), name=repr(spec.model))
+            engine = _new_engine(spec)
             _engines[spec] = engine
         return engine
+
+
+def _new_engine(spec: ModelSpec) -> AnyEngine:
+    if _keeper is not None:
+        return RemoteEngine(spec, _keeper)
+    return Engine(lambda: load_decoder(spec), name=repr(spec.model))
 
 
 def queue_depths() -> dict[str, int]:

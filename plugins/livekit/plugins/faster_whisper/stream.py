@@ -11,10 +11,10 @@ from livekit.agents import APIConnectOptions, APIError, stt, utils
 
 from livekit import rtc
 
+from .any_engine import AnyEngine as Engine
 from .audio import mono
 from .chinese_scripts import in_asked_script
 from .decode import SAMPLE_RATE, AudioContext, Decoded, Job
-from .engine import Engine
 from .errors import PartialDropped
 from .language import LanguageLock, parse_language
 from .listener import Listener

@@ -19,10 +19,10 @@ from livekit.agents import (
 from livekit.agents.types import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import AudioBuffer, is_given
 
+from .any_engine import AnyEngine
 from .audio import pcm_of
 from .chinese_scripts import in_asked_script
 from .decode import SAMPLE_RATE, AudioContext, Job
-from .engine import Engine
 from .engines import engine_for
 from .gates import Gates
 from .language import LanguageLock, parse_language
@@ -325,7 +325,7 @@ class STT(stt.STT[str]):
     def _all_keyterms(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self._own_keyterms, *self._session_keyterms)))
 
-    def _engine(self) -> Engine:
+    def _engine(self) -> AnyEngine:
         return engine_for(self._spec)
 
 

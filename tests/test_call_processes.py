@@ -1,0 +1,174 @@
+"""Calls spread over several processes: how many, what they share, and what outlives what."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from agent_worker.call_processes import pause_s, process_count, shares
+from agent_worker.caller import SimulatedCaller
+from agent_worker.demo import render
+from agent_worker.livekit_server import RunningServer
+from agent_worker.merged_metrics import merge
+from agent_worker.settings import SettingsError, load_settings
+
+from . import real
+from .test_telemetry import free_port
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory_mib", "max_sessions", "expected"),
+    [
+        (1, 64000, 10, 1),
+        (2, 64000, 10, 1),
+        (4, 64000, 10, 2),
+        (16, 64000, 32, 8),
+        (16, 64000, 3, 3),
+        (16, 1200, 32, 2),
+        (16, 100, 32, 1),
+    ],
+)
+def test_processes_are_as_many_as_suit_the_machine(
+    cores: int, memory_mib: float, max_sessions: int, expected: int
+) -> None:
+    count = process_count(None, cores=cores, memory_mib=memory_mib, max_sessions=max_sessions)
+    assert count == expected
+
+
+def test_a_number_that_was_set_is_taken_up_to_the_number_of_calls() -> None:
+    assert process_count(6, cores=2, memory_mib=100, max_sessions=10) == 6
+    assert process_count(6, cores=2, memory_mib=100, max_sessions=4) == 4
+
+
+@pytest.mark.parametrize(("calls", "count"), [(10, 4), (8, 8), (7, 2), (1, 1)])
+def test_the_shares_of_the_processes_add_up_to_max_sessions(calls: int, count: int) -> None:
+    parts = shares(calls, count)
+    assert sum(parts) == calls
+    assert len(parts) == count
+    assert max(parts) - min(parts) <= 1
+
+
+def test_a_process_that_keeps_dying_is_started_ever_more_slowly() -> None:
+    pauses = [pause_s(failures) for failures in range(12)]
+    assert pauses[1] == 0.0
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 30.0
+
+
+@pytest.mark.parametrize("value", [0, 257, "many"])
+def test_a_bad_number_of_processes_is_refused(value: object) -> None:
+    with pytest.raises(SettingsError, match="call_processes"):
+        load_settings(call_processes=value)
+
+
+def test_figures_of_processes_add_up() -> None:
+    merged = merge([_page(2, [0.1, 0.3], 1), _page(3, [0.2], 4)]).decode()
+    assert "turns_total 5.0" in merged
+    assert "calls 5.0" in merged
+    assert 'wait_bucket{le="0.25",stage="stt"} 2.0' in merged
+    assert 'wait_count{stage="stt"} 3.0' in merged
+
+
+def _page(turns: int, waits: list[float], calls: int) -> str:
+    registry = CollectorRegistry()
+    Counter("turns", "Turns.", registry=registry).inc(turns)
+    Gauge("calls", "Calls.", registry=registry).set(calls)
+    wait = Histogram("wait", "Waits.", ["stage"], buckets=(0.25, 1.0), registry=registry)
+    for seconds in waits:
+        wait.labels("stt").observe(seconds)
+    return generate_latest(registry).decode()
+
+
+@pytest.fixture
+def ports() -> tuple[int, int]:
+    """Of health and of metrics."""
+    return free_port(), free_port()
+
+
+@pytest.fixture
+def two_processes(
+    livekit_server: RunningServer, process_logs: Path, ports: tuple[int, int]
+) -> Iterator[int]:
+    """A worker whose two processes take one call each. Gives its pid."""
+    settings = real.worker_settings(
+        livekit_server,
+        agent_name=AGENT,
+        call_processes=2,
+        max_sessions=2,
+        health_port=ports[0],
+        metrics_port=ports[1],
+        drain_timeout_s=1,
+        greeting="",
+    )
+    with real.worker(settings, process_logs / "two-processes.log") as pid:
+        yield pid
+
+
+AGENT = "two-processes"
+
+
+async def test_a_call_process_that_is_killed_has_a_successor_that_takes_calls(
+    livekit_server: RunningServer,
+    two_processes: int,
+    ports: tuple[int, int],
+    process_logs: Path,
+) -> None:
+    line = await render("what time is it")
+    log = process_logs / "two-processes.log"
+    await _until_registered(log, 2)
+    before = (await _worker(ports[0]))["call_processes"]
+    os.kill(before[0]["pid"], signal.SIGKILL)
+    await _until_registered(log, 3)
+    # one has room for one call: both are needed, the new one among them
+    tokens = [real.token(livekit_server, agent=AGENT) for _ in range(2)]
+    async with (
+        SimulatedCaller(livekit_server.url, tokens[0]) as one,
+        SimulatedCaller(livekit_server.url, tokens[1]) as other,
+    ):
+        for caller in (one, other):
+            await caller.wait_for_agent_state("listening", timeout_s=30)
+        assert (await _worker(ports[0]))["active_jobs"] == 2
+        for caller in (one, other):
+            spoken = await caller.speak(line)
+            await caller.audible_after(spoken.ended_at, timeout_s=20)
+        page = await asyncio.to_thread(_get, ports[1], "/metrics")
+        assert "agent_worker_calls 2.0" in page
+    # and whatever happens to the parent, nothing of it stays
+    family = psutil.Process(two_processes).children(recursive=True)
+    assert len(family) >= 4
+    os.kill(two_processes, signal.SIGKILL)
+    while any(_runs(process) for process in family):
+        await asyncio.sleep(0.05)
+
+
+async def _until_registered(log: Path, count: int) -> None:
+    while log.read_text(errors="replace").count('"registered worker"') < count:
+        await asyncio.sleep(0.2)
+
+
+async def _worker(port: int) -> dict[str, Any]:
+    worker: dict[str, Any] = json.loads(await asyncio.to_thread(_get, port, "/worker"))
+    return worker
+
+
+def _get(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
