@@ -17,7 +17,14 @@ PLUGINS = sorted(
 )
 ENGINE_MODULES = {"faster_whisper", "ctranslate2", "onnxruntime", "piper", "torch", "TTS", "onnx"}
 SHARED_BY_VOICES = ROOT / "plugins/livekit/local_tts"
-MAY_IMPORT_PLUGINS = {"engines.py", "found.py", "hearing_device.py", "download.py"}
+MAY_IMPORT_PLUGINS = {
+    "engines.py",
+    "found.py",
+    "hearing_device.py",
+    "download.py",
+    "call_process.py",
+    "supervisor.py",
+}
 
 
 def _imports(path: Path) -> set[str]:
