@@ -23,6 +23,7 @@ import tempfile
 import time
 import types
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ _KEPT_FREE_BYTES = 48 << 20
 
 def plugin(name: str) -> Any:
     """A module of the plugin, with stand-ins for livekit-agents where that is not installed."""
+    if str(_ROOT / "plugins") not in sys.path:
+        sys.path.insert(0, str(_ROOT / "plugins"))
     if "livekit" not in sys.modules and importlib.util.find_spec("livekit") is None:
         _stand_in_for_livekit()
     return importlib.import_module(f"{_PACKAGE}.{name}")
@@ -143,11 +146,10 @@ def measured_decoder(spec: Any, hardware: Any) -> Any:
         def _token_limit(self, duration_s: float) -> int:
             return max(1, round(_TOKENS_PER_S * duration_s))
 
-        def decode(self, jobs: Sequence[Any]) -> list[Any]:
-            # without the second run that endless text would call for
-            return list(self._run(jobs, self.plan(jobs[0])))
-
-    return Measured(spec, hardware)
+    decoder = Measured(spec, hardware)
+    # without the warmer runs that endless text would call for
+    decoder._tuning = replace(decoder._tuning, temperatures=())
+    return decoder
 
 
 def batches(decoder: Any, counts: Sequence[int]) -> list[dict[str, Any]]:

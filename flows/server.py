@@ -124,7 +124,12 @@ class FlowServer:
             yield
 
     async def _health(self, _: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        health: dict[str, object] = {"status": "ok"}
+        reasons = {flow.unavailable for flow in self._flows.values() if flow.unavailable}
+        # The check is open to everybody; what is missing inside is for those within.
+        if reasons and not self._options.token:
+            health["missing"] = sorted(reasons)
+        return JSONResponse(health)
 
     async def _list_flows(self, _: Request) -> Response:
         return JSONResponse(

@@ -598,6 +598,18 @@ async def test_a_session_forgotten_during_the_sweep_does_not_stop_the_sweep() ->
                     await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("token", ["", "s3cret"])
+async def test_the_health_check_says_what_is_missing_to_those_within(token: str) -> None:
+    reason = "Ollama runs, it has no model: `ollama pull qwen3:8b`"
+    flows = [offline_flow(), Flow("assistant", "", None, unavailable=reason)]
+    async with (
+        flow_server(flows, ServerOptions(token=token)) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+    ):
+        expected = {"status": "ok"} if token else {"status": "ok", "missing": [reason]}
+        assert (await client.get("/healthz")).json() == expected
+
+
 async def test_the_token_guards_everything_but_the_health_check() -> None:
     async with (
         flow_server([offline_flow()], ServerOptions(token="s3cret")) as url,
