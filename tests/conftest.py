@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent_worker.livekit_server import RunningServer
+from bench import real_parts
 
 from . import real
 from .front_end import project
@@ -23,7 +24,8 @@ for name in list(os.environ):
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Builds the LiveKit server where there is none: minutes that belong to no test's timeout."""
+    """Brings what takes minutes, which belong to no test's timeout: weights, the LiveKit server."""
+    real_parts.install()
     if any("livekit_server" in getattr(item, "fixturenames", ()) for item in session.items):
         real.find_or_build_server()
 
