@@ -38,7 +38,7 @@ SPEC = ModelSpec("stand-in")
 
 @pytest.fixture(scope="module")
 def keeper() -> Iterator[EngineProcesses]:
-    keeper = EngineProcesses(command=COMMAND, stall_s=1.0, spare=False)
+    keeper = EngineProcesses(command=COMMAND, stall_s=1.0)
     yield keeper
     keeper.close()
 
@@ -169,7 +169,9 @@ async def test_cancelling_a_request_frees_its_place_in_the_other_process(
     engine: RemoteEngine,
 ) -> None:
     await engine.wait_until_loaded()
-    busy = asyncio.wrap_future(engine.submit(job("wait 0.5")))
+    busy = asyncio.wrap_future(engine.submit(job("wait 0.8")))
+    # it is to wait for the batch under way, not to be part of it
+    await asyncio.sleep(0.3)
     unwanted = asyncio.create_task(engine.decode(job("wait 50"), timeout_s=55))
     await asyncio.sleep(0.2)
     unwanted.cancel()
