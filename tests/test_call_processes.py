@@ -117,6 +117,7 @@ def two_processes(
 AGENT = "two-processes"
 
 
+@pytest.mark.timeout(180)
 async def test_a_call_process_that_is_killed_has_a_successor_that_takes_calls(
     livekit_server: RunningServer,
     two_processes: int,

@@ -138,7 +138,7 @@ async def test_a_server_that_comes_later_is_found(
     log_file = tmp_path / "worker.log"
 
     async def back() -> str:
-        while "retrying" not in (log_file.read_text() if log_file.exists() else ""):
+        while "no LiveKit server" not in (log_file.read_text() if log_file.exists() else ""):
             await asyncio.sleep(0.1)
         async with run_server(binary, log_file=tmp_path / "second.log", port=port) as server:
             await registered.wait()
