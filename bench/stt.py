@@ -1,7 +1,7 @@
 """Measures the recogniser: live, beside LiveKit's StreamAdapter; on sounds without words; its cost.
 
     python -m bench.stt [--json] [--model bundled] [--sentences 12]
-    python -m bench.stt --scorecard [--json]
+    python -m bench.stt --scorecard [--json] [--model real]
     python -m bench.stt --engine-cost [--size base] [--json]
 
 The first takes about two minutes, in real time; the second seconds; the third some minutes.
@@ -16,11 +16,12 @@ import json
 import sys
 from typing import Any
 
+from . import real_parts
 from .machine import machine
 from .random_whisper import SHAPES
 from .stt_engine_cost import measure_engine_cost
 from .stt_live import measure_live, summary
-from .stt_scorecard import measure_scorecard
+from .stt_scorecard import measure_real_scorecard, measure_scorecard
 
 
 def _ratio(ours: dict[str, Any], stock: dict[str, Any], key: str) -> float | None:
@@ -93,7 +94,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--model", default="bundled", help="as STT(model=...) takes it")
+    parser.add_argument("--model", default="bundled", help="as STT takes it, or real")
     parser.add_argument("--sentences", type=int, default=12)
     parser.add_argument("--scorecard", action="store_true", help="only sounds without words")
     parser.add_argument("--engine-cost", action="store_true", help="cost at real model sizes")
@@ -109,7 +110,11 @@ def main() -> None:
         found["model"] = f"Whisper {arguments.size}, random weights, INT8"
         found["engine_cost"] = asyncio.run(measure_engine_cost(arguments.size))
     elif arguments.scorecard:
-        found["scorecard"] = asyncio.run(measure_scorecard(arguments.model)).as_dict()
+        if arguments.model == "real":
+            card = asyncio.run(measure_real_scorecard(str(real_parts.whisper_base())))
+        else:
+            card = asyncio.run(measure_scorecard(arguments.model))
+        found["scorecard"] = card.as_dict()
     else:
         found |= asyncio.run(live(arguments.model, arguments.sentences))
     print(json.dumps(found) if arguments.json else table(found))
