@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from agent_worker.latency import summary
+from agent_worker.telemetry.latency import summary
 
 TOO_EARLY_S = 0.1
 """Who is heard sooner than this after the last word had begun to answer before it."""
@@ -132,7 +132,7 @@ def stages_ms_p50(
 
     Args:
         spans: of the caller's sentences: first and last voiced sample.
-        records: as the worker publishes them, see `agent_worker.latency`.
+        records: as the worker publishes them, see `agent_worker.telemetry.latency`.
     """
     times: dict[str, list[float]] = {}
     for started_at, ended_at in spans:

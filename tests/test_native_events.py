@@ -13,7 +13,7 @@ import pytest
 from livekit.rtc import _ffi_client
 from livekit.rtc._proto import ffi_pb2
 
-from agent_worker.native_events import AddressedEvents, AddressedQueue, address_events
+from agent_worker.call.native_events import AddressedEvents, AddressedQueue, address_events
 from livekit import rtc
 
 FRAMES = 25
@@ -210,7 +210,7 @@ def test_an_unknown_release_is_left_as_it_is(
         pass
 
     native_client._queue = later = Later()
-    with caplog.at_level("INFO", logger="agent_worker.native_events"):
+    with caplog.at_level("INFO", logger="agent_worker.call.native_events"):
         assert not address_events()
     assert native_client.queue is later
     assert "unknown" in caplog.text
