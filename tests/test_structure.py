@@ -52,9 +52,9 @@ def _folders(folder: Path) -> set[str]:
 def test_the_map_of_the_worker_names_each_of_its_files_once() -> None:
     worker = ROOT / "agent_worker"
     rows = [r for r in (worker / "README.md").read_text().splitlines() if r.startswith("| ")]
-    rooms = {}
-    for room, _, files in (row.strip("| ").split(" | ") for row in rows[2:]):
-        rooms[room.strip("`")] = re.findall(r"`([\w/]+)`", files)
+    rooms: dict[str, list[str]] = {}
+    for room, _, named_in_row in (row.strip("| ").split(" | ") for row in rows[2:]):
+        rooms[room.strip("`")] = re.findall(r"`([\w/]+)`", named_in_row)
     assert sorted(rooms.pop("(the hall)")) == sorted(_modules(worker))
     assert rooms.keys() == _folders(worker)
     for room, named in rooms.items():
