@@ -48,7 +48,8 @@ async def examine(settings: Settings) -> Report:
         "hearing": f"Whisper models in the cache: {', '.join(found.whisper_models) or 'none'}",
         "thinking": f"model server: {_server(found.llm_endpoint, found.llm_models)}",
         "speaking": "Piper voices in the cache: "
-        + (", ".join(v.stem for v in found.piper_voices) or "none"),
+        + (", ".join(v.stem for v in found.piper_voices) or "none")
+        + (f"; Kokoro with {len(found.kokoro_voices)} voices" if found.kokoro_voices else ""),
     }
     answers, notes = await _try_model(settings, choices.llm)
     decodes, tried = True, ""

@@ -48,6 +48,9 @@ def _fetch_whisper(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def _fetch_voice(settings: Settings, say: Callable[[str], None]) -> None:
+    if settings.tts == "kokoro":
+        _fetch_kokoro(settings, say)
+        return
     if settings.tts not in ("auto", "piper"):
         say(f"speaking: {settings.tts} fetches nothing here")
         return
@@ -63,6 +66,17 @@ def _fetch_voice(settings: Settings, say: Callable[[str], None]) -> None:
     except Exception as e:
         raise DownloadError(_one_line(e)) from e
     say(f"          {voice}")
+
+
+def _fetch_kokoro(settings: Settings, say: Callable[[str], None]) -> None:
+    from livekit.plugins import kokoro
+
+    say("speaking: Kokoro with all its voices (121 MB) …")
+    try:
+        files = kokoro.download_kokoro(models_dir=settings.kokoro_dir())
+    except kokoro.DownloadError as e:
+        raise DownloadError(_one_line(e)) from e
+    say(f"          {files.model.parent}")
 
 
 def _fetch_embeddings(settings: Settings, say: Callable[[str], None]) -> None:
