@@ -313,16 +313,14 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
 
 
 def _call_processes(settings: Settings) -> int:
-    import psutil
-
+    from .dispatch.machine_limits import free_memory_mib, usable_cores
     from .processes.plan import process_count
 
     wanted = settings.call_processes
-    cores = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None
     return process_count(
         None if wanted == "auto" else wanted,
-        cores=len(cores) if cores else os.cpu_count() or 1,
-        memory_mib=psutil.virtual_memory().available / 2**20,
+        cores=int(usable_cores()),
+        memory_mib=free_memory_mib(),
         max_sessions=settings.max_sessions,
     )
 

@@ -33,6 +33,5 @@ def run_call_process() -> int:
         metrics_port=orders.metrics_port,
     )
     with Telemetry.of(settings) as telemetry:
-        return run(
-            build_server(settings, orders.choices, telemetry), orders.command, list(orders.rest)
-        )
+        server = build_server(settings, orders.choices, telemetry, family=os.getppid())
+        return run(server, orders.command, list(orders.rest))
