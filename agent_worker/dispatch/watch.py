@@ -257,6 +257,11 @@ class ServerRooms:
         if any(job.id not in what.jobs for dispatch in before for job in _running(dispatch)):
             logger.debug("the agent is on its way after all", extra={"room": name})
             return
+        here = await self.view(name)
+        if here is None or any(agent.identity not in what.remove for agent in here.agents):
+            # it came while this was decided: the server tells of its job later than it is there
+            logger.debug("the agent has come after all", extra={"room": name})
+            return
         for identity in what.remove:
             await self._remove(name, identity)
         oldest = min(before, key=lambda dispatch: dispatch.state.created_at, default=None)

@@ -112,7 +112,7 @@ async def test_whoever_is_killed_or_hangs_at_any_moment_every_caller_is_answered
             expected = 2
             for kind, how in faults:
                 # who is killed while it starts has no calls
-                async with asyncio.timeout(TIMEOUT_S):
+                async with asyncio.timeout(2 * TIMEOUT_S):
                     while log.read_text().count('"registered worker"') < expected:
                         await asyncio.sleep(0.1)
                 expected += kind == "call-process"
