@@ -94,6 +94,14 @@ class Settings(BaseSettings):
         description="Calls at once; a full worker gets no further jobs. `bench rooms` says how "
         "many this machine holds.",
     )
+    busy_at_cpu: float = Field(
+        0.85,
+        ge=0,
+        le=1,
+        description="Share of its cores from which the worker takes no further call; nor does it "
+        "while finals or threads wait, or under 256 MB of free memory. 0 = only max_sessions "
+        "counts.",
+    )
     call_processes: Literal["auto"] | int = Field(
         "auto",
         description="Processes that the calls are spread over; auto = one for two cores, as far as "
