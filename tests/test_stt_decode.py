@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from livekit.plugins.faster_whisper.decode import Job, WhisperDecoder
+from livekit.plugins.faster_whisper.decode import WhisperDecoder
 from livekit.plugins.faster_whisper.gates import (
     Evidence,
     Gates,
@@ -15,11 +15,11 @@ from livekit.plugins.faster_whisper.gates import (
     reason_to_reject,
     repeats_itself,
 )
+from livekit.plugins.faster_whisper.job import FULL_FRAMES, Job
 from livekit.plugins.faster_whisper.models import ModelSpec, choose_hardware
 from livekit.plugins.faster_whisper.partials import PartialTranscript
 from livekit.plugins.faster_whisper.soundness import Doubt
 from livekit.plugins.faster_whisper.transcript import stands
-from livekit.plugins.faster_whisper.tuning import FULL_FRAMES
 from livekit.plugins.faster_whisper.utterance import Utterance
 
 from .fake_stt_decoder import decoded

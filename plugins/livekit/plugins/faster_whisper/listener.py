@@ -11,7 +11,7 @@ import numpy.typing as npt
 from livekit.agents import utils
 from livekit.local_inference import VAD
 
-from .decode import SAMPLE_RATE
+from .job import SAMPLE_RATE
 from .options import Options
 from .partials import PartialTranscript
 from .utterance import Utterance

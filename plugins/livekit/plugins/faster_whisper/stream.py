@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 from livekit.agents import APIConnectOptions, APIError, stt, utils
 
@@ -13,20 +13,16 @@ from livekit import rtc
 
 from .any_engine import AnyEngine as Engine
 from .audio import mono
-from .chinese_scripts import in_asked_script
-from .decode import SAMPLE_RATE, AudioContext, Decoded, Job
 from .errors import PartialDropped
+from .job import SAMPLE_RATE, AudioContext, Decoded, Job
 from .language import LanguageLock, parse_language
 from .listener import Listener
 from .log import logger
 from .options import Options
-from .transcript import speech_data, stands, words_in_stream
+from .transcript import in_asked_script, speech_data, stands, words_in_stream
 from .utterance import Speculation, Utterance
 from .voice import WINDOW_S
 from .words import Word, text_of
-
-if TYPE_CHECKING:
-    from .stt import STT
 
 _SLICE_BYTES = 2 * SAMPLE_RATE
 _PROMPT_CHARACTERS = 200
@@ -45,7 +41,7 @@ class RecognizeStream(stt.RecognizeStream):
     def __init__(
         self,
         *,
-        stt: STT,
+        stt: stt.STT[Any],
         engine: Callable[[], Engine],
         options: Options,
         conn_options: APIConnectOptions,

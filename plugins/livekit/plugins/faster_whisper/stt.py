@@ -21,17 +21,16 @@ from livekit.agents.utils import AudioBuffer, is_given
 
 from .any_engine import AnyEngine
 from .audio import pcm_of
-from .chinese_scripts import in_asked_script
-from .decode import SAMPLE_RATE, AudioContext, Job
 from .engines import engine_for
 from .gates import Gates
+from .job import SAMPLE_RATE, AudioContext, Job
 from .language import LanguageLock, parse_language
 from .listener import Listener
 from .models import BUNDLED, ModelSpec, check_model_name
 from .options import ANY_PAUSE, LENIENT, LONG_PAUSES, Confirming, Options
 from .statistics import EngineStatistics
 from .stream import RecognizeStream
-from .transcript import speech_data, stands, words_in_stream
+from .transcript import in_asked_script, speech_data, stands, words_in_stream
 from .utterance import Utterance
 from .voice import WINDOW_S, VoiceOptions
 from .words import Word, text_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .decode import SAMPLE_RATE
+from .job import SAMPLE_RATE
 from .partials import PartialTranscript
 from .voice import WINDOW
 from .words import Word
