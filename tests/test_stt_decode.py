@@ -169,10 +169,10 @@ def test_the_quietest_place_near_a_cut_is_found() -> None:
     made = utterance(voiced_windows=0)
     loud = np.full(16000, 8000, "<i2")
     loud[9000:9400] = 3
-    made.extend(loud.tobytes())
-    assert 9000 <= made.quietest_near(8500, within=960) <= 9400
+    made.sound.extend(loud.tobytes())
+    assert 9000 <= made.sound.quietest_near(8500, within=960) <= 9400
     rest = utterance(voiced_windows=0)
-    made.hand_over(rest, 9200)
-    assert np.array_equal(rest.samples() * 32768, loud[9200:])
-    made.drop_before(4000)
-    assert (made.start_sample, made.end_sample) == (4000, 9200)
+    made.sound.hand_over(rest.sound, 9200)
+    assert np.array_equal(rest.sound.samples() * 32768, loud[9200:])
+    made.sound.drop_before(4000)
+    assert (made.sound.start_sample, made.sound.end_sample) == (4000, 9200)

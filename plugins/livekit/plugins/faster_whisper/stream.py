@@ -20,14 +20,13 @@ from .listener import Listener
 from .log import logger
 from .options import Options
 from .transcript import in_asked_script, speech_data, stands, words_in_stream
-from .utterance import Speculation, Utterance
+from .utterance import LastLook, NextStep, Speculation, Utterance
 from .voice import WINDOW_S
 from .words import Word, text_of
 
 _SLICE_BYTES = 2 * SAMPLE_RATE
 _PROMPT_CHARACTERS = 200
 _USAGE_EVERY_S = 5.0
-_PAUSE_BEGINS_S = 0.03
 _CUT_SEARCH = int(0.06 * SAMPLE_RATE)
 
 
@@ -148,15 +147,16 @@ class RecognizeStream(stt.RecognizeStream):
                 continue
             utterance = utterances[0]
             self._announce(utterance)
-            if utterance.closed:
-                await self._finish(engine, utterance)
-                utterances.popleft()
-            elif self._speculation_due(utterance):
-                await self._speculate(engine, utterance)
-            elif self._partial_due(utterance):
-                await self._show_partial(engine, utterance)
-            else:
-                await self._wait_for_audio()
+            match utterance.next_step(self._options):
+                case NextStep.FINAL:
+                    await self._finish(engine, utterance)
+                    utterances.popleft()
+                case NextStep.SPECULATE:
+                    await self._speculate(engine, utterance)
+                case NextStep.PARTIAL:
+                    await self._show_partial(engine, utterance)
+                case NextStep.WAIT:
+                    await self._wait_for_audio()
         self._report_usage("", at_least_s=0.0)
 
     async def _wait_for_audio(self) -> None:
@@ -181,33 +181,13 @@ class RecognizeStream(stt.RecognizeStream):
                 )
             )
 
-    def _speculation_due(self, utterance: Utterance) -> bool:
-        return (
-            utterance.pause_s >= self._options.speculative_silence_s
-            and utterance.sounded_windows > utterance.speculated_windows
-        )
-
-    def _partial_due(self, utterance: Utterance) -> bool:
-        if not self._options.interim_results:
-            return False
-        new = (utterance.end_sample - utterance.decoded_at_sample) / SAMPLE_RATE
-        new_sound = utterance.sounded_windows > utterance.decoded_sounded_windows
-        if utterance.pause_s > _PAUSE_BEGINS_S:
-            # A run can't be stopped; one that starts now would hold the speculative final up.
-            return False
-        # The pre-roll is not news, but saves no time either.
-        if utterance.decoded_sounded_windows == 0:
-            new = utterance.sounded_windows * WINDOW_S
-        return new_sound and new >= self._options.interim_interval_s
-
     async def _show_partial(self, engine: Engine, utterance: Utterance) -> None:
-        end_sample = utterance.end_sample
-        utterance.decoded_at_sample = end_sample
-        utterance.decoded_sounded_windows = utterance.sounded_windows
+        end_s = utterance.sound.end_s
+        utterance.partial_begins()
         decoding = self._decode(engine, utterance, is_final=False)
         try:
             decoded = await self._unless(
-                decoding, lambda: utterance.closed or self._speculation_due(utterance)
+                decoding, lambda: utterance.closed or utterance.may_be_over(self._options)
             )
         except PartialDropped:
             return
@@ -220,7 +200,7 @@ class RecognizeStream(stt.RecognizeStream):
         if decoded is None or not stands(decoded, utterance, self._options.gates):
             return
         words = words_in_stream(decoded, utterance)
-        seen = utterance.partials.observe(words, end_sample / SAMPLE_RATE)
+        seen = utterance.partials.observe(words, end_s)
         if seen.text:
             utterance.interim_shown = True
             self._send(
@@ -234,21 +214,17 @@ class RecognizeStream(stt.RecognizeStream):
 
     def _cut(self, utterance: Utterance, at_s: float) -> None:
         """Sends the words before a place as final, and goes on from there."""
-        at_sample = utterance.quietest_near(int(at_s * SAMPLE_RATE), _CUT_SEARCH)
+        at_sample = utterance.sound.quietest_near(int(at_s * SAMPLE_RATE), _CUT_SEARCH)
         words = utterance.partials.cut(at_sample / SAMPLE_RATE)
         if not words:
             return
-        utterance.drop_before(at_sample)
+        utterance.sound.drop_before(at_sample)
         self._send(stt.SpeechEventType.FINAL_TRANSCRIPT, utterance, words, confirmed=words)
         self._remember(words)
         self._report_usage(utterance.request_id)
 
     async def _speculate(self, engine: Engine, utterance: Utterance) -> None:
-        windows = utterance.sounded_windows
-        utterance.speculated_windows = windows
-        # A partial of the same speech afterwards would make the preflight look outdated.
-        utterance.decoded_sounded_windows = windows
-        utterance.decoded_at_sample = utterance.end_sample
+        windows = utterance.speculation_begins()
 
         def superseded() -> bool:
             return utterance.sounded_windows > windows
@@ -256,8 +232,8 @@ class RecognizeStream(stt.RecognizeStream):
         decoded = await self._unless(self._decode(engine, utterance, is_final=True), superseded)
         if decoded is None:
             return
-        first = self._prepare(utterance, decoded, windows)
-        if first.is_sure:
+        self._prepare(utterance, decoded, windows)
+        if not decoded.wants_a_second_look:
             return
         # While the silence lasts there is time to listen again to all of it.
         again = self._decode(engine, utterance, is_final=True, audio_ctx="full")
@@ -265,19 +241,14 @@ class RecognizeStream(stt.RecognizeStream):
         if second is not None:
             self._prepare(utterance, second, windows)
 
-    def _prepare(self, utterance: Utterance, decoded: Decoded, windows: int) -> Speculation:
+    def _prepare(self, utterance: Utterance, decoded: Decoded, windows: int) -> None:
         """Keeps a final that was made ahead of time, and sends it unless it is in grave doubt."""
         words = self._final_words(decoded, utterance)
-        earlier = utterance.speculation
-        utterance.speculation = Speculation(
-            words, decoded.language, windows, is_sure=not decoded.wants_a_second_look
-        )
-        spoilt = decoded.wants_a_second_look and decoded.doubt is not None and decoded.doubt.spoils
-        known = earlier is not None and earlier.sounded_windows == windows
-        news = earlier is None or not known or text_of(earlier.words) != text_of(words)
-        if words and news and not spoilt:
+        in_doubt = decoded.wants_a_second_look
+        is_news = utterance.prepare(Speculation(words, windows, is_sure=not in_doubt))
+        spoilt = in_doubt and decoded.doubt is not None and decoded.doubt.spoils
+        if words and is_news and not spoilt:
             self._send(stt.SpeechEventType.PREFLIGHT_TRANSCRIPT, utterance, words, confirmed=words)
-        return utterance.speculation
 
     async def _finish(self, engine: Engine, utterance: Utterance) -> None:
         words = await self._last_words(engine, utterance)
@@ -299,13 +270,10 @@ class RecognizeStream(stt.RecognizeStream):
 
     async def _last_words(self, engine: Engine, utterance: Utterance) -> tuple[Word, ...]:
         """Returns what was said up to the end of an utterance."""
-        speculation = utterance.speculation
-        ahead = speculation is not None and speculation.sounded_windows == utterance.sounded_windows
-        if speculation is not None and ahead and speculation.is_sure:
-            return speculation.words
-        if not utterance.voiced_windows:
-            return ()
-        if not ahead:
+        look = utterance.last_look()
+        if look is LastLook.NONE:
+            return utterance.prepared_words()
+        if look is LastLook.SHORT:
             decoded = await self._decode(engine, utterance, is_final=True)
             if not decoded.wants_a_second_look:
                 return self._final_words(decoded, utterance)
@@ -345,14 +313,14 @@ class RecognizeStream(stt.RecognizeStream):
     ) -> Decoded:
         options = self._options
         job = Job(
-            samples=utterance.samples(),
+            samples=utterance.sound.samples(),
             language=self._lock.code,
             prompt=f"{options.prompt} {self._previous_text}".strip(),
             keyterms=options.keyterms,
             beam_size=options.beam_size,
             audio_ctx=audio_ctx or options.audio_ctx,
             is_final=is_final,
-            voice=utterance.voice() if is_final else None,
+            voice=utterance.sound.voice() if is_final else None,
         )
         decoded = await engine.decode(
             job,
@@ -388,7 +356,7 @@ class RecognizeStream(stt.RecognizeStream):
         data = speech_data(
             words,
             language=self._language or "en",
-            span_s=(utterance.start_s, utterance.end_sample / SAMPLE_RATE),
+            span_s=(utterance.sound.start_s, utterance.sound.end_s),
             offset_s=self.start_time_offset,
             confirmed=confirmed,
         )

@@ -286,13 +286,13 @@ class STT(stt.STT[str]):
                 lock.next_utterance()
                 previous = ""
             job = Job(
-                samples=utterance.samples(),
+                samples=utterance.sound.samples(),
                 language=lock.code,
                 prompt=f"{options.prompt} {previous[-200:]}".strip(),
                 keyterms=options.keyterms,
                 beam_size=options.beam_size,
                 audio_ctx=options.audio_ctx,
-                voice=utterance.voice(),
+                voice=utterance.sound.voice(),
             )
             decoded = await engine.decode(job, timeout_s=max(0.0, deadline - time.monotonic()))
             if decoded.wants_a_second_look:

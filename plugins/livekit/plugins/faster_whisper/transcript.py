@@ -44,7 +44,7 @@ def stands(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
 
 def words_in_stream(decoded: Decoded, utterance: Utterance) -> list[Word]:
     """Returns the words with times in seconds from the start of the stream."""
-    start_s = utterance.start_s
+    start_s = utterance.sound.start_s
     words = [
         replace(w, start=w.start + start_s, end=w.end + start_s)
         for w in without_credits(decoded.words)
