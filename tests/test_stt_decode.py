@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from livekit.plugins.faster_whisper.alignment import whole_words
 from livekit.plugins.faster_whisper.decode import WhisperDecoder
 from livekit.plugins.faster_whisper.gates import (
     Evidence,
@@ -174,5 +175,20 @@ def test_the_quietest_place_near_a_cut_is_found() -> None:
     rest = utterance(voiced_windows=0)
     made.sound.hand_over(rest.sound, 9200)
     assert np.array_equal(rest.sound.samples() * 32768, loud[9200:])
-    made.sound.drop_before(4000)
-    assert (made.sound.start_sample, made.sound.end_sample) == (4000, 9200)
+    assert (made.sound.start_sample, made.sound.end_sample) == (0, 9200)
+
+
+def test_a_word_is_not_taken_apart_at_a_mark_in_it() -> None:
+    texts = [" d", "'Asterisk", ".", " open", "-source", " at", " 5", ":06", "¿", "Que", "?"]
+    joined = whole_words(texts, [1] * len(texts))
+    assert [text for text, _ in joined] == [
+        " d'Asterisk",
+        ".",
+        " open-source",
+        " at",
+        " 5:06",
+        "¿",
+        "Que",
+        "?",
+    ]
+    assert sum(size for _, size in joined) == len(texts), "no token is lost"

@@ -15,6 +15,8 @@ from livekit.plugins.faster_whisper.partials import PartialTranscript
 from livekit.plugins.faster_whisper.utterance import LastLook, NextStep, Speculation, Utterance
 from livekit.plugins.faster_whisper.voice import WINDOW, WINDOW_S
 
+from .fake_stt_decoder import decoded
+
 OPTIONS = Options(interim_interval_s=0.25, speculative_silence_s=0.18)
 ENOUGH = 8
 """Windows that are as long as an interval between partials, or a little longer."""
@@ -53,7 +55,8 @@ def pause(utterance: Utterance, windows: int) -> None:
 
 def prepared(utterance: Utterance, text: str, *, is_sure: bool = True) -> bool:
     windows = utterance.speculation_begins()
-    return utterance.prepare(Speculation((Word(text, 0.0, 0.2),), windows, is_sure=is_sure))
+    made = Speculation((Word(text, 0.0, 0.2),), windows, None if is_sure else decoded(text))
+    return utterance.prepare(made)
 
 
 def test_a_partial_is_due_once_there_is_enough_new_speech_and_not_before(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .alignment import words_of
 from .gates import compression_ratio
 from .hints import judged_without_hints
 from .job import FULL_FRAMES, MAX_SAMPLES, Decoded, Job, Plan, Samples
@@ -140,6 +141,7 @@ class WhisperDecoder:
                 no_speech_probability=hypothesis.no_speech_probability,
                 frames=plan.frames,
                 tokens=len(tokens[row]),
+                profits_from_whole=trust is not None,
                 doubt=doubt,
             )
             results.append(
@@ -284,30 +286,5 @@ class WhisperDecoder:
         alignments = self._whisper.align(encoded, start, tokens, lengths)
         for row, alignment in enumerate(alignments):
             if tokens[row]:
-                words[row] = _words(alignment, tokens[row], tokenizer, lengths[row] / 100)
+                words[row] = words_of(alignment, tokens[row], tokenizer, lengths[row] / 100)
         return words
-
-
-def _words(
-    alignment: Any, tokens: list[int], tokenizer: Any, duration_s: float
-) -> tuple[Word, ...]:
-    """Turns pairs of (token, encoder frame of 20 ms) into words with times."""
-    pairs = np.array(alignment.alignments)
-    first_frames = pairs[np.diff(pairs[:, 0], prepend=-1) > 0, 1] * 0.02
-    texts, groups = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
-    probabilities = alignment.text_token_probs
-    words: list[Word] = []
-    at = 0
-    for text, group in zip(texts[:-1], groups[:-1], strict=True):
-        begin, end = at, at + len(group)
-        at = end
-        start_s = float(first_frames[min(begin, len(first_frames) - 1)])
-        end_s = float(first_frames[min(end, len(first_frames) - 1)])
-        probability = float(np.mean(probabilities[begin:end])) if end > begin else 0.0
-        if words and not any(c.isalnum() for c in text):
-            # A mark belongs to the word before it, and takes no time of its own.
-            last = words[-1]
-            words[-1] = Word(last.text + text, last.start, last.end, last.probability)
-        else:
-            words.append(Word(text, start_s, min(max(end_s, start_s), duration_s), probability))
-    return tuple(words)

@@ -57,6 +57,8 @@ class Decoded:
     """Mel frames encoded, padding included."""
     tokens: int = 0
     """Text tokens written."""
+    profits_from_whole: bool = True
+    """Whether the model was trained on whole windows; the bundled one learnt on short ones."""
     doubt: Doubt | None = None
     """What speaks against a final's text. Over the whole window nothing better is to be had."""
 
@@ -64,6 +66,11 @@ class Decoded:
     def text(self) -> str:
         """The words as running text."""
         return text_of(self.words)
+
+    @property
+    def least_probability(self) -> float:
+        """Of the word that the model is least sure of; 0 without words."""
+        return min((word.probability for word in self.words), default=0.0)
 
     @property
     def repeated(self) -> bool:
@@ -74,6 +81,11 @@ class Decoded:
     def wants_a_second_look(self) -> bool:
         """Whether decoding again over the whole window may give a better text."""
         return self.doubt is not None and self.frames < FULL_FRAMES
+
+    @property
+    def may_be_bettered(self) -> bool:
+        """Whether a larger window is to be had, and may show another text."""
+        return self.profits_from_whole and self.frames < FULL_FRAMES
 
 
 @dataclass(frozen=True, slots=True)

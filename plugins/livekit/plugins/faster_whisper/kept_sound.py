@@ -88,14 +88,6 @@ class KeptSound:
         self._voice = deque((s, min(e, at_sample)) for s, e in self._voice if s < at_sample)
         return sum(end - start for start, end in after._voice)
 
-    def drop_before(self, at_sample: int) -> None:
-        """Forgets the audio before a sample of the stream."""
-        at = max(0, min(at_sample - self._start_sample, len(self._pcm) // 2))
-        del self._pcm[: 2 * at]
-        self._start_sample += at
-        while self._voice and self._voice[0][1] <= self._start_sample:
-            self._voice.popleft()
-
     def quietest_near(self, at_sample: int, within: int) -> int:
         """Returns the middle of the quietest 20 ms within so many samples of a place."""
         samples = self.samples()

@@ -82,6 +82,11 @@ class Listener:
             self.utterances[-1].close(ends_speech=False)
         self.utterances[-1].ask_for_an_answer()
 
+    def cut(self, at_sample: int) -> None:
+        """Ends the utterance under way at a place in it, and goes on with the rest."""
+        if self._open is not None:
+            self._cut_running_speech(at_sample)
+
     def _hear_window(self, window: bytes) -> None:
         self._heard_samples += WINDOW
         samples = np.frombuffer(window, "<i2")

@@ -19,7 +19,8 @@ from .language import LanguageLock, parse_language
 from .listener import Listener
 from .log import logger
 from .options import Options
-from .transcript import in_asked_script, speech_data, stands, words_in_stream
+from .second_look import better_of
+from .transcript import in_asked_script, speech_data, stands, wants_a_second_look, words_in_stream
 from .utterance import LastLook, NextStep, Speculation, Utterance
 from .voice import WINDOW_S
 from .words import Word, text_of
@@ -210,18 +211,8 @@ class RecognizeStream(stt.RecognizeStream):
                 confirmed=seen.confirmed,
             )
         if seen.cut_at_s is not None and not utterance.closed:
-            self._cut(utterance, seen.cut_at_s)
-
-    def _cut(self, utterance: Utterance, at_s: float) -> None:
-        """Sends the words before a place as final, and goes on from there."""
-        at_sample = utterance.sound.quietest_near(int(at_s * SAMPLE_RATE), _CUT_SEARCH)
-        words = utterance.partials.cut(at_sample / SAMPLE_RATE)
-        if not words:
-            return
-        utterance.sound.drop_before(at_sample)
-        self._send(stt.SpeechEventType.FINAL_TRANSCRIPT, utterance, words, confirmed=words)
-        self._remember(words)
-        self._report_usage(utterance.request_id)
+            at_sample = int(seen.cut_at_s * SAMPLE_RATE)
+            self._listener.cut(utterance.sound.quietest_near(at_sample, _CUT_SEARCH))
 
     async def _speculate(self, engine: Engine, utterance: Utterance) -> None:
         windows = utterance.speculation_begins()
@@ -229,23 +220,25 @@ class RecognizeStream(stt.RecognizeStream):
         def superseded() -> bool:
             return utterance.sounded_windows > windows
 
-        decoded = await self._unless(self._decode(engine, utterance, is_final=True), superseded)
-        if decoded is None:
+        first = await self._unless(self._decode(engine, utterance, is_final=True), superseded)
+        if first is None:
             return
-        self._prepare(utterance, decoded, windows)
-        if not decoded.wants_a_second_look:
+        in_doubt = wants_a_second_look(first, utterance, self._options.gates)
+        self._prepare(utterance, first, windows, in_doubt=in_doubt)
+        if not in_doubt:
             return
         # While the silence lasts there is time to listen again to all of it.
         again = self._decode(engine, utterance, is_final=True, audio_ctx="full")
         second = await self._unless(again, superseded)
         if second is not None:
-            self._prepare(utterance, second, windows)
+            self._prepare(utterance, better_of(first, second), windows, in_doubt=False)
 
-    def _prepare(self, utterance: Utterance, decoded: Decoded, windows: int) -> None:
+    def _prepare(
+        self, utterance: Utterance, decoded: Decoded, windows: int, *, in_doubt: bool
+    ) -> None:
         """Keeps a final that was made ahead of time, and sends it unless it is in grave doubt."""
         words = self._final_words(decoded, utterance)
-        in_doubt = decoded.wants_a_second_look
-        is_news = utterance.prepare(Speculation(words, windows, is_sure=not in_doubt))
+        is_news = utterance.prepare(Speculation(words, windows, decoded if in_doubt else None))
         spoilt = in_doubt and decoded.doubt is not None and decoded.doubt.spoils
         if words and is_news and not spoilt:
             self._send(stt.SpeechEventType.PREFLIGHT_TRANSCRIPT, utterance, words, confirmed=words)
@@ -273,12 +266,13 @@ class RecognizeStream(stt.RecognizeStream):
         look = utterance.last_look()
         if look is LastLook.NONE:
             return utterance.prepared_words()
-        if look is LastLook.SHORT:
-            decoded = await self._decode(engine, utterance, is_final=True)
-            if not decoded.wants_a_second_look:
-                return self._final_words(decoded, utterance)
-        decoded = await self._decode(engine, utterance, is_final=True, audio_ctx="full")
-        return self._final_words(decoded, utterance)
+        first = utterance.speculation.in_doubt if utterance.speculation is not None else None
+        if look is LastLook.SHORT or first is None:
+            first = await self._decode(engine, utterance, is_final=True)
+            if not wants_a_second_look(first, utterance, self._options.gates):
+                return self._final_words(first, utterance)
+        whole = await self._decode(engine, utterance, is_final=True, audio_ctx="full")
+        return self._final_words(better_of(first, whole), utterance)
 
     async def _unless(
         self, decoding: Awaitable[Decoded], superseded: Callable[[], bool]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from .job import SAMPLE_RATE
+from .job import SAMPLE_RATE, Decoded
 from .kept_sound import KeptSound
 from .options import Options
 from .partials import PartialTranscript
@@ -50,8 +50,13 @@ class Speculation:
     words: tuple[Word, ...]
     sounded_windows: int
     """Sound heard when it was made; more since then makes it void."""
-    is_sure: bool = True
-    """Whether nothing speaks against it, or nothing better is to be had."""
+    in_doubt: Decoded | None = None
+    """What it was made of, where a second look is still to be had."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether nothing speaks against it, or nothing better is to be had."""
+        return self.in_doubt is None
 
 
 class Utterance:
@@ -149,6 +154,11 @@ class Utterance:
         """Ends it in running speech, and hands what it heard since to the next one."""
         voiced = self.sound.hand_over(after.sound, at_sample) // WINDOW
         after.voiced_windows = after.sounded_windows = voiced
+        after.partials = self.partials.split_off(at_sample / SAMPLE_RATE)
+        self.voiced_windows = max(0, self.voiced_windows - voiced)
+        if voiced:
+            # What was prepared holds for all of it.
+            self.speculation = None
         self.close(ends_speech=False)
 
     def ask_for_an_answer(self) -> None:
