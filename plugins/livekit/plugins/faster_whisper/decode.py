@@ -16,6 +16,7 @@ from .alignment import words_of
 from .gates import compression_ratio
 from .hints import judged_without_hints
 from .job import FULL_FRAMES, MAX_SAMPLES, Decoded, Job, Plan, Samples
+from .language import SURE_OF_ANOTHER
 from .models import Hardware, ModelSpec, choose_hardware, find_model
 from .soundness import reason_to_doubt, without_timeless_copies
 from .tuning import BUNDLED, STOCK, Tuning
@@ -102,14 +103,17 @@ class WhisperDecoder:
         prompt = self._prompt(job, job.language or self._languages[0])
         language = job.language if self._whisper.is_multilingual else "en"
         beam_size = (job.beam_size or self._tuning.final_beam) if job.is_final else 1
-        return Plan(frames, language, len(prompt.tokens), beam_size, job.is_final)
+        return Plan(frames, language, len(prompt.tokens), beam_size, job.is_final, job.may_switch)
 
     def decode(self, jobs: Sequence[Job]) -> list[Decoded]:
         """Encodes and decodes a batch, and aligns its words with the audio."""
         plan = self.plan(jobs[0])
+        if len(jobs) > 1 and (plan.language is None or plan.may_switch):
+            # A batch is decoded in one language, and each of these may be in its own.
+            return [self.decode([job])[0] for job in jobs]
         features, lengths = self._features(jobs, plan.frames)
         encoded = self._model.encode(features)
-        language, probability = self._language(encoded, plan.language)
+        language, probability = self._language(encoded, plan)
         tokenizer = self._tokenizer(language)
         prompts = [self._prompt(job, language) for job in jobs]
         limit = self._token_limit(max(lengths) / 100)
@@ -225,12 +229,14 @@ class WhisperDecoder:
             lengths.append(max(1, mel.shape[1]))
         return batch, lengths
 
-    def _language(self, encoded: Any, language: str | None) -> tuple[str, float]:
+    def _language(self, encoded: Any, plan: Plan) -> tuple[str, float]:
         if not self._whisper.is_multilingual:
             return "en", 1.0
-        if language is not None:
-            return language, 1.0
+        if plan.language is not None and not plan.may_switch:
+            return plan.language, 1.0
         token, probability = self._whisper.detect_language(encoded)[0][0]
+        if plan.language is not None and probability < SURE_OF_ANOTHER:
+            return plan.language, 1.0
         return token[2:-2], float(probability)
 
     def _known_languages(self) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ class Job:
     """Mono at 16 kHz, 30 s at most."""
     language: str | None = "en"
     """Whisper's code, or None to detect it."""
+    may_switch: bool = False
+    """Take another language than that where the model is sure of it: callers mix two."""
     prompt: str = ""
     """Text that came before, or that sets the style."""
     keyterms: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ class Plan:
     prompt_tokens: int
     beam_size: int
     is_final: bool = True
+    may_switch: bool = False
 
 
 class Decoder(Protocol):

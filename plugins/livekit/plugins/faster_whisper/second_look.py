@@ -21,6 +21,7 @@ def better_of(first: Decoded, whole: Decoded) -> Decoded:
         whole: The same sound over Whisper's whole window.
     """
     is_only_weak = first.doubt is Doubt.WEAK and whole.doubt in (None, Doubt.WEAK)
+    is_only_weak &= first.language == whole.language
     if not (is_only_weak and whole.words) or first.least_probability <= whole.least_probability:
         return whole
     return replace(

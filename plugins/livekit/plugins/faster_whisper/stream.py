@@ -28,6 +28,7 @@ from .words import Word, text_of
 _SLICE_BYTES = 2 * SAMPLE_RATE
 _PROMPT_CHARACTERS = 200
 _USAGE_EVERY_S = 5.0
+_LANGUAGE_SHOWN = 0.5
 _CUT_SEARCH = int(0.06 * SAMPLE_RATE)
 
 
@@ -200,6 +201,9 @@ class RecognizeStream(stt.RecognizeStream):
             return
         if decoded is None or not stands(decoded, utterance, self._options.gates):
             return
+        if decoded.language_probability < _LANGUAGE_SHOWN:
+            # Half a word in a wrong script is worse than nothing for another quarter of a second.
+            return
         words = words_in_stream(decoded, utterance)
         seen = utterance.partials.observe(words, end_s)
         if seen.text:
@@ -309,6 +313,7 @@ class RecognizeStream(stt.RecognizeStream):
         job = Job(
             samples=utterance.sound.samples(),
             language=self._lock.code,
+            may_switch=audio_ctx == "full" and self._lock.may_switch,
             prompt=f"{options.prompt} {self._previous_text}".strip(),
             keyterms=options.keyterms,
             beam_size=options.beam_size,
@@ -324,7 +329,10 @@ class RecognizeStream(stt.RecognizeStream):
         )
         self._language = decoded.language
         self._lock.observe(
-            decoded.language, decoded.language_probability, utterance.voiced_windows * WINDOW_S
+            decoded.language,
+            decoded.language_probability,
+            utterance.voiced_windows * WINDOW_S,
+            is_final=is_final,
         )
         return in_asked_script(decoded, options.language)
 

@@ -298,7 +298,7 @@ class STT(stt.STT[str]):
             decoded = await engine.decode(job, timeout_s=max(0.0, deadline - time.monotonic()))
             if wants_a_second_look(decoded, utterance, options.gates):
                 deadline = time.monotonic() + conn_options.timeout
-                job = replace(job, audio_ctx="full")
+                job = replace(job, audio_ctx="full", may_switch=lock.may_switch)
                 whole = await engine.decode(job, timeout_s=conn_options.timeout)
                 decoded = better_of(decoded, whole)
             # The deadline is for an answer, not for the length of a recording.
