@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -267,12 +268,16 @@ def _livekit(command: str, rest: list[str]) -> int:
         "livekit_api_secret": known.api_secret,
     }
     settings = load_settings(**{k: v for k, v in given.items() if v is not None})
-    return _run_worker(settings, command, rest)
+    with contextlib.ExitStack() as running:
+        return _run_worker(settings, command, rest, running)
 
 
-def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
-    from .engines.build import EngineError, keep_model_warm, try_engines
+def _run_worker(
+    settings: Settings, command: str, rest: list[str], running: contextlib.ExitStack
+) -> int:
+    from .engines.build import EngineError, keep_model_warm, read_prompt_ahead, try_engines
     from .engines.found import choose_engines
+    from .processes.house_model import HouseModelError, house_model
     from .telemetry.outlets import Telemetry
     from .worker import WorkerError, build_server, check_server, run
 
@@ -285,11 +290,13 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
         try:
             if choices.problems:
                 raise WorkerError("\n".join(choices.problems))
-            asyncio.run(try_engines(settings, choices))
             if command != "console":
                 asyncio.run(check_server(settings))
+            choices = running.enter_context(house_model(settings, choices))
+            asyncio.run(try_engines(settings, choices))
+            asyncio.run(read_prompt_ahead(settings, choices))
             keep_model_warm(settings, choices)
-        except (WorkerError, EngineError) as e:
+        except (WorkerError, EngineError, HouseModelError) as e:
             print(f"agent-worker {command}: {e}", file=sys.stderr)
             return 1
     else:

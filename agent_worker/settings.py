@@ -33,13 +33,14 @@ from flows.tools.mcp_server import McpServer
 ENV_PREFIX = "AGENT_WORKER_"
 CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
 DEFAULT_CONFIG_FILE = Path("agent-worker.toml")
+DEFAULT_HUB = "https://huggingface.co"
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 """As browsers send it: lower case, without a path."""
 
 SttEngine = Literal["auto", "faster-whisper", "bundled"]
 TtsEngine = Literal["auto", "piper", "espeak", "xtts", "speech-api", "higgs"]
-LlmEngine = Literal["auto", "offline", "assistant", "router", "persona", "remote"]
+LlmEngine = Literal["auto", "local", "offline", "assistant", "router", "persona", "remote"]
 ChoiceKind = Literal["flow", "character", "voice", "language", "economy"]
 LlmKind = Literal["vllm", "sglang", "llama.cpp", "ollama", "lm-studio", "openrouter", "other"]
 
@@ -216,7 +217,13 @@ class Settings(BaseSettings):
     # -- thinking ------------------------------------------------------------------------------
     llm: LlmEngine = Field(
         "auto",
-        description="auto: the assistant on llm_url or a local server, if any, else offline.",
+        description="auto: the assistant on llm_url or a local server, else on a downloaded Qwen3 "
+        "that the worker runs itself, else offline. local: that Qwen3, or llm_gguf.",
+    )
+    llm_gguf: Path | None = Field(
+        None,
+        description="GGUF file that the worker runs itself; unset = the best Qwen3 that "
+        "`download-files` fetched.",
     )
     llm_url: str | None = Field(
         None, description="OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."
@@ -404,6 +411,12 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(
         default_factory=_cache_dir, description="Where the LiveKit server and voices are kept."
     )
+    model_hub: str = Field(
+        DEFAULT_HUB,
+        validation_alias=AliasChoices("model_hub", f"{ENV_PREFIX}MODEL_HUB", "HF_ENDPOINT"),
+        description="Where models are fetched from: the hub, a mirror of it, or a folder that holds "
+        "them as OWNER/NAME/FILE.",
+    )
 
     @field_validator(
         "metrics_port",
@@ -413,6 +426,7 @@ class Settings(BaseSettings):
         "stt_model",
         "llm_url",
         "llm_model",
+        "llm_gguf",
         "llm_kind",
         "flow_url",
         "persona_profiles",
