@@ -414,7 +414,7 @@ class Settings(BaseSettings):
     model_hub: str = Field(
         DEFAULT_HUB,
         validation_alias=AliasChoices("model_hub", f"{ENV_PREFIX}MODEL_HUB", "HF_ENDPOINT"),
-        description="Where models are fetched from: the hub, a mirror of it, or a folder that holds "
+        description="Where models are fetched from: the hub, a mirror of it, or a folder with "
         "them as OWNER/NAME/FILE.",
     )
 

@@ -202,6 +202,10 @@ async def read_prompt_ahead(settings: Settings, choices: Choices) -> None:
     patient = settings.model_copy(update={"first_word_timeout_s": _PROMPT_S, "llm_max_tokens": 1})
     model, close = _build_llm(patient, choices.llm)
     asked = llm.ChatContext.empty()
+    # as a call begins
+    asked.add_message(role="system", content=settings.instructions)
+    if settings.greeting:
+        asked.add_message(role="assistant", content=settings.greeting)
     asked.add_message(role="user", content="Hello.")
     try:
         async with asyncio.timeout(_PROMPT_S), model.chat(chat_ctx=asked) as answer:

@@ -267,13 +267,13 @@ def _own_model(settings: Settings, found: Found) -> Choice:
 
 
 def _better_llm(found: Found) -> str:
-    servers = (
-        "start vLLM, llama.cpp or Ollama with a Qwen3 model on this machine, or set llm_url"
-    )
+    servers = "start vLLM, llama.cpp or Ollama with a Qwen3 model on this machine, or set llm_url"
     suited = found.suited_llm
     if suited is None:
         return f"for free conversation: {servers}"
-    fetch = f"{DOWNLOAD} (it fetches {suited.name}, {suited.megabytes} MB, which suits this machine)"
+    fetch = (
+        f"{DOWNLOAD} (it fetches {suited.name}, {suited.megabytes} MB, which suits this machine)"
+    )
     return f"for free conversation: {fetch}, or {servers}"
 
 

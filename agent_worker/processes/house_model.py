@@ -70,7 +70,7 @@ class HouseModel:
         self._fault: str | None = None
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        # One thread for its whole life: the kernel ends the process with the thread that started it.
+        # One thread for its whole life: the kernel ends the process with the thread that began it.
         self._thread = threading.Thread(target=self._keep, name="house model", daemon=True)
 
     @property
