@@ -197,9 +197,12 @@ def _web(options: argparse.Namespace) -> int:
 
 def _download(options: argparse.Namespace) -> int:
     from .commands.download import DownloadError, download_files
+    from .commands.progress_bar import ProgressBar
 
+    bar = ProgressBar(sys.stderr)
     try:
-        download_files(load_settings(), say=lambda line: print(line, file=sys.stderr, flush=True))
+        with contextlib.closing(bar):
+            download_files(load_settings(), say=bar.say, told=bar.told)
     except DownloadError as e:
         print(f"agent-worker download-files: {e}", file=sys.stderr)
         return 1

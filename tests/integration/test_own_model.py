@@ -20,10 +20,11 @@ from bench.real_parts import smollm2
 from tests import real
 
 AGENT = "own-model"
+APOLOGY = "an apology is spoken"
 
 
 @contextlib.contextmanager
-def own_model_worker(server: RunningServer, logs: Path, call_processes: int) -> Iterator[int]:
+def own_model_worker(server: RunningServer, log: Path, call_processes: int) -> Iterator[int]:
     """A worker that runs SmolLM2 itself, in so many call processes. Gives its pid."""
     settings = real.worker_settings(
         server,
@@ -36,7 +37,7 @@ def own_model_worker(server: RunningServer, logs: Path, call_processes: int) -> 
         drain_timeout_s=1,
         first_word_timeout_s=60,
     )
-    with real.worker(settings, logs / f"own-model-{call_processes}.log") as pid:
+    with real.worker(settings, log) as pid:
         yield pid
 
 
@@ -58,17 +59,19 @@ async def test_a_call_survives_its_model_and_nothing_survives_the_worker(
     livekit_server: RunningServer, process_logs: Path, call_processes: int, end: signal.Signals
 ) -> None:
     line = await render("what time is it")
+    log = process_logs / f"own-model-{call_processes}.log"
     token = real.token(livekit_server, agent=AGENT)
-    with own_model_worker(livekit_server, process_logs, call_processes) as worker:
+    with own_model_worker(livekit_server, log, call_processes) as worker:
         [model] = model_processes(worker)
         async with SimulatedCaller(livekit_server.url, token) as caller:
             await caller.audible_after(0.0, timeout_s=60)
             await quiet(caller)
-            await answered(caller, line)
             model.kill()
             # The turn waits for the next process, or gets the apology; the one after it is as ever.
             await answered(caller, line)
+            apologies = log.read_text().count(APOLOGY)
             await answered(caller, line)
+            assert log.read_text().count(APOLOGY) == apologies
         [again] = model_processes(worker)
         assert again.pid != model.pid
         family = psutil.Process(worker).children(recursive=True)
