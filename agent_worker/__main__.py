@@ -85,7 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="a server, the agent and a caller, all on this machine")
     demo.add_argument("--once", action="store_true", help="end after the conversation")
     demo.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    demo.add_argument("--download", action="store_true", help="fetch the real models first")
+    demo.add_argument(
+        "--download",
+        action=argparse.BooleanOptionalAction,
+        help="fetch real models that suit this machine; unset = asked, on a terminal",
+    )
     demo.add_argument("--folder", type=Path, help="where recordings and timings go")
     demo.set_defaults(run=_demo)
 
@@ -128,6 +132,7 @@ def _demo(options: argparse.Namespace) -> int:
     from .caller.client import CallerError
     from .commands.demo import DemoError, default_folder, run_demo, until_signalled
     from .commands.livekit_server import LiveKitServerError
+    from .commands.progress_bar import ProgressBar
     from .commands.serve_web import WebServerError
 
     settings = load_settings()
@@ -135,15 +140,21 @@ def _demo(options: argparse.Namespace) -> int:
     # with --json stdout carries the result alone
     stream = sys.stderr if options.json else sys.stdout
 
-    def say(line: str) -> None:
-        print(line, file=stream, flush=True)
-
-    if options.download and (status := _download(options)) != 0:
-        return status
+    bar = ProgressBar(stream)
     folder = (options.folder or default_folder()).resolve()
     stay = not (options.once or options.json)
     try:
-        result = asyncio.run(until_signalled(run_demo(settings, folder=folder, say=say, stay=stay)))
+        with contextlib.closing(bar):
+            demo = run_demo(
+                settings,
+                folder=folder,
+                say=bar.say,
+                stay=stay,
+                download=options.download,
+                terminal=sys.stdin.isatty() and stream.isatty(),
+                told=bar.told,
+            )
+            result = asyncio.run(until_signalled(demo))
     except (DemoError, CallerError, LiveKitServerError, WebServerError) as e:
         print(f"agent-worker demo: {e}", file=sys.stderr)
         if (folder / "worker.log").is_file():

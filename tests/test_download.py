@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import threading
@@ -13,6 +14,13 @@ import huggingface_hub
 import pytest
 
 from agent_worker.commands import download
+from agent_worker.commands.demo_download import (
+    Consent,
+    DownloadBeside,
+    consent,
+    is_yes,
+    question,
+)
 from agent_worker.commands.download import (
     DownloadError,
     download_files,
@@ -235,3 +243,61 @@ def test_where_there_is_no_terminal_a_line_comes_for_each_tenth() -> None:
     assert len(lines) == 10
     assert lines[-1] == "Whisper base: 10 of 10 MB"
     assert "\x1b" not in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("given", "terminal", "stays", "expected"),
+    [
+        (None, True, True, Consent.ASK),
+        (None, False, True, Consent.NO),
+        (None, True, False, Consent.NO),
+        (True, False, False, Consent.YES),
+        (False, True, True, Consent.NO),
+    ],
+)
+def test_the_demo_asks_on_a_terminal_only_and_where_nothing_was_said(
+    given: bool | None, terminal: bool, stays: bool, expected: Consent
+) -> None:
+    assert consent(given, terminal=terminal, stays=stays) is expected
+
+
+def test_the_question_names_what_would_come_with_its_size() -> None:
+    wanted = [whisper_download("base"), model_download(local_models()[1])]
+    assert question(wanted) == (
+        "Download real models for this machine (1979 MB: Whisper base 145 MB, Qwen3-1.7B 1834 MB)? "
+        "[Y/n] "
+    )
+    assert is_yes("") and is_yes(" Y\n") and is_yes("yes")
+    assert not is_yes("n") and not is_yes("what?")
+
+
+async def test_a_download_beside_is_stopped_at_once_and_keeps_what_came(
+    settings: Settings, hub: ModelHub, tiny_model: LocalModel
+) -> None:
+    hub.gate.clear()
+    began = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def began_soon() -> None:
+        loop.call_soon_threadsafe(began.set)
+
+    beside = DownloadBeside(
+        settings,
+        [model_download(tiny_model)],
+        lambda *told: began_soon(),
+    )
+    waiting = asyncio.create_task(beside.wait())
+    await began.wait()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await beside.aclose()
+    await beside.aclose()
+    [part] = (settings.cache_dir / "downloads").iterdir()
+    assert part.stat().st_size == 1000
+    assert house_model.in_cache(tiny_model) is None
+
+
+async def test_a_download_beside_says_what_did_not_come(settings: Settings, hub: ModelHub) -> None:
+    beside = DownloadBeside(settings, [whisper_download("medium")], silent)
+    assert "Whisper medium: " in await beside.wait()
+    await beside.aclose()

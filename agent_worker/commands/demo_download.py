@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-from collections.abc import Callable, Sequence
-from threading import Event
+from collections.abc import Sequence
+from threading import Event, Thread
 
+from agent_worker.engines.choice import Choices
 from agent_worker.settings import Settings
 
 from .download import Download, DownloadError, Told, fetch
@@ -46,6 +47,29 @@ def is_yes(answer: str) -> bool:
     return answer.strip().lower() in ("", "y", "yes", "j", "ja", "o", "oui", "s", "si", "sí")
 
 
+def did_not_come(fault: str) -> str:
+    """What is said where a download failed, and what still works."""
+    again = "What is here goes on; `agent-worker download-files` goes on where it ended."
+    return f"Not everything came:\n{fault}\n{again}"
+
+
+def next_step(choices: Choices, *, on_its_way: bool = False) -> str:
+    """What to do after the demo's conversation, in one line."""
+    if on_its_way:
+        return (
+            "Next: talk; real models are on their way, and new calls get them when they are here."
+        )
+    if choices.stt.detail == "bundled":
+        return (
+            "Next: `agent-worker demo --download`, for a conversation of your own; the bundled "
+            "model hears the demo's words only."
+        )
+    if choices.llm.engine == "offline":
+        better = choices.llm.better.removeprefix("for free conversation: ")
+        return f"Next: a language model. {better}"
+    return "Next: your own LiveKit server: set LIVEKIT_URL and its keys, then `agent-worker start`."
+
+
 class DownloadBeside:
     """A download in a thread, for an event loop that has something else to do."""
 
@@ -78,9 +102,6 @@ class DownloadBeside:
             await self._task
 
 
-Ask = Callable[[str], str]
-
-
 async def ask_on_terminal(asked: str) -> str:
     """Asks in a thread that ends with the program: a Ctrl-C must not wait for the answer."""
     loop = asyncio.get_running_loop()
@@ -98,7 +119,5 @@ async def ask_on_terminal(asked: str) -> str:
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
             loop.call_soon_threadsafe(give, text)
 
-    import threading
-
-    threading.Thread(target=read, name="question", daemon=True).start()
+    Thread(target=read, name="question", daemon=True).start()
     return await answer

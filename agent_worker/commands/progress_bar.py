@@ -62,6 +62,10 @@ class ProgressBar:
                 bar = f"[{'#' * int(share * _WIDTH):{_WIDTH}}] {text}{self._left(now, done, total)}"
                 self._drawn = bar[: shutil.get_terminal_size().columns - 1]
                 self._stream.write(self._drawn)
+                if share == 1:
+                    # it stays as a line
+                    self._stream.write("\n")
+                    self._drawn = ""
             elif share >= self._share + _SHARE or (share == 1 and self._share < 1):
                 self._share = share
                 self._stream.write(f"{text}\n")

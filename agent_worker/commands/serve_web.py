@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_worker.call.who_calls import sources, told_by_client
 from agent_worker.engines.build import EngineError, keep_model_warm, try_engines
@@ -41,7 +42,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serve_app(
-    app: Starlette, *, host: str, port: int, patience_s: float = 20.0
+    app: ASGIApp, *, host: str, port: int, patience_s: float = 20.0
 ) -> AsyncIterator[str]:
     """Serves until the context ends. Gives the address.
 
@@ -68,6 +69,21 @@ async def serve_app(
         server.should_exit = True
         await task
         listener.close()
+
+
+class ChangingApp:
+    """An application that can be replaced while it is served."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """
+        Args:
+            app: to begin with.
+        """
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on to the application of the moment."""
+        await self.app(scope, receive, send)
 
 
 def _listen(host: str, port: int) -> socket.socket:
