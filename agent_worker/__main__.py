@@ -7,17 +7,19 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from . import __version__
 from .closing import close_shared
 from .settings import (
     Settings,
     SettingsError,
     default_environment,
-    describe_settings,
+    explain_settings,
     load_settings,
 )
 
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="agent-worker",
         description="A self-hosted, fully local speech-to-speech agent for LiveKit.",
     )
+    parser.add_argument("--version", action="version", version=f"agent-worker {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     demo = commands.add_parser("demo", help="a server, the agent and a caller, all on this machine")
@@ -121,7 +124,12 @@ def _parser() -> argparse.ArgumentParser:
     forget.add_argument("caller", metavar="CALLER", help="the id, such as +441134960001")
     forget.set_defaults(run=_forget)
 
-    settings = commands.add_parser("settings", help="every setting with its default")
+    settings = commands.add_parser(
+        "settings", help="every setting: its value, where that comes from, and what it may be"
+    )
+    settings.add_argument("part", nargs="?", default="", help="of a name, such as stt: only those")
+    settings.add_argument("--changed", action="store_true", help="only those that are set")
+    settings.add_argument("--json", action="store_true", help="print them as JSON")
     settings.set_defaults(run=_settings)
 
     for name, text in LIVEKIT_COMMANDS.items():
@@ -256,8 +264,16 @@ def _forget(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> int:
-    for name, default, description in describe_settings():
-        print(f"{name:<22} {default:<28} {description}")
+    from .settings_list import as_json, as_text, choose_rows
+
+    rows = choose_rows(explain_settings(load_settings()), options.part, changed=options.changed)
+    if options.json:
+        print(json.dumps(as_json(rows), ensure_ascii=False, indent=2))
+    elif rows:
+        print(as_text(rows, width=shutil.get_terminal_size((100, 24)).columns))
+    elif options.part:
+        print(f"agent-worker settings: no setting's name holds {options.part!r}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,15 @@ def test_a_bad_setting_is_one_line_and_status_2(
     monkeypatch.setenv("AGENT_WORKER_MAX_SESSIONS", "many")
     assert main(["doctor"]) == 2
     shown = capsys.readouterr()
-    assert shown.err.startswith("max_sessions: Input should be a valid integer")
+    assert shown.err.startswith("max_sessions: must be a whole number")
     assert shown.err.count("\n") == 1
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["--version"])
+    assert raised.value.code == 0
+    assert re.fullmatch(r"agent-worker \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_settings_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
