@@ -583,8 +583,8 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as e:
         # a setting that takes one of several kinds fails once for each of them
         found = {_field_of(error["loc"]): error for error in reversed(e.errors())}
-        said = (_line(name, error, name in overrides) for name, error in found.items())
-        raise SettingsError("\n".join(sorted(said))) from None
+        lines = [_line(name, error, name in overrides) for name, error in found.items()]
+        raise SettingsError("\n".join(sorted(lines))) from None
     except UnreadableError as e:
         name = next((n for n in Settings.model_fields if f'"{n}"' in str(e)), "settings")
         example = _JSON_EXAMPLES.get(name, '["one", "two"]')
