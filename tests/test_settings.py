@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from agent_worker.commands.settings_list import as_json, as_text, choose_rows
 from agent_worker.settings import (
     Settings,
     SettingsError,
@@ -12,7 +13,6 @@ from agent_worker.settings import (
     export_environment,
     load_settings,
 )
-from agent_worker.settings_list import as_json, as_text, choose_rows
 
 
 @pytest.fixture(autouse=True)
