@@ -111,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     rooms.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     rooms.set_defaults(run=_bench_rooms)
 
-    doctor = commands.add_parser("doctor", help="what is there, what was chosen, what is missing")
+    doctor = commands.add_parser("doctor", help="try each part of a call, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
 
     forget = commands.add_parser("forget", help="delete what a caller asked to be remembered")
@@ -240,8 +241,17 @@ def _bench_rooms(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from .commands.doctor import examine
 
-    report = asyncio.run(examine(load_settings()))
-    print(report.text)
+    settings = load_settings()
+    _quiet_logs()
+    # what a plugin would log about its failure is in the report
+    logging.getLogger("livekit").setLevel(logging.CRITICAL)
+    if sys.stderr.isatty():
+        print("Trying each part of a call …", file=sys.stderr)
+    report = asyncio.run(examine(settings))
+    if options.json:
+        print(json.dumps(report.to_dict(), ensure_ascii=False, indent=2))
+    else:
+        print(report.text)
     return 0 if report.healthy else 1
 
 
