@@ -92,8 +92,18 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     talk = commands.add_parser("talk", help="the same pipeline with a WAV as the microphone")
-    talk.add_argument("input", type=Path, metavar="IN.wav")
-    talk.add_argument("output", type=Path, metavar="OUT.wav", nargs="?")
+    talk.add_argument("input", type=Path, metavar="IN.wav", help="the caller's side, any rate")
+    talk.add_argument("output", type=Path, metavar="OUT.wav", nargs="?", help="the same as -o")
+    talk.add_argument(
+        "-o",
+        "--output",
+        dest="named_output",
+        type=Path,
+        metavar="OUT.wav",
+        help="where the agent's side goes; by default IN-answer.wav beside IN.wav",
+    )
+    talk.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    talk.add_argument("--json", action="store_true", help="print the call as JSON on stdout")
     talk.add_argument("--caller", metavar="ID", help="who speaks, as the memory knows them")
     talk.set_defaults(run=_talk)
 
@@ -168,20 +178,25 @@ def _talk(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     _quiet_logs()
-    output = options.output or options.input.with_name(options.input.stem + "-answer.wav")
+    output = options.named_output or options.output
+    output = output or options.input.with_name(options.input.stem + "-answer.wav")
 
     def say(line: str) -> None:
-        print(line, flush=True)
+        if not options.quiet and not options.json:
+            print(line, flush=True)
 
+    def warn(line: str) -> None:
+        if not options.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    call = talk(settings, options.input, output, say=say, warn=warn, caller_id=options.caller)
     try:
-        asyncio.run(
-            until_signalled(
-                talk(settings, options.input, output, say=say, caller_id=options.caller)
-            )
-        )
+        result = asyncio.run(until_signalled(call))
     except TalkError as e:
         print(f"agent-worker talk: {e}", file=sys.stderr)
         return 1
+    if options.json:
+        print(json.dumps(result.to_dict(), ensure_ascii=False))
     return 0
 
 
