@@ -8,13 +8,15 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from . import __version__
 from .engines.closing import close_shared
-from .settings import Settings, SettingsError, default_environment, describe_settings, load_settings
+from .settings import Settings, SettingsError, default_environment, explain_settings, load_settings
 
 LIVEKIT_COMMANDS = {
     "dev": "LiveKit's development mode: the worker against LIVEKIT_URL, with debug logs",
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="agent-worker",
         description="A self-hosted, fully local speech-to-speech agent for LiveKit.",
     )
+    parser.add_argument("--version", action="version", version=f"agent-worker {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     demo = commands.add_parser("demo", help="a server, the agent and a caller, all on this machine")
@@ -94,8 +97,18 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     talk = commands.add_parser("talk", help="the same pipeline with a WAV as the microphone")
-    talk.add_argument("input", type=Path, metavar="IN.wav")
-    talk.add_argument("output", type=Path, metavar="OUT.wav", nargs="?")
+    talk.add_argument("input", type=Path, metavar="IN.wav", help="the caller's side, any rate")
+    talk.add_argument("output", type=Path, metavar="OUT.wav", nargs="?", help="the same as -o")
+    talk.add_argument(
+        "-o",
+        "--output",
+        dest="named_output",
+        type=Path,
+        metavar="OUT.wav",
+        help="where the agent's side goes; by default IN-answer.wav beside IN.wav",
+    )
+    talk.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    talk.add_argument("--json", action="store_true", help="print the call as JSON on stdout")
     talk.add_argument("--caller", metavar="ID", help="who speaks, as the memory knows them")
     talk.set_defaults(run=_talk)
 
@@ -113,14 +126,20 @@ def _parser() -> argparse.ArgumentParser:
     rooms.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     rooms.set_defaults(run=_bench_rooms)
 
-    doctor = commands.add_parser("doctor", help="what is there, what was chosen, what is missing")
+    doctor = commands.add_parser("doctor", help="try each part of a call, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
 
     forget = commands.add_parser("forget", help="delete what a caller asked to be remembered")
     forget.add_argument("caller", metavar="CALLER", help="the id, such as +441134960001")
     forget.set_defaults(run=_forget)
 
-    settings = commands.add_parser("settings", help="every setting with its default")
+    settings = commands.add_parser(
+        "settings", help="every setting: its value, where that comes from, and what it may be"
+    )
+    settings.add_argument("part", nargs="?", default="", help="of a name, such as stt: only those")
+    settings.add_argument("--changed", action="store_true", help="only those that are set")
+    settings.add_argument("--json", action="store_true", help="print them as JSON")
     settings.set_defaults(run=_settings)
 
     for name, text in LIVEKIT_COMMANDS.items():
@@ -171,20 +190,25 @@ def _talk(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     _quiet_logs()
-    output = options.output or options.input.with_name(options.input.stem + "-answer.wav")
+    output = options.named_output or options.output
+    output = output or options.input.with_name(options.input.stem + "-answer.wav")
 
     def say(line: str) -> None:
-        print(line, flush=True)
+        if not options.quiet and not options.json:
+            print(line, flush=True)
 
+    def warn(line: str) -> None:
+        if not options.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    call = talk(settings, options.input, output, say=say, warn=warn, caller_id=options.caller)
     try:
-        asyncio.run(
-            until_signalled(
-                talk(settings, options.input, output, say=say, caller_id=options.caller)
-            )
-        )
+        result = asyncio.run(until_signalled(call))
     except TalkError as e:
         print(f"agent-worker talk: {e}", file=sys.stderr)
         return 1
+    if options.json:
+        print(json.dumps(result.to_dict(), ensure_ascii=False))
     return 0
 
 
@@ -247,8 +271,17 @@ def _bench_rooms(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from .commands.doctor import examine
 
-    report = asyncio.run(examine(load_settings()))
-    print(report.text)
+    settings = load_settings()
+    _quiet_logs()
+    # what a plugin would log about its failure is in the report
+    logging.getLogger("livekit").setLevel(logging.CRITICAL)
+    if sys.stderr.isatty():
+        print("Trying each part of a call …", file=sys.stderr)
+    report = asyncio.run(examine(settings))
+    if options.json:
+        print(json.dumps(report.to_dict(), ensure_ascii=False, indent=2))
+    else:
+        print(report.text)
     return 0 if report.healthy else 1
 
 
@@ -265,8 +298,16 @@ def _forget(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> int:
-    for name, default, description in describe_settings():
-        print(f"{name:<22} {default:<28} {description}")
+    from .commands.settings_list import as_json, as_text, choose_rows
+
+    rows = choose_rows(explain_settings(load_settings()), options.part, changed=options.changed)
+    if options.json:
+        print(json.dumps(as_json(rows), ensure_ascii=False, indent=2))
+    elif rows:
+        print(as_text(rows, width=shutil.get_terminal_size((100, 24)).columns))
+    elif options.part:
+        print(f"agent-worker settings: no setting's name holds {options.part!r}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -63,6 +63,8 @@ class Call:
             listening: from the start; False: only once `TurnTaking.listen` says so.
         """
         if room is None:
+            # the greeting is on its way before the start is over, and would go past it
+            self.steady = SteadyOutput.put_in_place(self.session)
             await self.session.start(self.agent, record=False)
         else:
             await self.session.start(
@@ -70,8 +72,8 @@ class Call:
             )
             self.who.follow(lambda: self.session.room_io.linked_participant)
             self.typed = TypedMessages(room, self.session, on_turn=self.agent.commit_turn)
-        # a room's own output drops what it had queued when it is held
-        self.steady = SteadyOutput.put_in_place(self.session)
+            # a room's own output drops what it had queued when it is held
+            self.steady = SteadyOutput.put_in_place(self.session)
         if not listening:
             self.session.input.set_audio_enabled(False)
 

@@ -28,7 +28,7 @@ from agent_worker.engines.found import choose_engines
 from agent_worker.engines.offers import find_offers
 from agent_worker.settings import Settings, export_environment
 from agent_worker.telemetry.latency import summary
-from agent_worker.telemetry.waterfall import STAGES, waterfall_svg, waterfall_text
+from agent_worker.telemetry.waterfall import STAGES, stages_text, waterfall_svg, waterfall_text
 from livekit import api, rtc
 
 from .demo_download import (
@@ -359,7 +359,7 @@ def _turn(
         end_to_end_ms=end_to_end_ms,
     )
     say(f"   heard: {turn.heard}\n   agent: {turn.answered}")
-    say("          " + " → ".join(f"{k} {v:.0f}" for k, v in turn.waterfall_ms.items()) + " ms")
+    say("          " + stages_text(turn.waterfall_ms))
     return turn
 
 

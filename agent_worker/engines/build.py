@@ -122,6 +122,31 @@ async def try_engines(settings: Settings, choices: Choices) -> None:
     await build_engines(settings, choices).aclose()
 
 
+async def stage_faults(settings: Settings, choices: Choices) -> dict[str, str]:
+    """By stage why its engine can't be built, each tried alone."""
+    import_plugins(choices)
+    faults = {choice.stage: choice.problem for choice in choices if choice.problem}
+    if choices.stt.stage not in faults:
+        try:
+            await _built(choices.stt, lambda: _build_stt(settings, choices.stt)).aclose()
+        except EngineError as e:
+            faults[choices.stt.stage] = str(e.__cause__)
+    if choices.llm.stage not in faults:
+        try:
+            model, close = _built(choices.llm, lambda: _build_llm(settings, choices.llm))
+            await model.aclose()
+            if close is not None:
+                await close()
+        except EngineError as e:
+            faults[choices.llm.stage] = str(e.__cause__)
+    if choices.tts.stage not in faults:
+        try:
+            await _built(choices.tts, lambda: _build_tts(settings, choices.tts)).aclose()
+        except EngineError as e:
+            faults[choices.tts.stage] = str(e.__cause__)
+    return faults
+
+
 def _built(choice: Choice, build: Callable[[], T]) -> T:
     try:
         return build()

@@ -46,6 +46,8 @@ class Found:
     suited_whisper: str = ""
     """The model to download for this machine; empty = not known."""
     hearing: HearingDevice = dataclasses.field(default_factory=HearingDevice)
+    whisper_fault: str = ""
+    """Why the model that the settings name is not to be had here; empty where it is, or none is."""
     piper_installed: bool = False
     piper_voices: tuple[Path, ...] = ()
     """Voices in the cache, best first."""
@@ -161,7 +163,15 @@ def _stt_model(settings: Settings, found: Found) -> Choice:
     if settings.stt_model is not None:
         slow = settings.stt_model in found.too_slow
         reason = "set in the settings" + (f"; {_TOO_SLOW}" if slow else "")
-        return Choice("hearing", "faster-whisper", settings.stt_model, reason, better * slow)
+        return Choice(
+            "hearing",
+            "faster-whisper",
+            settings.stt_model,
+            reason,
+            better * slow,
+            # who names a model must not get another one, which hears wrong, without a word
+            f"stt_model: {found.whisper_fault}" if found.whisper_fault else "",
+        )
     if found.whisper_models:
         model = found.whisper_models[0]
         if model in found.too_slow:

@@ -41,6 +41,7 @@ async def look_around(settings: Settings) -> Found:
         too_slow=too_slow,
         suited_whisper=suited,
         hearing=hearing,
+        whisper_fault=_whisper_fault(settings),
         piper_installed=find_spec("piper") is not None,
         piper_voices=voices,
         piper_languages={voice.stem: _language_of(voice) for voice in voices},
@@ -85,6 +86,19 @@ def _whisper_models(hearing: HearingDevice) -> tuple[tuple[str, ...], tuple[str,
         tuple(m for m in models.MODEL_NAMES if not model_costs.keeps_up(m, **here)),
         model_costs.suited_model(**here),
     )
+
+
+def _whisper_fault(settings: Settings) -> str:
+    """Why the Whisper model that the settings name can't be had on this machine."""
+    if settings.stt_model is None or settings.stt == "bundled":
+        return ""
+    from livekit.plugins.faster_whisper import models
+
+    try:
+        models.find_model(models.ModelSpec(models.check_model_name(settings.stt_model)))
+    except (models.ModelNotFoundError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def _piper_voices(folder: Path) -> tuple[Path, ...]:

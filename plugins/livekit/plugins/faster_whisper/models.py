@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,9 +99,11 @@ def check_model_name(model: object) -> str:
         raise TypeError(f"model must be a name or a path, not {type(model).__name__}")
     looks_like_path = os.sep in model or "/" in model or Path(model).is_dir()
     if not model or (model not in MODEL_NAMES and not looks_like_path):
+        close = difflib.get_close_matches(model, MODEL_NAMES, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
         raise ValueError(
-            f"unknown Whisper model {model!r}; use a folder, a repository 'owner/name', or one of "
-            + ", ".join(MODEL_NAMES)
+            f"unknown Whisper model {model!r}{hint}; use a folder, a repository 'owner/name', or "
+            "one of " + ", ".join(MODEL_NAMES)
         )
     return model
 
@@ -116,7 +119,10 @@ def find_model(spec: ModelSpec) -> Path:
     elif Path(spec.model).is_dir():
         folder = Path(spec.model)
     elif spec.model not in MODEL_NAMES and spec.model.count("/") != 1:
-        raise ModelNotFoundError(f"Whisper model folder {spec.model!r} not found")
+        raise ModelNotFoundError(
+            f"Whisper model folder {spec.model!r} not found; name a folder that is there, a "
+            "repository 'owner/name', or a size such as base"
+        )
     else:
         folder = _find_in_cache(spec)
     if not (folder / "model.bin").is_file():
