@@ -22,6 +22,7 @@ from livekit.protocol.room import RoomConfiguration
 
 from livekit import api, rtc
 
+from .badges import badges
 from .caller import SAMPLE_RATE, Pcm, SimulatedCaller, Spoken
 from .choice import Choices
 from .engines import caller_voice
@@ -337,7 +338,7 @@ def _write(path: Path, text: str) -> None:
 
 async def _stay(settings: Settings, server: RunningServer, choices: Choices, say: Say) -> None:
     port = settings.web_port if is_free(settings.web_port) else 0
-    app = page(settings, find_offers(settings, choices))
+    app = page(settings, find_offers(settings, choices), engines=badges(choices))
     async with serve_app(app, host="127.0.0.1", port=port) as address:
         say(f"\nThe agent stays up. Talk with it in a browser: {address}")
         _say_how_to_join(settings, server, say)

@@ -15,6 +15,7 @@ from livekit.agents import NOT_GIVEN, NotGivenOr, llm, stt, tts
 
 from flows.persona_profiles import Character, default_profiles, load_profiles
 
+from .badges import Badge, badges
 from .character_voices import CharacterVoices
 from .choice import Choice, Choices
 from .hung_voice import PatienceLimited
@@ -40,6 +41,8 @@ class Engines:
     """Of characters, by name."""
     standby_stt: Recogniser | None = None
     """Hears when the recogniser hangs."""
+    badges: tuple[Badge, ...] = ()
+    """What they are, in words for the caller."""
 
     async def aclose(self) -> None:
         """Closes them; safe to call twice."""
@@ -106,6 +109,7 @@ def build_engines(settings: Settings, choices: Choices) -> Engines:
             if settings.stt_fallback and choices.stt.detail != _BUNDLED
             else None
         ),
+        badges=badges(choices),
     )
 
 

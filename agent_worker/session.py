@@ -69,7 +69,7 @@ class Call:
                 self.agent, room=room, room_options=room_options(), record=False
             )
             self.who.follow(lambda: self.session.room_io.linked_participant)
-            self.typed = TypedMessages(room, self.session, on_turn=self.agent.commit_turn)
+            self.typed = TypedMessages(room, self.session, on_turn=self.agent.typed_turn)
         # a room's own output drops what it had queued when it is held
         self.steady = SteadyOutput.put_in_place(self.session)
         if not listening:
@@ -148,6 +148,7 @@ def build_call(
         who_calls=who,
         patience=_patience(settings),
         hearing=hearing,
+        on_speaker=observer.speaker_begins,
     )
     session: AgentSession[None] = AgentSession(
         stt=engines.stt,

@@ -13,6 +13,7 @@ from livekit.agents import AgentServer, CloseEvent, JobContext, JobExecutorType,
 
 from livekit import api
 
+from .badges import ENGINES_ATTRIBUTE, as_json
 from .call_engines import engines_for_call
 from .choice import Choices
 from .dispatch_watch import watch_rooms
@@ -122,10 +123,12 @@ async def _serve_call(
     words = fault_words(settings.spoken_language, settings.own_fault_words())
     if standing.took_over:
         settings = settings.model_copy(update={"greeting": words.back})
+    outlet = RoomOutlet(ctx.room)
+    await outlet.set_attributes({ENGINES_ATTRIBUTE: as_json(engines.badges)})
     call = build_call(
         settings,
         engines,
-        outlet=RoomOutlet(ctx.room),
+        outlet=outlet,
         telemetry=telemetry,
         call_id=ctx.job.id,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +23,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent_worker.badges import Badge
 from agent_worker.offers import Offer
 from agent_worker.settings import ChoiceKind
 
@@ -59,6 +61,7 @@ class WebConfig:
         host: the address that the page is to be served on. With development keys only loopback
             is accepted.
         title: the heading of the page.
+        engines: what hears, thinks and speaks, where that is known.
         token_ttl_s: how long a token lets its holder join.
         fields: request fields which callers may set; by default all of them on loopback, and
             beyond it all but the room and the identity.
@@ -78,6 +81,7 @@ class WebConfig:
     characters: Sequence[Offer] = ()
     voices: Sequence[Offer] = ()
     languages: Sequence[Offer] = ()
+    engines: Sequence[Badge] = ()
     token_ttl_s: float = 600.0
     caller_attributes: frozenset[str] = frozenset()
     """Attributes by which callers are remembered; strangers can't set them."""
@@ -248,6 +252,8 @@ def _description(config: WebConfig) -> dict[str, object]:
         "characters": entries(config.characters),
         "voices": entries(config.voices),
         "languages": entries(config.languages),
+        "economy": entries(config.economy),
+        "engines": [dataclasses.asdict(badge) for badge in config.engines],
     }
 
 

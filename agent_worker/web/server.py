@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
 
+from agent_worker.badges import Badge, badges
 from agent_worker.call_engines import engines_for_language
 from agent_worker.choice import Choices
 from agent_worker.engines import EngineError, keep_model_warm, try_engines
@@ -87,13 +88,18 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def page(
-    settings: Settings, offers: Offers | None = None, *, gateway: Gateway | None = None
+    settings: Settings,
+    offers: Offers | None = None,
+    *,
+    gateway: Gateway | None = None,
+    engines: Sequence[Badge] = (),
 ) -> Starlette:
     """The page for these settings.
 
     Args:
         settings: of this deployment.
         offers: what callers may choose; by default nothing.
+        engines: what hears, thinks and speaks, as far as it is known before a call.
         gateway: the WebSocket gateway, if it is to be served too.
 
     Raises:
@@ -111,6 +117,7 @@ def page(
         voices=offers.voices,
         languages=offers.languages,
         economy=offers.economy,
+        engines=engines,
         caller_attributes=frozenset(sources(settings.caller_id)),
         access=_access(settings),
     )
@@ -141,7 +148,7 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
             gateway = await _gateway(settings, choices, telemetry)
             if settings.metrics_port is not None:
                 say(f"The metrics: {await running.enter_async_context(_metrics(settings))}")
-        app = page(settings, find_offers(settings, choices), gateway=gateway)
+        app = page(settings, find_offers(settings, choices), gateway=gateway, engines=badges(choices))
         served = serve_app(app, host=settings.web_host, port=settings.web_port)
         address = await running.enter_async_context(served)
         say(f"The page: {address}")
