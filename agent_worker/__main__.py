@@ -12,14 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from .closing import close_shared
-from .settings import (
-    Settings,
-    SettingsError,
-    default_environment,
-    describe_settings,
-    load_settings,
-)
+from .engines.closing import close_shared
+from .settings import Settings, SettingsError, default_environment, describe_settings, load_settings
 
 LIVEKIT_COMMANDS = {
     "dev": "LiveKit's development mode: the worker against LIVEKIT_URL, with debug logs",
@@ -64,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments == [CALL_PROCESS]:
-            from .call_process import run_call_process
+            from .processes.call_process import run_call_process
 
             return run_call_process()
         if arguments and arguments[0] in LIVEKIT_COMMANDS:
@@ -130,10 +124,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from .caller import CallerError
-    from .demo import DemoError, default_folder, run_demo, until_signalled
-    from .livekit_server import LiveKitServerError
-    from .web.server import WebServerError
+    from .caller.client import CallerError
+    from .commands.demo import DemoError, default_folder, run_demo, until_signalled
+    from .commands.livekit_server import LiveKitServerError
+    from .commands.serve_web import WebServerError
 
     settings = load_settings()
     _quiet_logs()
@@ -160,8 +154,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _talk(options: argparse.Namespace) -> int:
-    from .demo import until_signalled
-    from .simulate import TalkError, talk
+    from .commands.demo import until_signalled
+    from .commands.simulate import TalkError, talk
 
     settings = load_settings()
     _quiet_logs()
@@ -183,8 +177,8 @@ def _talk(options: argparse.Namespace) -> int:
 
 
 def _web(options: argparse.Namespace) -> int:
-    from .demo import until_signalled
-    from .web.server import WebServerError, serve_web
+    from .commands.demo import until_signalled
+    from .commands.serve_web import WebServerError, serve_web
 
     settings = load_settings()
     _quiet_logs()
@@ -201,7 +195,7 @@ def _web(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
-    from .download import DownloadError, download_files
+    from .commands.download import DownloadError, download_files
 
     try:
         download_files(load_settings(), say=lambda line: print(line, file=sys.stderr, flush=True))
@@ -212,10 +206,10 @@ def _download(options: argparse.Namespace) -> int:
 
 
 def _bench_rooms(options: argparse.Namespace) -> int:
-    from .bench_rooms import HEADER, bench_rooms, parse_rooms
-    from .caller import CallerError
-    from .demo import DemoError, until_signalled
-    from .livekit_server import LiveKitServerError
+    from .caller.client import CallerError
+    from .commands.bench_rooms import HEADER, bench_rooms, parse_rooms
+    from .commands.demo import DemoError, until_signalled
+    from .commands.livekit_server import LiveKitServerError
 
     stream = sys.stderr if options.json else sys.stdout
     _quiet_logs()
@@ -236,7 +230,7 @@ def _bench_rooms(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from .doctor import examine
+    from .commands.doctor import examine
 
     report = asyncio.run(examine(load_settings()))
     print(report.text)
@@ -244,7 +238,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _forget(options: argparse.Namespace) -> int:
-    from .forget import ForgetError, forget
+    from .commands.forget import ForgetError, forget
 
     try:
         count = asyncio.run(forget(load_settings(), options.caller))
@@ -277,9 +271,9 @@ def _livekit(command: str, rest: list[str]) -> int:
 
 
 def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
-    from .engines import EngineError, keep_model_warm, try_engines
-    from .found import choose_engines
-    from .telemetry import Telemetry
+    from .engines.build import EngineError, keep_model_warm, try_engines
+    from .engines.found import choose_engines
+    from .telemetry.outlets import Telemetry
     from .worker import WorkerError, build_server, check_server, run
 
     if "--help" not in rest:
@@ -299,12 +293,12 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
             print(f"agent-worker {command}: {e}", file=sys.stderr)
             return 1
     else:
-        from .choice import Found, choose
+        from .engines.choice import Found, choose
 
         choices = choose(settings, Found())
     count = _call_processes(settings) if command == "start" and "--help" not in rest else 1
     if count > 1:
-        from .supervisor import Supervisor
+        from .processes.supervisor import Supervisor
 
         logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 
@@ -321,7 +315,7 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
 def _call_processes(settings: Settings) -> int:
     import psutil
 
-    from .call_processes import process_count
+    from .processes.plan import process_count
 
     wanted = settings.call_processes
     cores = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None

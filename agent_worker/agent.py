@@ -17,16 +17,16 @@ from livekit.agents.voice.io import PlaybackStartedEvent, TimedString
 
 from livekit import rtc
 
-from .hearing import Hearing
-from .latency import Generation, TurnLatency, noticing_speakable
-from .pacing import paced
-from .patience import OWN, Patience, in_time
-from .speakable import speakable_stream
-from .speaking import Voice, synthesize_phrases
+from .faults.deafness import Hearing
+from .faults.patience import OWN, Patience, in_time
+from .hearing.turn_taking import TurnTaking
+from .speech.pacing import paced
+from .speech.speakable import speakable_stream
+from .speech.speaking import Voice, synthesize_phrases
+from .speech.voiced_text import SpeakerMarks, cut_by_voice, voice_of, voiced
 from .steady_time import steady_time
 from .streaming_buffer import SentenceStreamBuffer
-from .turn_taking import TurnTaking
-from .voiced_text import SpeakerMarks, cut_by_voice, voice_of, voiced
+from .telemetry.latency import Generation, TurnLatency, noticing_speakable
 
 _OPENING_LENGTH = 3
 """Characters of "No," and its like."""

@@ -19,27 +19,27 @@ from livekit.agents.voice.room_io import (
 from livekit import rtc
 
 from .agent import VoicePipelineAgent
-from .end_of_turn_model import PauseListener, shared_model
-from .engines import Engines, aside_mark
-from .fault_words import fault_words
-from .hearing import Hearing
-from .inactivity import InactivityPolicy
-from .languages import languages, primary
-from .latency import TurnLatency
-from .lifetime import Lifetime
-from .observer import Observer, Outlet
-from .overlap_watch import WatchedBargeIn
-from .patience import Patience
+from .call.inactivity import InactivityPolicy
+from .call.lifetime import Lifetime
+from .call.observer import Observer, Outlet
+from .call.typed_messages import TypedMessages
+from .call.who_calls import WhoCalls
+from .engines.build import Engines, aside_mark
+from .engines.languages import languages, primary
+from .faults.deafness import Hearing
+from .faults.patience import Patience
+from .faults.words import fault_words
+from .hearing.end_of_turn_model import PauseListener, shared_model
+from .hearing.overlap_watch import WatchedBargeIn
+from .hearing.turn_taking import TurnTaking
+from .hearing.turns import EndOfTurnPolicy, Waits
 from .settings import Settings
-from .speaking import Voice
-from .spoken_numbers import SpokenNumbers
-from .steady_output import SteadyOutput
+from .speech.speaking import Voice
+from .speech.spoken_numbers import SpokenNumbers
+from .speech.steady_output import SteadyOutput
 from .steady_time import hold_time_steady
-from .telemetry import Telemetry
-from .turn_taking import TurnTaking
-from .turns import EndOfTurnPolicy, Waits
-from .typed_messages import TypedMessages
-from .who_calls import WhoCalls
+from .telemetry.latency import TurnLatency
+from .telemetry.outlets import Telemetry
 
 
 @dataclasses.dataclass

@@ -8,8 +8,8 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 
-from .boundaries import Boundary, BoundaryScanner, Cut, is_wide
-from .speech_buffer import SpeechBuffer
+from .speech.boundaries import Boundary, BoundaryScanner, Cut, is_wide
+from .speech.speech_buffer import SpeechBuffer
 
 __all__ = ["SentenceStreamBuffer", "SpeechBuffer", "stream_with_sentences"]
 

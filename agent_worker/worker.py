@@ -13,23 +13,23 @@ from livekit.agents import AgentServer, CloseEvent, JobContext, JobExecutorType,
 
 from livekit import api
 
-from .badges import ENGINES_ATTRIBUTE, as_json
-from .call_engines import engines_for_call
-from .choice import Choices
-from .dispatch_watch import watch_rooms
-from .end_of_turn_model import shared_model
-from .engines import build_engines, import_plugins
-from .fault_words import fault_words
-from .kept_calls import KeptCall, forget_old_calls
-from .native_events import address_events
-from .presence import Presence
-from .push_to_talk import PushToTalk
-from .registration import register_soon
+from .call.native_events import address_events
+from .call.presence import Presence
+from .call.push_to_talk import PushToTalk
+from .dispatch.kept_calls import KeptCall, forget_old_calls
+from .dispatch.registration import register_soon
+from .dispatch.standing import Standing
+from .dispatch.stopping import StopWord
+from .dispatch.watch import watch_rooms
+from .engines.badges import ENGINES_ATTRIBUTE, as_json
+from .engines.build import build_engines, import_plugins
+from .engines.call_engines import engines_for_call
+from .engines.choice import Choices
+from .faults.words import fault_words
+from .hearing.end_of_turn_model import shared_model
 from .session import RoomOutlet, build_call
 from .settings import Settings, default_environment
-from .standing import Standing
-from .stopping import StopWord
-from .telemetry import Telemetry
+from .telemetry.outlets import Telemetry
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent_worker.backchannel import BargeInPolicy, Overlap
-from agent_worker.completeness import split_words
+from agent_worker.hearing.backchannel import BargeInPolicy, Overlap
+from agent_worker.hearing.completeness import split_words
 
 DATA = Path(__file__).parent / "data" / "backchannels.json"
 STEP_S = 0.01

@@ -30,9 +30,9 @@ import numpy as np
 import psutil
 from livekit.agents import LanguageCode, inference
 
-from agent_worker.completeness import Completeness, judge
-from agent_worker.end_of_turn_model import SAMPLE_RATE, EndOfTurnModel, Pcm, calibrated
-from agent_worker.turns import EndOfTurnPolicy
+from agent_worker.hearing.completeness import Completeness, judge
+from agent_worker.hearing.end_of_turn_model import SAMPLE_RATE, EndOfTurnModel, Pcm, calibrated
+from agent_worker.hearing.turns import EndOfTurnPolicy
 from livekit import rtc
 from livekit.plugins import espeak
 

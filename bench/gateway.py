@@ -22,18 +22,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent_worker.caller import CallerError, Pcm
-from agent_worker.demo import DemoError, render, run_worker, until_signalled
-from agent_worker.found import choose_engines
-from agent_worker.latency import summary
-from agent_worker.livekit_server import (
+from agent_worker.caller.client import CallerError, Pcm
+from agent_worker.commands.demo import DemoError, render, run_worker, until_signalled
+from agent_worker.commands.livekit_server import (
     LiveKitServerError,
     RunningServer,
     find_or_install_server,
     run_server,
     stop_process,
 )
+from agent_worker.engines.found import choose_engines
 from agent_worker.settings import Settings, export_environment, load_settings
+from agent_worker.telemetry.latency import summary
 
 from .gateway_callers import STAGES, RoomCaller, SocketCaller
 from .machine import machine

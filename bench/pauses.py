@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from livekit.agents import LanguageCode, inference
 
-from agent_worker.end_of_turn_model import SAMPLE_RATE, EndOfTurnModel, Pcm, calibrated
-from agent_worker.turns import EndOfTurnPolicy
+from agent_worker.hearing.end_of_turn_model import SAMPLE_RATE, EndOfTurnModel, Pcm, calibrated
+from agent_worker.hearing.turns import EndOfTurnPolicy
 from livekit import rtc
 from livekit.plugins.faster_whisper.audio import pcm_of, to_float
 from livekit.plugins.faster_whisper.decode import Decoder, Job, WhisperDecoder

@@ -27,10 +27,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from agent_worker.caller import CallerError
-from agent_worker.demo import DemoError, room_token, run_worker, until_signalled
-from agent_worker.latency import summary
-from agent_worker.livekit_server import (
+from agent_worker.caller.client import CallerError
+from agent_worker.commands.demo import DemoError, room_token, run_worker, until_signalled
+from agent_worker.commands.livekit_server import (
     LiveKitServerError,
     RunningServer,
     find_or_install_server,
@@ -38,6 +37,7 @@ from agent_worker.livekit_server import (
     stop_process,
 )
 from agent_worker.settings import Settings, export_environment, load_settings
+from agent_worker.telemetry.latency import summary
 
 from . import turn_figures as figures
 from . import turn_set

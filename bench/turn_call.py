@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from livekit.rtc.data_stream import StreamError
 
-from agent_worker.caller import SAMPLE_RATE, CallerError, Pcm, SimulatedCaller, Spoken, _Line
+from agent_worker.caller.client import SAMPLE_RATE, CallerError, Pcm, SimulatedCaller, Spoken, _Line
 from livekit import rtc
 
 from . import turn_figures as figures

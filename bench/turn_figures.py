@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from agent_worker.latency import summary
+from agent_worker.telemetry.latency import summary
 
 TOO_EARLY_S = 0.1
 """Who is heard sooner than this after the last word had begun to answer before it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_worker.livekit_server import RunningServer
+from agent_worker.commands.livekit_server import RunningServer
 from bench import real_parts
 
 from . import real

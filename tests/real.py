@@ -11,8 +11,8 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from agent_worker.demo import room_token, run_worker
-from agent_worker.livekit_server import (
+from agent_worker.commands.demo import room_token, run_worker
+from agent_worker.commands.livekit_server import (
     RunningServer,
     ServerBinary,
     find_or_install_server,

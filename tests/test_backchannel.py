@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent_worker.backchannel import BargeInPolicy, Kind, Overlap, classify
-from agent_worker.echo import EchoGuard
+from agent_worker.hearing.backchannel import BargeInPolicy, Kind, Overlap, classify
+from agent_worker.hearing.echo import EchoGuard
 from bench.backchannel import measure
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from agent_worker.badges import Badge, as_json, badges
-from agent_worker.choice import Choices, Found, choose
+from agent_worker.engines.badges import Badge, as_json, badges
+from agent_worker.engines.choice import Choices, Found, choose
 from agent_worker.settings import load_settings
 
 

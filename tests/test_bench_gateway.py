@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent_worker.caller import CallerError
+from agent_worker.caller.client import CallerError
 from bench import gateway, gateway_callers
 from bench.gateway_callers import STAGES, SocketCaller, turn_ms, voiced
 

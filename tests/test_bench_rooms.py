@@ -10,9 +10,9 @@ from typing import cast
 
 import pytest
 
-from agent_worker import bench_rooms as bench
-from agent_worker.demo import DemoError
-from agent_worker.livekit_server import RunningServer
+from agent_worker.commands import bench_rooms as bench
+from agent_worker.commands.demo import DemoError
+from agent_worker.commands.livekit_server import RunningServer
 from agent_worker.settings import load_settings
 
 

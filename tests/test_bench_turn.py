@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from agent_worker.caller import SAMPLE_RATE
+from agent_worker.caller.client import SAMPLE_RATE
 from bench import turn, turn_model, turn_set
 from bench import turn_figures as figures
 from bench.turn_stock import WholeUtterances, build_session
@@ -161,7 +161,7 @@ async def test_a_part_that_does_not_start_is_named(tmp_path: Path) -> None:
 
 
 async def test_the_stock_pipeline_is_livekits_own(tmp_path: Path) -> None:
-    from agent_worker.found import choose_engines
+    from agent_worker.engines.found import choose_engines
     from agent_worker.settings import load_settings
 
     settings = load_settings(

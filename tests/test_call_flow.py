@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 
-from agent_worker.call_flow import flow_for_call, shared_tools
-from agent_worker.call_options import for_call, read_options
-from agent_worker.choice import Found, choose
-from agent_worker.closing import close_shared
-from agent_worker.engines import EngineError, build_engines
+from agent_worker.commands.serve_web import _gateway
+from agent_worker.engines.build import EngineError, build_engines
+from agent_worker.engines.call_flow import flow_for_call, shared_tools
+from agent_worker.engines.call_options import for_call, read_options
+from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.closing import close_shared
+from agent_worker.engines.offers import find_offers
 from agent_worker.gateway.protocol import SessionStart
-from agent_worker.offers import find_offers
 from agent_worker.settings import Settings, SettingsError, load_settings
-from agent_worker.telemetry import Telemetry
-from agent_worker.web.server import _gateway
+from agent_worker.telemetry.outlets import Telemetry
 from flows.business.data import BusinessData
 from flows.instructions import ECONOMY
 from flows.model import ECONOMY_MAX_TOKENS, ModelOptions, chat_model

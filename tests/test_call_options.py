@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from agent_worker.call_engines import engines_for_call, engines_for_language
-from agent_worker.call_options import MAX_METADATA, CallOptions, for_call, pick, read_options
-from agent_worker.choice import Choices, Found, choose
-from agent_worker.offers import Offers, find_offers
+from agent_worker.engines.call_engines import engines_for_call, engines_for_language
+from agent_worker.engines.call_options import (
+    MAX_METADATA,
+    CallOptions,
+    for_call,
+    pick,
+    read_options,
+)
+from agent_worker.engines.choice import Choices, Found, choose
+from agent_worker.engines.offers import Offers, find_offers
 from agent_worker.settings import Settings, load_settings
 from tests.test_offers import BARE, RICH
 

@@ -15,12 +15,12 @@ import psutil
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from agent_worker.call_processes import pause_s, process_count, shares
-from agent_worker.caller import SimulatedCaller
-from agent_worker.demo import render
-from agent_worker.livekit_server import RunningServer
-from agent_worker.merged_metrics import merge
+from agent_worker.caller.client import SimulatedCaller
+from agent_worker.commands.demo import render
+from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.processes.plan import pause_s, process_count, shares
 from agent_worker.settings import SettingsError, load_settings
+from agent_worker.telemetry.merged_metrics import merge
 
 from . import real
 from .test_telemetry import free_port

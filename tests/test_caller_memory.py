@@ -15,13 +15,13 @@ import pytest
 from livekit.agents import llm
 
 from agent_worker.__main__ import main
-from agent_worker.choice import Found, choose
-from agent_worker.engines import build_engines
+from agent_worker.call.who_calls import WhoCalls, caller_of, told_by_client
+from agent_worker.engines.build import build_engines
+from agent_worker.engines.choice import Found, choose
 from agent_worker.session import build_call
 from agent_worker.settings import Settings, load_settings
 from agent_worker.web.app import WebConfig
 from agent_worker.web.tokens import TokenRefusedError, TokenRequest, issue
-from agent_worker.who_calls import WhoCalls, caller_of, told_by_client
 from flows.call_store import CallStore
 from flows.flow import Flow
 from flows.graphs import offline

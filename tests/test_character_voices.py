@@ -13,13 +13,13 @@ from livekit.agents import AgentSession, APIConnectOptions, llm, tts
 from livekit.agents.voice.run_result import RunResult
 
 from agent_worker.agent import VoicePipelineAgent
-from agent_worker.character_voices import CharacterVoices
-from agent_worker.choice import Found, choose
-from agent_worker.engines import build_engines
+from agent_worker.engines.build import build_engines
+from agent_worker.engines.character_voices import CharacterVoices
+from agent_worker.engines.choice import Found, choose
 from agent_worker.settings import load_settings
-from agent_worker.speaking import synthesize_phrases
+from agent_worker.speech.speaking import synthesize_phrases
+from agent_worker.speech.voiced_text import SpeakerMarks, VoicedText, cut_by_voice, voice_of
 from agent_worker.streaming_buffer import SentenceStreamBuffer
-from agent_worker.voiced_text import SpeakerMarks, VoicedText, cut_by_voice, voice_of
 from flows.graphs import persona
 from flows.persona_profiles import Character
 from livekit import rtc

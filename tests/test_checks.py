@@ -13,11 +13,11 @@ import pytest
 from aiohttp import web
 
 from agent_worker.__main__ import main
-from agent_worker.checks import Finding, run_checks
-from agent_worker.checks.conversation import ears_finding, model_finding
-from agent_worker.checks.machine import disk_finding, page_findings, port_finding
-from agent_worker.checks.server import clock_finding, try_server
-from agent_worker.choice import Found, choose
+from agent_worker.commands.checks import Finding, run_checks
+from agent_worker.commands.checks.conversation import ears_finding, model_finding
+from agent_worker.commands.checks.machine import disk_finding, page_findings, port_finding
+from agent_worker.commands.checks.server import clock_finding, try_server
+from agent_worker.engines.choice import Found, choose
 from agent_worker.settings import load_settings
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
 from tests.fake_speech_server import FakeSpeechServer

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from agent_worker.backchannel import Kind, classify
-from agent_worker.completeness import Completeness, asks_for_dictation, judge, split_words
-from agent_worker.echo import EchoGuard
+from agent_worker.hearing.backchannel import Kind, classify
+from agent_worker.hearing.completeness import Completeness, asks_for_dictation, judge, split_words
+from agent_worker.hearing.echo import EchoGuard
 from livekit.plugins.faster_whisper.chinese_scripts import (
     in_asked_script,
     in_script,

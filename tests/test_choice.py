@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent_worker.choice import Found, choose
+from agent_worker.engines.choice import Found, choose
 from agent_worker.settings import load_settings
 
 NOTHING = Found()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agent_worker.__main__ import LIVEKIT_COMMANDS, main
-from agent_worker.waterfall import COLUMNS, waterfall_svg, waterfall_text
+from agent_worker.telemetry.waterfall import COLUMNS, waterfall_svg, waterfall_text
 from tests.test_simulate import write_wav
 
 

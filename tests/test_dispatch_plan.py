@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from agent_worker.dispatch_plan import (
+from agent_worker.dispatch.plan import (
     DEAD_AFTER_S,
     AgentView,
     CallAgain,

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import aiohttp
 
-from agent_worker.dispatch_plan import AgentView, CallAgain, DispatchView, RoomView
-from agent_worker.dispatch_watch import DispatchWatch
-from agent_worker.standing import is_ours
+from agent_worker.dispatch.plan import AgentView, CallAgain, DispatchView, RoomView
+from agent_worker.dispatch.standing import is_ours
+from agent_worker.dispatch.watch import DispatchWatch
 
 
 @dataclass

@@ -12,9 +12,9 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from agent_worker.__main__ import main
 from agent_worker.gateway.protocol import AudioFormat, Connection, Send
-from agent_worker.latency import STAGES, TurnRecord
-from agent_worker.metrics import Metrics
 from agent_worker.settings import Settings, load_settings
+from agent_worker.telemetry.latency import STAGES, TurnRecord
+from agent_worker.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))

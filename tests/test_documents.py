@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from langchain_core.messages import HumanMessage
 
-from agent_worker.call_flow import flow_for_call
-from agent_worker.choice import Found, choose
-from agent_worker.closing import close_shared
-from agent_worker.engines import EngineError, build_engines
+from agent_worker.engines.build import EngineError, build_engines
+from agent_worker.engines.call_flow import flow_for_call
+from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.closing import close_shared
 from agent_worker.settings import Settings, load_settings
 from flows.documents.embedders import WordEmbedder
 from flows.documents.index import DocumentIndex

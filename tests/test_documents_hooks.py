@@ -15,10 +15,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from agent_worker.commands.serve_web import serve_app
 from agent_worker.gateway import Gateway, GatewayConfig
+from agent_worker.serving.access import Access
 from agent_worker.web import WebConfig, create_app
-from agent_worker.web.access import Access
-from agent_worker.web.server import serve_app
 
 from .fake_voice_stack import FakeStack
 from .front_end import PACKAGE, Project, run

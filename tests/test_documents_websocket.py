@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from agent_worker.gateway.callers import caller_of
 from agent_worker.gateway.words import WordsTap
-from agent_worker.web.access import Access
+from agent_worker.serving.access import Access
 
 from .fake_voice_stack import FakeStack, ScriptLLM, tone
 from .test_gateway import Server, serving

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from livekit.agents import AgentSession
 
-from agent_worker.end_of_turn_model import (
+from agent_worker.engines.build import build_engines
+from agent_worker.engines.found import choose_engines
+from agent_worker.hearing.end_of_turn_model import (
     SAMPLE_RATE,
     WINDOW,
     EndOfTurnModel,
@@ -22,12 +24,10 @@ from agent_worker.end_of_turn_model import (
     calibrated,
     shared_model,
 )
-from agent_worker.engines import build_engines
-from agent_worker.found import choose_engines
+from agent_worker.hearing.turn_taking import TurnTaking
+from agent_worker.hearing.turns import EndOfTurnPolicy, Waits
 from agent_worker.session import build_call
 from agent_worker.settings import load_settings
-from agent_worker.turn_taking import TurnTaking
-from agent_worker.turns import EndOfTurnPolicy, Waits
 from livekit import rtc
 
 from .fake_conversation import FrameVAD, Loudspeaker, Microphone, ScriptSTT, Utterance

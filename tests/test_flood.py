@@ -9,8 +9,8 @@ import pytest
 from livekit.rtc import _ffi_client
 from livekit.rtc._proto import ffi_pb2
 
-from agent_worker.flood import BYTES, CHANGES, MESSAGES, Allowance, Bucket, Floodgate
-from agent_worker.native_events import AddressedEvents
+from agent_worker.call.flood import BYTES, CHANGES, MESSAGES, Allowance, Bucket, Floodgate
+from agent_worker.call.native_events import AddressedEvents
 
 
 class Clock:

@@ -18,9 +18,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from agent_worker.gateway import Gateway, GatewayConfig
 from agent_worker.gateway.opus import OpusDecoder, OpusEncoder
 from agent_worker.gateway.protocol import MAX_ERRORS, SUBPROTOCOL
+from agent_worker.serving.access import Access, AccessDeniedError, RateLimit
+from agent_worker.serving.connections import server_config
 from agent_worker.web import WebConfig, create_app
-from agent_worker.web.access import Access, AccessDeniedError, RateLimit
-from agent_worker.web.connections import server_config
 
 from .fake_voice_stack import FakeStack, tone
 

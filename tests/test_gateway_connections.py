@@ -13,6 +13,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from agent_worker.commands.serve_web import serve_app
 from agent_worker.gateway.audio import GatewayAudioInput
 from agent_worker.gateway.callers import Caller
 from agent_worker.gateway.link import Link
@@ -28,7 +29,6 @@ from agent_worker.gateway.reply import Reply
 from agent_worker.gateway.session import LiveSession
 from agent_worker.web import WebConfig, create_app
 from agent_worker.web import app as web_app
-from agent_worker.web.server import serve_app
 
 from .fake_voice_stack import FakeStack
 

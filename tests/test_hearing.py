@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 from livekit.agents import AgentSession, UserStateChangedEvent, stt
 
-from agent_worker import hearing
-from agent_worker.fault_words import fault_words
-from agent_worker.hearing import Hearing, HearingPolicy
+from agent_worker.faults import deafness as hearing
+from agent_worker.faults.deafness import Hearing, HearingPolicy
+from agent_worker.faults.words import fault_words
 from livekit import rtc
 
 WORDS = fault_words("en")

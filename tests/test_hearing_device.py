@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from agent_worker import doctor, found
-from agent_worker.choice import Found, HearingDevice, choose
-from agent_worker.download import download_files
-from agent_worker.engines import build_engines
-from agent_worker.hearing_device import sizes
+from agent_worker.commands import doctor
+from agent_worker.commands.download import download_files
+from agent_worker.engines import found
+from agent_worker.engines.build import build_engines
+from agent_worker.engines.choice import Found, HearingDevice, choose
+from agent_worker.engines.hearing_device import sizes
 from agent_worker.settings import load_settings
 from livekit.plugins.faster_whisper import device_check
 from livekit.plugins.faster_whisper.device_check import Verdict

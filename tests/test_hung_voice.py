@@ -10,8 +10,8 @@ import pytest
 from livekit.agents import APIConnectOptions, APIError, APITimeoutError, tts
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 
-from agent_worker.hung_voice import PatienceLimited
-from agent_worker.speaking import synthesize_phrases
+from agent_worker.engines.hung_voice import PatienceLimited
+from agent_worker.speech.speaking import synthesize_phrases
 from livekit.plugins import espeak
 from tests.test_speaking import Beeps, BeepStream
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from livekit.agents import AgentSession, ConversationItemAddedEvent, llm
 
-from agent_worker.kept_calls import KeptCall, forget_old_calls
+from agent_worker.dispatch.kept_calls import KeptCall, forget_old_calls
 from livekit import rtc
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent_worker.latency import (
+from agent_worker.telemetry.latency import (
     HeardUntil,
     Tokens,
     TurnLatency,

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 from livekit.agents import AgentSession
 
-from agent_worker.inactivity import InactivityPolicy
-from agent_worker.lifetime import Lifetime
+from agent_worker.call.inactivity import InactivityPolicy
+from agent_worker.call.lifetime import Lifetime
 from livekit import rtc
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent_worker.livekit_server import (
+from agent_worker.commands.livekit_server import (
     LiveKitServerError,
     RunningServer,
     ServerBinary,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent_worker.loudness import CallerLoudness
+from agent_worker.hearing.loudness import CallerLoudness
 from livekit import rtc
 
 RATE = 16_000

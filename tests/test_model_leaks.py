@@ -18,7 +18,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
-from agent_worker.speakable import speakable_stream
+from agent_worker.speech.speakable import speakable_stream
 from flows.graphs import assistant, router
 from graph_speech.runner import MAX_STEPS, NO_ANSWER
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall

@@ -13,7 +13,7 @@ import pytest
 from livekit.rtc import _ffi_client
 from livekit.rtc._proto import ffi_pb2
 
-from agent_worker.native_events import AddressedEvents, AddressedQueue, address_events
+from agent_worker.call.native_events import AddressedEvents, AddressedQueue, address_events
 from livekit import rtc
 
 FRAMES = 25

@@ -22,11 +22,11 @@ from livekit.agents import (
 from livekit.agents.voice.io import PlaybackFinishedEvent
 from prometheus_client import CollectorRegistry
 
-from agent_worker.latency import TurnLatency, TurnRecord
-from agent_worker.metrics import Metrics
-from agent_worker.observer import VOICE_ATTRIBUTE, Observer, cause_of
-from agent_worker.simulate import Loudspeaker
-from agent_worker.telemetry import Telemetry
+from agent_worker.call.observer import VOICE_ATTRIBUTE, Observer, cause_of
+from agent_worker.commands.simulate import Loudspeaker
+from agent_worker.telemetry.latency import TurnLatency, TurnRecord
+from agent_worker.telemetry.metrics import Metrics
+from agent_worker.telemetry.outlets import Telemetry
 from tests.fake_voice_stack import LoudnessSTT, ScriptLLM, ToneTTS
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from agent_worker.call_options import CallOptions, for_call
-from agent_worker.choice import Found, choose
-from agent_worker.found import choose_engines, look_around
-from agent_worker.languages import languages, primary
-from agent_worker.offers import Offers, find_offers
+from agent_worker.engines.call_options import CallOptions, for_call
+from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.found import choose_engines, look_around
+from agent_worker.engines.languages import languages, primary
+from agent_worker.engines.offers import Offers, find_offers
 from agent_worker.settings import load_settings
 from flows.catalogue import open_flows
 from flows.flow import Flow

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent_worker.backchannel import Overlap
-from agent_worker.overlap_watch import WatchedBargeIn
+from agent_worker.hearing.backchannel import Overlap
+from agent_worker.hearing.overlap_watch import WatchedBargeIn
 
 
 class Agent:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from agent_worker.pacing import paced
+from agent_worker.speech.pacing import paced
 from livekit import rtc
 
 RATE = 16_000

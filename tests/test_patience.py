@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from livekit.agents import llm
 from livekit.agents.types import FlushSentinel
 
-from agent_worker.engines import aside_mark
-from agent_worker.patience import Patience, in_time
+from agent_worker.engines.build import aside_mark
+from agent_worker.faults.patience import Patience, in_time
 from livekit.plugins.langgraph.history import without_asides
 
 SOON = Patience(

@@ -10,12 +10,12 @@ from typing import Any, cast
 import pytest
 from livekit.agents import AgentSession, SpeechCreatedEvent, llm
 
-from agent_worker import presence
-from agent_worker.inactivity import InactivityPolicy
-from agent_worker.lifetime import Lifetime
-from agent_worker.presence import Presence
-from agent_worker.push_to_talk import PushToTalk
-from agent_worker.turn_taking import TurnTaking
+from agent_worker.call import presence
+from agent_worker.call.inactivity import InactivityPolicy
+from agent_worker.call.lifetime import Lifetime
+from agent_worker.call.presence import Presence
+from agent_worker.call.push_to_talk import PushToTalk
+from agent_worker.hearing.turn_taking import TurnTaking
 from livekit import rtc
 
 Reason = rtc.DisconnectReason

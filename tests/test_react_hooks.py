@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, WebSocket, expect
 
+from agent_worker.commands.serve_web import serve_app
 from agent_worker.gateway import Gateway
 from agent_worker.gateway.protocol import error
 from agent_worker.web import WebConfig, create_app
-from agent_worker.web.server import serve_app
 from tests.fake_voice_stack import FakeStack, tone
 from tests.front_end import PACKAGE, Project, run
 from tests.integration.test_browser import chromium

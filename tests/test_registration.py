@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from agent_worker.registration import PatientSession
+from agent_worker.dispatch.registration import PatientSession
 
 
 def _free_port() -> int:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent_worker.commands.simulate import SAMPLE_RATE, Loudspeaker, TalkError, read_audio, talk
 from agent_worker.settings import load_settings
-from agent_worker.simulate import SAMPLE_RATE, Loudspeaker, TalkError, read_audio, talk
 from livekit import rtc
 from tests.speech import speak
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_worker.speakable import SpeakableText, domain_of, speakable_stream
-from agent_worker.spoken_numbers import SpokenNumbers
+from agent_worker.speech.speakable import SpeakableText, domain_of, speakable_stream
+from agent_worker.speech.spoken_numbers import SpokenNumbers
 
 
 def speakable(text: str, **options: str) -> str:

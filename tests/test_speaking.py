@@ -7,7 +7,7 @@ import pytest
 from livekit.agents import APIConnectOptions, APIStatusError, tts
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 
-from agent_worker.speaking import Lookahead, Voice, synthesize_phrases
+from agent_worker.speech.speaking import Lookahead, Voice, synthesize_phrases
 from livekit import rtc
 from livekit.plugins import espeak
 

@@ -10,7 +10,7 @@ import pytest
 from livekit.agents import AgentSession
 from livekit.agents.voice import io
 
-from agent_worker.steady_output import SteadyOutput
+from agent_worker.speech.steady_output import SteadyOutput
 from livekit import rtc
 from tests.fake_conversation import Loudspeaker
 

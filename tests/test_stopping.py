@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 from livekit.agents import AgentSession
 
-from agent_worker import stopping
-from agent_worker.stopping import StopWord, word_at_s
+from agent_worker.dispatch import stopping
+from agent_worker.dispatch.stopping import StopWord, word_at_s
 
 
 class FakeSession:

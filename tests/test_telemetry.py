@@ -18,13 +18,13 @@ from livekit.agents import telemetry as livekit_telemetry
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client import CollectorRegistry
 
-from agent_worker.latency import HeardUntil, TurnRecord
-from agent_worker.metrics import Metrics, serve_metrics
+from agent_worker.commands.serve_web import WebServerError, serve_web
 from agent_worker.settings import Settings, SettingsError, load_settings
-from agent_worker.spans import stage_times
-from agent_worker.telemetry import Telemetry
-from agent_worker.turn_log import TurnLog
-from agent_worker.web.server import WebServerError, serve_web
+from agent_worker.telemetry.latency import HeardUntil, TurnRecord
+from agent_worker.telemetry.metrics import Metrics, serve_metrics
+from agent_worker.telemetry.outlets import Telemetry
+from agent_worker.telemetry.spans import stage_times
+from agent_worker.telemetry.turn_log import TurnLog
 from tests.fake_otlp_receiver import FakeOtlpReceiver
 
 ANSWERED = TurnRecord(

@@ -9,7 +9,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from livekit.agents import AgentSession, UserStateChangedEvent, llm
 
 from agent_worker.agent import VoicePipelineAgent
-from agent_worker.latency import TurnLatency
+from agent_worker.telemetry.latency import TurnLatency
 from livekit.plugins.langgraph import LLM
 from tests.fake_openai_server import Reply
 from tests.graph_llm import scripted_model

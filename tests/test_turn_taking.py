@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 from livekit.agents import Agent, AgentSession, ModelSettings, llm, stt
 
-from agent_worker.push_to_talk import PushToTalk
-from agent_worker.turn_taking import Mode, TurnTaking
+from agent_worker.call.push_to_talk import PushToTalk
+from agent_worker.hearing.turn_taking import Mode, TurnTaking
 from livekit import rtc
 from tests.fake_conversation import FrameVAD, Loudspeaker, Microphone, ScriptSTT, Utterance
 from tests.fake_voice_stack import ScriptLLM, ToneTTS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent_worker.completeness import Completeness, asks_for_dictation, judge
-from agent_worker.turns import EndOfTurnPolicy, Waits
+from agent_worker.hearing.completeness import Completeness, asks_for_dictation, judge
+from agent_worker.hearing.turns import EndOfTurnPolicy, Waits
 
 WAITS = Waits()
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agent_worker.backchannel import BargeInPolicy, Overlap
-from agent_worker.inactivity import InactivityPolicy, Next
-from agent_worker.turns import EndOfTurnPolicy
+from agent_worker.call.inactivity import InactivityPolicy, Next
+from agent_worker.hearing.backchannel import BargeInPolicy, Overlap
+from agent_worker.hearing.turns import EndOfTurnPolicy
 
 STEP_S = 0.01
 SILENCE_NOTICED_S = 0.15

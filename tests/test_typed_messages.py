@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from livekit.agents import AgentSession
 
-from agent_worker.typed_messages import TypedMessages
+from agent_worker.call.typed_messages import TypedMessages
 from livekit import rtc
 
 

@@ -12,10 +12,10 @@ import pytest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent_worker.badges import Badge
-from agent_worker.offers import Offer
+from agent_worker.engines.badges import Badge
+from agent_worker.engines.offers import Offer
+from agent_worker.serving.access import Access, RateLimit
 from agent_worker.web import MAX_BODY_BYTES, WebConfig, create_app
-from agent_worker.web.access import Access, RateLimit
 from agent_worker.web.tokens import InsecureConfigurationError
 
 CONFIG = WebConfig(

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from agent_worker.web.access import Access, AccessDeniedError, RateLimit
+from agent_worker.serving.access import Access, AccessDeniedError, RateLimit
 
 from .callers import Caller, caller_of, lost_by
 from .link import Link, RefusedError

@@ -11,7 +11,7 @@ from typing import Protocol
 from livekit.agents import utils
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from agent_worker.web.connections import ANSWERS
+from agent_worker.serving.connections import ANSWERS
 
 from .callers import Caller
 from .outbox import Outbox

@@ -23,11 +23,11 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent_worker.badges import Badge
-from agent_worker.offers import Offer
+from agent_worker.engines.badges import Badge
+from agent_worker.engines.offers import Offer
+from agent_worker.serving.access import Access, AccessDeniedError, RateLimit
 from agent_worker.settings import ChoiceKind
 
-from .access import Access, AccessDeniedError, RateLimit
 from .tokens import (
     ALL_FIELDS,
     STRANGER_FIELDS,

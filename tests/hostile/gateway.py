@@ -14,10 +14,10 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from agent_worker.commands.serve_web import serve_app
 from agent_worker.gateway import Gateway, GatewayConfig
+from agent_worker.serving.access import RateLimit
 from agent_worker.web import WebConfig, create_app
-from agent_worker.web.access import RateLimit
-from agent_worker.web.server import serve_app
 from tests.fake_voice_stack import FakeStack, tone
 
 from . import wire

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent_worker.caller import CallerError, SimulatedCaller
-from agent_worker.demo import render, run_worker
-from agent_worker.livekit_server import RunningServer, ServerBinary, run_server
+from agent_worker.caller.client import CallerError, SimulatedCaller
+from agent_worker.commands.demo import render, run_worker
+from agent_worker.commands.livekit_server import RunningServer, ServerBinary, run_server
 from agent_worker.settings import Settings, export_environment
 from tests import real
 

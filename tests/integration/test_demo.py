@@ -20,8 +20,8 @@ import httpx
 import numpy as np
 import pytest
 
-from agent_worker.demo import CONVERSATION, INTERRUPTION
-from agent_worker.livekit_server import RunningServer
+from agent_worker.commands.demo import CONVERSATION, INTERRUPTION
+from agent_worker.commands.livekit_server import RunningServer
 
 pytestmark = pytest.mark.timeout(240)
 

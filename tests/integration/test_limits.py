@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_worker.livekit_server import RunningServer
+from agent_worker.commands.livekit_server import RunningServer
 from tests.integration.test_call import TIMEOUT_S, ask, greeted
 from tests.integration.test_rejoin import Line
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent_worker.caller import Pcm, SimulatedCaller
-from agent_worker.demo import render, run_worker
-from agent_worker.livekit_server import RunningServer
+from agent_worker.caller.client import Pcm, SimulatedCaller
+from agent_worker.commands.demo import render, run_worker
+from agent_worker.commands.livekit_server import RunningServer
 from tests import real
 from tests.integration.test_call import TIMEOUT_S, greeted
 

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent_worker.caller import SimulatedCaller
-from agent_worker.demo import render, run_worker
-from agent_worker.latency import STAGES
-from agent_worker.livekit_server import RunningServer
+from agent_worker.caller.client import SimulatedCaller
+from agent_worker.commands.demo import render, run_worker
+from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.telemetry.latency import STAGES
 from tests import real
 from tests.fake_otlp_receiver import FakeOtlpReceiver
 from tests.integration.test_call import TIMEOUT_S, ask, greeted

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from agent_worker.livekit_server import RunningServer
-from agent_worker.offers import Offer, Offers
-from agent_worker.web.server import page as page_app
-from agent_worker.web.server import serve_app
+from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.commands.serve_web import page as page_app
+from agent_worker.commands.serve_web import serve_app
+from agent_worker.engines.offers import Offer, Offers
 from tests import real
 from tests.accessibility import violations, violations_everywhere
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from agent_worker.found import choose_engines
-from agent_worker.livekit_server import RunningServer
-from agent_worker.offers import find_offers
+from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.commands.serve_web import page as page_app
+from agent_worker.commands.serve_web import serve_app
+from agent_worker.engines.found import choose_engines
+from agent_worker.engines.offers import find_offers
 from agent_worker.settings import Settings
-from agent_worker.web.server import page as page_app
-from agent_worker.web.server import serve_app
 from tests import real
 from tests.fake_openai_server import FakeOpenAIServer, Reply
 

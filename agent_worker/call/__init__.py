@@ -1,0 +1,1 @@
+"""One call in its room: who is there, what they type, how long it lasts."""

@@ -1,0 +1,1 @@
+"""A caller made of code, for demo, benchmarks and tests."""

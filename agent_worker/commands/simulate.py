@@ -1,0 +1,274 @@
+"""The pipeline without a server: a WAV is the microphone, a WAV is the loudspeaker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+from livekit.agents import ConversationItemAddedEvent, UserInputTranscribedEvent, llm
+from livekit.agents.voice import io
+
+from agent_worker.caller.wav import write_wav
+from agent_worker.engines.build import EngineError, build_engines
+from agent_worker.engines.found import choose_engines
+from agent_worker.session import build_call
+from agent_worker.settings import Settings
+from agent_worker.steady_time import steady_time
+from livekit import rtc
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE = 24_000
+"""Hertz inside: of the microphone, the loudspeaker and the written WAV."""
+
+_FRAME_S = 0.02
+_FRAME = int(SAMPLE_RATE * _FRAME_S)
+_QUIET_S = 2.0
+_LONGEST_S = 3600
+_ANSWER_TIMEOUT_S = 60.0
+
+Pcm = npt.NDArray[np.int16]
+
+
+class TalkError(Exception):
+    """The WAV can't be used, or no engine is there. The message says what to do."""
+
+
+def read_audio(path: Path) -> Pcm:
+    """Reads a sound file: any rate, any number of channels, any format that PyAV knows.
+
+    Returns:
+        Mono int16 at `SAMPLE_RATE`.
+
+    Raises:
+        TalkError: no such file, no sound in it, or longer than an hour.
+    """
+    parts: list[Pcm] = []
+    seconds = 0.0
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise TalkError(f"{path} holds no audio")
+            for frame in container.decode(audio=0):
+                for resampled in resampler.resample(frame):
+                    part = resampled.to_ndarray().reshape(-1).astype(np.int16)
+                    parts.append(part)
+                    seconds += len(part) / SAMPLE_RATE
+                if seconds > _LONGEST_S:
+                    raise TalkError(f"{path} is longer than an hour")
+            for resampled in resampler.resample(None):
+                parts.append(resampled.to_ndarray().reshape(-1).astype(np.int16))
+    except FileNotFoundError:
+        raise TalkError(f"{path}: no such file") from None
+    except (av.error.FFmpegError, ValueError, OSError) as e:
+        raise TalkError(f"{path} is no sound file that can be read ({e})") from e
+    samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)
+    if not len(samples):
+        raise TalkError(f"{path} holds no sound")
+    return samples
+
+
+class Microphone(io.AudioInput):
+    """Samples as a microphone: in real time, then silence for as long as someone listens."""
+
+    def __init__(self, samples: Pcm) -> None:
+        super().__init__(label="wav")
+        self._samples = samples
+        self._position = 0
+        self._started_at: float | None = None
+        self.finished = asyncio.Event()
+
+    async def __anext__(self) -> rtc.AudioFrame:
+        if self._started_at is None:
+            self._started_at = time.monotonic()
+        due = self._started_at + self._position / SAMPLE_RATE
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        frame = self._samples[self._position : self._position + _FRAME]
+        self._position += _FRAME
+        if self._position >= len(self._samples):
+            self.finished.set()
+        frame = np.pad(frame, (0, _FRAME - len(frame)))
+        return rtc.AudioFrame(frame.tobytes(), SAMPLE_RATE, 1, _FRAME)
+
+
+class Loudspeaker(io.AudioOutput):
+    """Plays into memory, at the speed of sound: what is cut off is not in the recording."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            label="wav",
+            capabilities=io.AudioOutputCapabilities(pause=True),
+            sample_rate=SAMPLE_RATE,
+        )
+        self._opened_at = time.monotonic()
+        self._played: list[tuple[float, Pcm]] = []
+        self._segment: list[Pcm] = []
+        self._played_s = 0.0
+        self._running_since: float | None = None
+        self._paused = False
+        self._complete = False
+        self._ending: asyncio.Task[None] | None = None
+
+    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
+        """Takes audio faster than it plays."""
+        await super().capture_frame(frame)
+        if not self._segment:
+            self._played_s = 0.0
+            self._complete = False
+            self._running_since = None if self._paused else time.monotonic()
+            self.on_playback_started(created_at=steady_time())
+        self._segment.append(np.frombuffer(frame.data, np.int16).copy())
+
+    def flush(self) -> None:
+        """The segment is complete; it ends when it has been played."""
+        super().flush()
+        if self._segment:
+            self._complete = True
+            self._end_when_played()
+
+    def clear_buffer(self) -> None:
+        """Stops at once: what has not been played is dropped."""
+        if self._segment:
+            self._keep_played()
+            self._end(interrupted=True)
+
+    def pause(self) -> None:
+        """Holds the voice where it is."""
+        super().pause()
+        self._paused = True
+        self._keep_played()
+
+    def resume(self) -> None:
+        """Goes on where it was held."""
+        super().resume()
+        self._paused = False
+        if self._segment and self._running_since is None:
+            self._running_since = time.monotonic()
+            self._end_when_played()
+
+    def _keep_played(self) -> None:
+        """Moves what was played since the last start or resume to the recording."""
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+        if self._running_since is None:
+            return
+        audio = np.concatenate(self._segment)
+        begin = int(self._played_s * SAMPLE_RATE)
+        self._played_s += time.monotonic() - self._running_since
+        run = audio[begin : int(self._played_s * SAMPLE_RATE)]
+        self._played_s = (begin + len(run)) / SAMPLE_RATE
+        self._played.append((self._running_since - self._opened_at, run))
+        self._running_since = None
+
+    def _end_when_played(self) -> None:
+        if self._complete and self._running_since is not None and self._ending is None:
+            length_s = sum(map(len, self._segment)) / SAMPLE_RATE
+            remaining_s = length_s - self._played_s - (time.monotonic() - self._running_since)
+            self._ending = asyncio.get_running_loop().create_task(self._end_after(remaining_s))
+
+    async def _end_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._ending = None
+        self._keep_played()
+        self._end(interrupted=False)
+
+    def _end(self, *, interrupted: bool) -> None:
+        self._segment = []
+        self.on_playback_finished(playback_position=self._played_s, interrupted=interrupted)
+
+    @property
+    def silent(self) -> bool:
+        """Nothing is being played."""
+        return not self._segment
+
+    def recording(self) -> Pcm:
+        """All that was played, each run at its time since the loudspeaker was opened."""
+        length = max((int(at * SAMPLE_RATE) + len(s) for at, s in self._played), default=0)
+        out = np.zeros(length, np.int16)
+        for at, run in self._played:
+            begin = int(at * SAMPLE_RATE)
+            out[begin : begin + len(run)] = run
+        return out
+
+
+async def talk(
+    settings: Settings,
+    source: Path,
+    target: Path,
+    *,
+    say: Callable[[str], None],
+    caller_id: str | None = None,
+) -> None:
+    """Speaks a WAV to the agent and writes what it answers.
+
+    Args:
+        source: the caller's side.
+        target: gets the agent's side, on the same time line.
+        say: prints a line for people.
+        caller_id: who speaks, as the agent's memory knows them; None = somebody unknown.
+
+    Raises:
+        TalkError: as above.
+    """
+    samples = read_audio(source)
+    choices = await choose_engines(settings)
+    if choices.problems:
+        raise TalkError("\n".join(choices.problems))
+    try:
+        engines = build_engines(settings, choices)
+    except EngineError as e:
+        raise TalkError(str(e)) from e
+    call = build_call(settings, engines, caller_id=caller_id)
+    microphone, loudspeaker = Microphone(samples), Loudspeaker()
+    call.session.input.audio = microphone
+    call.session.output.audio = loudspeaker
+    quiet = _Quiet()
+
+    def on_heard(event: UserInputTranscribedEvent) -> None:
+        quiet.disturb()
+        if event.is_final and event.transcript:
+            say(f" heard: {event.transcript}")
+
+    def on_item(event: ConversationItemAddedEvent) -> None:
+        quiet.disturb()
+        if isinstance(event.item, llm.ChatMessage) and event.item.role == "assistant":
+            cut = " ✂" if event.item.interrupted else ""
+            say(f" agent: {event.item.text_content}{cut}")
+
+    call.session.on("user_input_transcribed", on_heard)
+    call.session.on("conversation_item_added", on_item)
+    try:
+        await call.start()
+        await microphone.finished.wait()
+        deadline = time.monotonic() + _ANSWER_TIMEOUT_S
+        while quiet.for_s < _QUIET_S and time.monotonic() < deadline:
+            if call.session.agent_state != "listening" or not loudspeaker.silent:
+                quiet.disturb()
+            await asyncio.sleep(0.05)
+    finally:
+        await call.aclose()
+    write_wav(target, loudspeaker.recording(), SAMPLE_RATE)
+    say(f"written: {target}")
+
+
+class _Quiet:
+    """When something last happened."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+
+    def disturb(self) -> None:
+        self._at = time.monotonic()
+
+    @property
+    def for_s(self) -> float:
+        return time.monotonic() - self._at

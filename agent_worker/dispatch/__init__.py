@@ -1,0 +1,1 @@
+"""Who gets an agent: that each caller has one, only one, and keeps it."""

@@ -1,0 +1,1 @@
+"""Which engines there are, which are chosen, and how they are built."""

@@ -1,0 +1,120 @@
+"""What is on this machine: models, voices, a model server."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from agent_worker.settings import Settings
+
+from .choice import Choices, Found, HearingDevice, choose
+from .found_model import find_model_server
+from .hearing_device import find_hearing_device
+from .languages import primary
+
+_FLOW_SERVER_S = 2.0
+_MOST_FLOWS = 16
+
+
+async def look_around(settings: Settings) -> Found:
+    """Finds out what is on this machine.
+
+    No network but loopback, and that for under 300 ms; and the servers that the settings name,
+    which get seconds. Where there is a GPU, it decodes once, in a process of its own.
+    """
+    model_server = await find_model_server(settings)
+    remote_flows, flow_advice = await _remote_flows(settings)
+    voices = _piper_voices(settings.voices_dir())
+    hearing = await find_hearing_device(settings)
+    models, too_slow, suited = _whisper_models(hearing)
+    return Found(
+        whisper_models=models,
+        too_slow=too_slow,
+        suited_whisper=suited,
+        hearing=hearing,
+        piper_installed=find_spec("piper") is not None,
+        piper_voices=voices,
+        piper_languages={voice.stem: _language_of(voice) for voice in voices},
+        espeak_installed=find_spec("espeakng_loader") is not None,
+        xtts_installed=find_spec("TTS") is not None,
+        llm_endpoint=model_server.endpoint,
+        llm_models=model_server.models,
+        llm_kind=model_server.kind,
+        llm_context=model_server.context_tokens,
+        llm_advice=model_server.advice + flow_advice,
+        remote_flows=remote_flows,
+    )
+
+
+async def choose_engines(settings: Settings) -> Choices:
+    """What serves each stage on this machine, with the reasons."""
+    return choose(settings, await look_around(settings))
+
+
+_WHISPER_BEST_FIRST = (
+    "large-v3-turbo",
+    "distil-large-v3",
+    "large-v3",
+    "medium",
+    "small",
+    "base",
+    "tiny",
+)
+
+
+def _whisper_models(hearing: HearingDevice) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Those in the cache, those that are too slow here, and the one that suits this machine."""
+    from livekit.plugins.faster_whisper import model_costs, models
+
+    here: dict[str, Any] = {"cores": hearing.cores, "gpu_mb": hearing.gpu_mb}
+    cached = [model for model in _WHISPER_BEST_FIRST if models.is_available(model)]
+    return (
+        tuple(model_costs.best_first(cached, **here)),
+        tuple(m for m in models.MODEL_NAMES if not model_costs.keeps_up(m, **here)),
+        model_costs.suited_model(**here),
+    )
+
+
+def _piper_voices(folder: Path) -> tuple[Path, ...]:
+    quality = ("-high", "-medium", "-low", "-x_low")
+
+    def rank(voice: Path) -> tuple[int, str]:
+        return next((i for i, q in enumerate(quality) if voice.stem.endswith(q)), 9), voice.name
+
+    voices = [v for v in folder.glob("*.onnx") if v.with_suffix(".onnx.json").is_file()]
+    return tuple(sorted(voices, key=rank))
+
+
+def _language_of(voice: Path) -> str:
+    try:
+        about = json.loads(voice.with_suffix(".onnx.json").read_text(encoding="utf-8"))
+        return primary(str(about.get("language", {}).get("code") or about["espeak"]["voice"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # the names of official voices begin with it: en_US-lessac-high
+        return primary(voice.stem)
+
+
+async def _remote_flows(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The flows that the server can run, and why it can't run the one of the settings."""
+    if settings.llm != "remote" or settings.flow_url is None:
+        return (), ()
+    token = settings.flow_token.get_secret_value()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        async with httpx.AsyncClient(timeout=_FLOW_SERVER_S, trust_env=False) as client:
+            address = f"{settings.flow_url.rstrip('/')}/api/flows"
+            answer = (await client.get(address, headers=headers)).raise_for_status().json()
+        flows = [str(flow["id"]) for flow in answer["flows"] if flow["available"]]
+        advice = tuple(
+            f"the flow server can't run {settings.flow_id}: {flow['reason']}"
+            for flow in answer["flows"]
+            if flow["id"] == settings.flow_id and flow.get("reason")
+        )
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        # it may come up later; then the flow of the settings is served
+        return (), ()
+    return tuple(flows[:_MOST_FLOWS]), advice

@@ -1,0 +1,1 @@
+"""Has the caller finished, and what does speech over the agent mean?"""

@@ -1,0 +1,244 @@
+"""When has the caller finished? How long to wait after the end of speech."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent_worker.steady_time import steady_time
+
+from .completeness import Completeness, asks_for_dictation, judge, split_words
+
+_REMEMBERED_PAUSES = 12
+_MIN_PAUSE_S = 0.2
+"""Seconds; a shorter gap between two words is no pause."""
+_CUT_OFF_WITHIN_S = 1.0
+"""Seconds after a commit in which new speech means that the caller had not finished."""
+_FORGIVEN = 0.7
+"""What is left of the caution after a cut-off with each turn that was not cut off."""
+_RHYTHM = 2
+"""Pauses in a turn from which it is known how long the caller takes between groups of digits."""
+_PAUSED_BEFORE_S = 0.05
+"""Seconds more behind a statement of a turn in which the caller has already paused."""
+_SHORT_ANSWER = 4
+"""Words up to which a statement answers what the agent has just asked."""
+_SETTLE_S = 0.1
+"""Seconds for which a partial must not change before its end is believed."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Seconds from the end of speech to the end of the turn."""
+
+    agreed_s: float = 0.15
+    """When the words and the sound agree that it is over."""
+    plain_s: float = 0.35
+    """When nothing speaks against it."""
+    stated_s: float = 0.4
+    """When a full stop is all that speaks for it."""
+    doubt_s: float = 1.2
+    """When more is likely to come."""
+    dictating_s: float = 2.0
+    """While digits, a spelled name or an address are under way."""
+
+
+class EndOfTurnPolicy:
+    """Says how long to wait after a caller fell silent before the turn is taken as finished.
+
+    It is told what happens and does no I/O; `wait_s` may be asked at any time and changes as more
+    becomes known. What it knows: the words (do they end like a sentence, a question, a number being
+    dictated, "and"?), whether they still change, the probability of an audio end-of-turn
+    model if there is one, and how this caller has paused so far in the call.
+    """
+
+    def __init__(
+        self, waits: Waits | None = None, *, clock: Callable[[], float] = steady_time
+    ) -> None:
+        """
+        Args:
+            waits: The waits between which the policy chooses.
+            clock: Returns seconds; the times given to the methods are on the same clock.
+        """
+        self._waits = waits or Waits()
+        self._clock = clock
+        self._pauses: deque[float] = deque(maxlen=_REMEMBERED_PAUSES)
+        self._cut_offs = 0.0
+        self._habits_before: tuple[float, tuple[float, ...]] = (0.0, ())
+        self._punctuates = False
+        self._expects_dictation = False
+        self._asked = False
+        self._language: str | None = None
+        self._committed_at: float | None = None
+        self._last_end: float | None = None
+        self._clear_turn()
+
+    def _clear_turn(self) -> None:
+        self._ended_at: float | None = None
+        self._finals = ""
+        self._partial = ""
+        self._changed_at: float | None = None
+        self._probability: float | None = None
+        self._pauses_here: list[float] = []
+
+    @property
+    def text(self) -> str:
+        """What was heard of this turn so far."""
+        return f"{self._finals} {self._partial}".strip()
+
+    def speech_started(self, at: float | None = None) -> None:
+        """The caller speaks."""
+        now = self._clock() if at is None else at
+        self._habits_before = (self._cut_offs, tuple(self._pauses))
+        if self._committed_at is not None and self._last_end is not None:
+            if now - self._committed_at <= _CUT_OFF_WITHIN_S:
+                self._cut_offs = min(self._cut_offs + 1.0, 3.0)
+                self._pauses.append(now - self._last_end)
+            else:
+                self._cut_offs *= _FORGIVEN
+            self._committed_at = None
+        elif self._ended_at is not None and now - self._ended_at >= _MIN_PAUSE_S:
+            self._pauses.append(now - self._ended_at)
+            self._pauses_here.append(now - self._ended_at)
+        self._ended_at = None
+        self._probability = None
+
+    def speech_ended(self, at: float | None = None) -> None:
+        """The caller fell silent.
+
+        Args:
+            at: When the last voiced sound ended, not when the silence was noticed.
+        """
+        self._ended_at = self._last_end = self._clock() if at is None else at
+
+    def heard(self, text: str, *, is_final: bool = False, language: str | None = None) -> None:
+        """A partial or final transcript of the speech since the last final one."""
+        if language:
+            self._language = language
+        if text[:1].isupper() or text.rstrip().endswith((".", "?", "!", "。", "？", "！")):
+            self._punctuates = True
+        if is_final:
+            self._finals = f"{self._finals} {text}".strip()
+            self._partial = ""
+            self._changed_at = None
+        elif split_words(text) != split_words(self._partial):
+            self._changed_at = self._clock()
+            self._partial = text
+        else:
+            self._partial = text
+
+    def model_says(self, probability: float) -> None:
+        """What an audio model says of the silence under way.
+
+        Args:
+            probability: That the turn is over; under 0.5 the model thinks it is not.
+        """
+        self._probability = min(max(probability, 0.0), 1.0)
+
+    def agent_said(self, text: str) -> None:
+        """What the agent said last: it may have asked, perhaps for a number or an address."""
+        self._asked = text.rstrip().rstrip("\"'”’»」）)").endswith(("?", "？", "؟"))
+        self._expects_dictation = asks_for_dictation(text)
+
+    def committed(self) -> None:
+        """The turn was taken as finished."""
+        self._committed_at = self._clock()
+        self._clear_turn()
+
+    def dropped(self) -> None:
+        """What was heard was no turn: a backchannel, an echo. It says nothing of the caller."""
+        self._cut_offs, pauses = self._habits_before
+        self._pauses = deque(pauses, maxlen=_REMEMBERED_PAUSES)
+        self._clear_turn()
+
+    def agent_finished(self) -> None:
+        """The answer was heard to its end, so whoever speaks now was not cut off."""
+        if self._committed_at is not None:
+            self._cut_offs *= _FORGIVEN
+        self._committed_at = None
+
+    @property
+    def deadline(self) -> float | None:
+        """When the turn ends unless something new is heard; None while the caller speaks."""
+        return None if self._ended_at is None else self._ended_at + self.wait_s()
+
+    def wait_s(self) -> float:
+        """Seconds from the end of speech to the end of the turn, as far as is known now."""
+        waits = self._waits
+        kind = judge(self.text, language=self._language, expects_dictation=self._expects_dictation)
+        match kind:
+            case Completeness.DICTATING:
+                return self._dictating_wait_s()
+            case Completeness.UNFINISHED:
+                wait_s = waits.doubt_s
+                if self._probability is not None and self._probability > 0.9 and self.text:
+                    wait_s = (waits.doubt_s + waits.plain_s) / 2
+            case Completeness.PLAIN:
+                wait_s = self._plain_wait_s()
+            case Completeness.STATED:
+                wait_s = self._stated_wait_s()
+            case Completeness.FINISHED:
+                wait_s = self._agreed_wait_s()
+        return max(wait_s, self._settling_s())
+
+    def _plain_wait_s(self) -> float:
+        waits = self._waits
+        wait_s = waits.plain_s
+        if self._punctuates and not self._partial:
+            # A recogniser that ends its sentences did not end this one.
+            wait_s = waits.doubt_s
+        elif self._punctuates or len(split_words(self.text)) < 3:
+            # The final text may end it yet; two words are often only a beginning.
+            wait_s = (waits.plain_s + waits.doubt_s) / 2
+        return min(max(self._by_sound(wait_s), self._habit_s()), waits.doubt_s)
+
+    def _by_sound(self, wait_s: float) -> float:
+        """From a wait, where the audio model has no opinion, towards what it thinks."""
+        if self._probability is None:
+            return wait_s
+        sure = abs(2 * self._probability - 1)
+        # Not even a full stop there: it can be as good as one.
+        sure_s = self._waits.stated_s if self._punctuates else self._waits.agreed_s
+        towards_s = sure_s if self._probability > 0.5 else self._waits.doubt_s
+        return wait_s + sure * (towards_s - wait_s)
+
+    def _stated_wait_s(self) -> float:
+        waits = self._waits
+        if self._asked and not self._pauses_here and len(split_words(self.text)) <= _SHORT_ANSWER:
+            return self._agreed_wait_s()
+        wait_s = waits.stated_s
+        if self._pauses_here:
+            # Whoever paused and went on is likelier to do it again.
+            wait_s += _PAUSED_BEFORE_S
+        if self._probability is not None and self._probability < 0.5:
+            # A full stop alone is no reason to be quicker when it sounds like an end too.
+            wait_s = self._by_sound(wait_s)
+        return min(max(wait_s, self._agreed_wait_s()), waits.doubt_s)
+
+    def _agreed_wait_s(self) -> float:
+        waits = self._waits
+        wait_s = waits.agreed_s
+        if self._probability is not None and self._probability < 0.3:
+            wait_s = waits.plain_s
+        # Whoever was cut off at the end of a sentence pauses there.
+        return wait_s + min(self._cut_offs, 3.0) / 3.0 * waits.plain_s
+
+    def _dictating_wait_s(self) -> float:
+        """Twice the longest pause between the groups, once their rhythm is known."""
+        waits = self._waits
+        if len(self._pauses_here) < _RHYTHM:
+            return waits.dictating_s
+        return min(max(2 * max(self._pauses_here), waits.doubt_s), waits.dictating_s)
+
+    def _habit_s(self) -> float:
+        """The pause that covers most of this caller's pauses inside a turn."""
+        if len(self._pauses) < 2:
+            return 0.0
+        ordered = sorted(self._pauses)
+        return 1.1 * ordered[int(0.8 * (len(ordered) - 1))]
+
+    def _settling_s(self) -> float:
+        """The wait which a partial that still changes asks for."""
+        if self._changed_at is None or self._ended_at is None:
+            return 0.0
+        return min(self._changed_at + _SETTLE_S - self._ended_at, self._waits.doubt_s)

@@ -1,0 +1,1 @@
+"""One worker, several processes: who starts, replaces and drains them."""

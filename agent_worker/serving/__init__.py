@@ -1,0 +1,1 @@
+"""Who may knock at the doors that this program opens."""

@@ -1,0 +1,1 @@
+"""Where a turn's time went, and who is told."""
