@@ -132,7 +132,7 @@ def stages_ms_p50(
 
     Args:
         spans: of the caller's sentences: first and last voiced sample.
-        records: as the worker publishes them, see `agent_worker.latency`.
+        records: as the worker publishes them, see `agent_worker.telemetry.latency`.
     """
     times: dict[str, list[float]] = {}
     for started_at, ended_at in spans:

@@ -210,7 +210,7 @@ def test_an_unknown_release_is_left_as_it_is(
         pass
 
     native_client._queue = later = Later()
-    with caplog.at_level("INFO", logger="agent_worker.native_events"):
+    with caplog.at_level("INFO", logger="agent_worker.call.native_events"):
         assert not address_events()
     assert native_client.queue is later
     assert "unknown" in caplog.text

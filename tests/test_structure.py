@@ -18,32 +18,48 @@ PLUGINS = sorted(
 ENGINE_MODULES = {"faster_whisper", "ctranslate2", "onnxruntime", "piper", "torch", "TTS", "onnx"}
 SHARED_BY_VOICES = ROOT / "plugins/livekit/local_tts"
 MAY_IMPORT_PLUGINS = {
-    "engines.py",
-    "found.py",
-    "hearing_device.py",
-    "download.py",
-    "call_process.py",
-    "supervisor.py",
+    "commands/download.py",
+    "engines/build.py",
+    "engines/found.py",
+    "engines/hearing_device.py",
+    "processes/call_process.py",
+    "processes/supervisor.py",
 }
 
 
 def _imports(path: Path) -> set[str]:
+    root = ROOT / "plugins" if path.is_relative_to(ROOT / "plugins") else ROOT
+    package = path.relative_to(root).parent.parts
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            near = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*near, *([node.module] if node.module else [])])
+            names |= {f"{module}.{alias.name}" for alias in node.names}
     return names
+
+
+def _modules(folder: Path) -> set[str]:
+    return {path.stem for path in folder.glob("*.py")} - {"__init__"}
+
+
+def _folders(folder: Path) -> set[str]:
+    return {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
 
 
 def test_the_map_of_the_worker_names_each_of_its_files_once() -> None:
     worker = ROOT / "agent_worker"
     rows = [r for r in (worker / "README.md").read_text().splitlines() if r.startswith("| ")]
-    named = re.findall(r"`([\w/]+)`", "\n".join(rows))
-    files = {path.stem for path in worker.glob("*.py")} - {"__init__"}
-    folders = {f"{path.name}/" for path in worker.iterdir() if path.is_dir()} - {"__pycache__/"}
-    assert sorted(named) == sorted(files | folders)
+    rooms: dict[str, list[str]] = {}
+    for room, _, named_in_row in (row.strip("| ").split(" | ") for row in rows[2:]):
+        rooms[room.strip("`")] = re.findall(r"`([\w/]+)`", named_in_row)
+    assert sorted(rooms.pop("(the hall)")) == sorted(_modules(worker))
+    assert rooms.keys() == _folders(worker)
+    for room, named in rooms.items():
+        files = _modules(worker / room) | _folders(worker / room)
+        assert sorted(named) == sorted(files), room
 
 
 def test_all_plugins_are_here() -> None:
@@ -103,8 +119,11 @@ def test_what_the_voices_share_loads_from_this_repository() -> None:
 
 
 def test_only_a_few_rooms_of_the_worker_import_plugins() -> None:
-    for path in (ROOT / "agent_worker").glob("*.py"):
-        if path.name not in MAY_IMPORT_PLUGINS:
+    worker = ROOT / "agent_worker"
+    paths = {str(path.relative_to(worker)): path for path in worker.rglob("*.py")}
+    assert paths.keys() >= MAY_IMPORT_PLUGINS
+    for name, path in paths.items():
+        if name not in MAY_IMPORT_PLUGINS:
             ours = ("livekit.plugins", "livekit.local_tts")
             wrong = {n for n in _imports(path) if n.startswith(ours)}
             assert not wrong, path

@@ -9,15 +9,13 @@ from hypothesis import strategies as st
 from livekit.api import TokenVerifier
 from livekit.api.access_token import Claims
 
+from agent_worker.serving.exposure import InsecureConfigurationError, check_exposure, is_loopback
 from agent_worker.web.tokens import (
     ALL_FIELDS,
     STRANGER_FIELDS,
-    InsecureConfigurationError,
     TokenPolicy,
     TokenRefusedError,
     TokenRequest,
-    check_exposure,
-    is_loopback,
     issue,
 )
 

@@ -15,8 +15,8 @@ from starlette.routing import Route
 from agent_worker.engines.badges import Badge
 from agent_worker.engines.offers import Offer
 from agent_worker.serving.access import Access, RateLimit
+from agent_worker.serving.exposure import InsecureConfigurationError
 from agent_worker.web import MAX_BODY_BYTES, WebConfig, create_app
-from agent_worker.web.tokens import InsecureConfigurationError
 
 CONFIG = WebConfig(
     livekit_url="ws://127.0.0.1:7880",

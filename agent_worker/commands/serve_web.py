@@ -21,12 +21,12 @@ from agent_worker.gateway import Gateway, GatewayConfig
 from agent_worker.gateway.protocol import SessionStart
 from agent_worker.serving.access import Access
 from agent_worker.serving.connections import server_config
+from agent_worker.serving.exposure import InsecureConfigurationError
 from agent_worker.session import Call, build_call
 from agent_worker.settings import Settings
 from agent_worker.telemetry.metrics import serve_metrics
 from agent_worker.telemetry.outlets import Telemetry
 from agent_worker.web.app import WebConfig, create_app
-from agent_worker.web.tokens import InsecureConfigurationError
 
 
 class WebServerError(Exception):

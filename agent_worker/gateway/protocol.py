@@ -52,7 +52,7 @@ MAX_ERRORS = 100
 SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 
 Wish = Annotated[str, StringConstraints(max_length=64)]
-"""An id out of what callers may choose; see `agent_worker.offers`."""
+"""An id out of what callers may choose; see `agent_worker.engines.offers`."""
 
 
 class _Message(BaseModel):

@@ -1,4 +1,4 @@
-"""The words of each language that tell how a turn ends, from `data/turns.toml`."""
+"""The words of each language that tell how a turn ends, from `turns.toml`."""
 
 from __future__ import annotations
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Protocol
 
 import numpy as np
-
-from livekit import rtc
 
 _REMEMBERED = 500
 """Frames: ten seconds of 20 ms each."""
@@ -16,6 +15,14 @@ _BEFORE = 15
 _SPEECH_PERCENTILE = 75
 """Of the frames' levels: among the vowels, and the same for short and long speech."""
 _SILENCE_DB = -100.0
+
+
+class Frame(Protocol):
+    """A piece of sound, such as LiveKit's `AudioFrame`."""
+
+    @property
+    def data(self) -> memoryview:
+        """Its 16-bit samples."""
 
 
 class CallerLoudness:
@@ -30,7 +37,7 @@ class CallerLoudness:
         self._usual_db: float | None = None
         self._levels_db: deque[float] = deque(maxlen=_REMEMBERED)
 
-    def hear(self, frame: rtc.AudioFrame) -> None:
+    def hear(self, frame: Frame) -> None:
         """Takes the next sound of the microphone, 16-bit samples."""
         self._levels_db.append(_level_db(frame))
 
@@ -56,7 +63,7 @@ class CallerLoudness:
         return float(np.percentile(heard, _SPEECH_PERCENTILE)) if heard else _SILENCE_DB
 
 
-def _level_db(frame: rtc.AudioFrame) -> float:
+def _level_db(frame: Frame) -> float:
     samples = np.frombuffer(frame.data, np.int16).astype(np.float32)
     power = float(np.dot(samples, samples)) / max(len(samples), 1) / 32768**2
     return max(10 * math.log10(power), _SILENCE_DB) if power > 0 else _SILENCE_DB

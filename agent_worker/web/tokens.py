@@ -9,7 +9,6 @@ Source: https://docs.livekit.io/frontends/build/authentication/endpoint/
 from __future__ import annotations
 
 import datetime
-import ipaddress
 import json
 import secrets
 from collections.abc import Mapping
@@ -20,12 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from agent_worker.settings import ChoiceKind
 from livekit import api
-
-DEVELOPMENT_KEYS = frozenset({"devkey"})
-"""API keys which are printed in documentation, and so are known to everyone."""
-
-MIN_SECRET_LENGTH = 32
-"""Characters; LiveKit's server warns below it too."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}$")]
 """A room or identity: printable, no spaces, safe in a log line and in a URL."""
@@ -55,10 +48,6 @@ ALL_FIELDS: frozenset[RequestField] = frozenset(
 STRANGER_FIELDS: frozenset[RequestField] = ALL_FIELDS - {"room_name", "participant_identity"}
 """What a caller from the network may set: with a room's name or an identity of their own choice
 they could walk into another caller's room, or push another caller out of it."""
-
-
-class InsecureConfigurationError(ValueError):
-    """The endpoint would hand out tokens which anyone could forge, to anyone who asks."""
 
 
 class TokenRefusedError(Exception):
@@ -253,29 +242,3 @@ def _choices(metadata: str | None, policy: TokenPolicy) -> str:
         if not isinstance(value, str) or value not in allowed:
             raise TokenRefusedError(403, f"room_config: {kind[:32]} can't be set to that here")
     return json.dumps(chosen, sort_keys=True) if chosen else ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def check_exposure(host: str, api_key: str, api_secret: str) -> None:
-    """Refuses to serve the network with keys that everyone knows or can guess.
-
-    Raises:
-        InsecureConfigurationError: with what to do about it.
-    """
-    if is_loopback(host):
-        return
-    if api_key in DEVELOPMENT_KEYS or len(api_secret) < MIN_SECRET_LENGTH:
-        raise InsecureConfigurationError(
-            f"refusing to listen on {host} with development keys: anyone could forge a token. "
-            "Make a pair with `livekit-server generate-keys` (the secret needs at least "
-            f"{MIN_SECRET_LENGTH} characters), or listen on 127.0.0.1"
-        )

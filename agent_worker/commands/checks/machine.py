@@ -8,8 +8,8 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent_worker.serving.exposure import is_loopback
 from agent_worker.settings import Settings
-from agent_worker.web.tokens import is_loopback
 
 from .finding import Finding, State
 
