@@ -192,7 +192,8 @@ def create_app(config: WebConfig, *, gateway: Gateway | None = None) -> Starlett
             Route("/health", health),
             Route("/api/config", describe),
             Route("/api/token", token, methods=["POST"]),
-            *([] if gateway is None else [gateway.route()]),
+            # the same page, which takes the WebSocket where its address says so
+            *([] if gateway is None else [gateway.route(), Route("/s2s/", page)]),
             *(
                 Mount(f"/{folder}", StaticFiles(directory=web_dir / folder, html=True))
                 for folder in _FOLDERS
