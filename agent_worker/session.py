@@ -55,6 +55,8 @@ class Call:
     who: WhoCalls
     steady: SteadyOutput | None = None
     typed: TypedMessages | None = None
+    outlet: Outlet | None = None
+    """Where its client is told of it."""
 
     async def start(self, *, room: rtc.Room | None = None, listening: bool = True) -> None:
         """Starts the session, in a room or on the input and output that were set on it.
@@ -180,7 +182,7 @@ def build_call(
         goodbye=settings.goodbye,
     )
     lifetime.attach(session)
-    return Call(session, agent, engines, turns, lifetime, observer, who)
+    return Call(session, agent, engines, turns, lifetime, observer, who, outlet=outlet)
 
 
 def _patience(settings: Settings) -> Patience:

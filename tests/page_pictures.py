@@ -78,7 +78,7 @@ class Studio:
         """One state in every size."""
         sizes = (("desktop", _DESKTOP), ("phone", _PHONE), ("narrow", _NARROW))
         for scheme in ("light", "dark"):
-            await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            await page.emulate_media(color_scheme=scheme)
             for name, size in (*sizes, ("large", _LARGE_LETTERS)):
                 if scheme == "dark" and name in ("narrow", "large"):
                     continue
@@ -95,7 +95,10 @@ class Studio:
 
 async def before(studio: Studio) -> None:
     """Everything to choose, and the note about the demo model."""
-    async with studio.address(_OFFERS, web_token=SecretStr("open sesame")) as address, chromium(None) as page:
+    async with (
+        studio.address(_OFFERS, web_token=SecretStr("open sesame")) as address,
+        chromium(None) as page,
+    ):
         await open_page(page, address)
         await page.check("input[name=flow][value=persona]")
         await studio.shoot(page, "before")
@@ -226,7 +229,9 @@ async def take(folder: Path, states: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     logs = Path(tempfile.mkdtemp(prefix="page-pictures-"))
     binary = await asyncio.to_thread(real.find_or_build_server)
-    async with run_server(binary, log_file=logs / "livekit.log", port=None, udp_port=None) as server:
+    async with run_server(
+        binary, log_file=logs / "livekit.log", port=None, udp_port=None
+    ) as server:
         settings = real.worker_settings(server)
         async with run_worker(settings, log_file=logs / "worker.log"):
             studio = Studio(server, settings, folder)

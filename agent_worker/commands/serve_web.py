@@ -11,13 +11,14 @@ import uvicorn
 from starlette.applications import Starlette
 
 from agent_worker.call.who_calls import sources, told_by_client
-from agent_worker.engines.badges import Badge, badges
+from agent_worker.engines.badges import ENGINES_ATTRIBUTE, Badge, as_json, badges
 from agent_worker.engines.build import EngineError, keep_model_warm, try_engines
 from agent_worker.engines.call_engines import engines_for_language
 from agent_worker.engines.choice import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.engines.offers import Offers, find_offers
 from agent_worker.gateway import Gateway, GatewayConfig
+from agent_worker.gateway.client_outlet import ClientOutlet
 from agent_worker.gateway.protocol import SessionStart
 from agent_worker.serving.access import Access
 from agent_worker.serving.connections import server_config
@@ -192,7 +193,9 @@ async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -
             engines_for_language, settings, choices, request.lang, wishes
         )
         caller_id = told_by_client(request.caller_id, settings.caller_id)
-        return build_call(own, engines, telemetry=telemetry, caller_id=caller_id)
+        outlet = ClientOutlet()
+        await outlet.set_attributes({ENGINES_ATTRIBUTE: as_json(engines.badges)})
+        return build_call(own, engines, outlet=outlet, telemetry=telemetry, caller_id=caller_id)
 
     config = GatewayConfig(
         access=_access(settings),
