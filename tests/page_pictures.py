@@ -187,7 +187,9 @@ async def busy(studio: Studio) -> None:
             await asyncio.sleep(0.1)
         await open_page(page, address)
         await page.click("#join-text")
-        await expect(page.locator("#state")).to_have_text("All agents are busy", timeout=30_000)
+        await expect(page.locator("#state")).to_have_text(
+            "Waiting for a free agent…", timeout=30_000
+        )
         await studio.shoot(page, "busy")
         await first.click("#leave")
         await greeted(page)
@@ -197,7 +199,11 @@ async def lost(studio: Studio) -> None:
     """The server goes away in mid-call."""
     async with AsyncExitStack() as around, AsyncExitStack() as lives:
         server = await lives.enter_async_context(
-            run_server(real.find_or_build_server(), log_file=studio.wavs / "lost.log", port=None)
+            run_server(
+                await asyncio.to_thread(real.find_or_build_server),
+                log_file=studio.wavs / "lost.log",
+                port=None,
+            )
         )
         settings = real.worker_settings(server)
         await around.enter_async_context(run_worker(settings, log_file=studio.wavs / "lost-w.log"))

@@ -278,7 +278,7 @@ export class Call extends EventTarget {
     if (agentIn(this.room)) return;
     const { text } = read(new TextDecoder().decode(data));
     clearTimeout(this.agentTimer);
-    this.busy = typeof text === "string" && text ? text : "All agents are busy.";
+    this.busy = typeof text === "string" && text ? text : "All agents are busy. Stay here: one will come as soon as it is free.";
     this.#emit("busy", { text: this.busy });
     this.#emit("state", "busy");
   }

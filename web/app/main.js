@@ -23,7 +23,7 @@ const STATES = {
   joining: "Connecting…",
   reconnecting: "Connection lost. Taking it up again…",
   waiting: "Waiting for the agent…",
-  busy: "All agents are busy",
+  busy: "Waiting for a free agent…",
   initializing: "The agent is getting ready…",
   listening: "Listening",
   thinking: "Thinking",
@@ -177,7 +177,7 @@ function wire(current) {
   });
   on("busy", ({ text }) => {
     hideBanner();
-    $("busy").textContent = `${text} Stay here: your call goes on by itself as soon as one is free.`;
+    $("busy").textContent = text;
   });
   on("user", ({ id, text, final }) => show(transcript.user(id, text, final)));
   on("agent", ({ id, text, ahead }) => show(transcript.agent(id, text, { ahead })));

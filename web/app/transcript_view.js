@@ -10,12 +10,15 @@ export class TranscriptView {
     this.latest = latest;
     this.items = new Map();
     latest.addEventListener("click", () => this.#follow());
+    this.following = true;
     list.addEventListener("scroll", () => this.#updateLatest(), { passive: true });
+    // Whoever followed before the window changed follows still.
+    new ResizeObserver(() => this.following && this.#follow()).observe(list);
   }
 
   /** @param {import("./transcript.js").Entry[]} entries */
   show(entries) {
-    const following = this.#atEnd();
+    const { following } = this;
     for (const entry of entries) this.#draw(entry);
     this.empty.hidden = this.items.size > 0;
     if (following) this.#follow();
@@ -23,6 +26,7 @@ export class TranscriptView {
   }
 
   clear() {
+    this.following = true;
     this.items.clear();
     this.list.replaceChildren();
     this.empty.hidden = false;
@@ -67,11 +71,11 @@ export class TranscriptView {
 
   #follow() {
     this.list.scrollTop = this.list.scrollHeight;
-    this.latest.hidden = true;
+    this.latest.hidden = this.following = true;
   }
 
   #updateLatest() {
-    this.latest.hidden = this.#atEnd();
+    this.latest.hidden = this.following = this.#atEnd();
   }
 }
 
