@@ -119,12 +119,12 @@ def look_at_socket(url: str, strangers: list[str]) -> None:
 
 
 @asynccontextmanager
-async def page_for(server: RunningServer) -> AsyncIterator[str]:
+async def page_for(server: RunningServer, *, agent_name: str = real.AGENT) -> AsyncIterator[str]:
     config = WebConfig(
         livekit_url=server.url,
         api_key=server.api_key,
         api_secret=server.api_secret,
-        agent_name=real.AGENT,
+        agent_name=agent_name,
     )
     async with serve_app(create_app(config), host="127.0.0.1", port=0) as address:
         yield address

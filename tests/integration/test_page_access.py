@@ -53,9 +53,11 @@ RARE_SIGHTS = """() => {
         + ' <span class="cut">interrupted</span>';
     document.querySelector('#transcript').append(line, agents);
     line.classList.add('aside');
-    agents.querySelector('p').insertAdjacentHTML('beforeend', ' <s class="unsaid">in the morning</s>');
+    agents.querySelector('p').insertAdjacentHTML(
+        'beforeend', ' <s class="unsaid">in the morning</s>');
     document.querySelector('#busy').textContent = 'All agents are busy.';
-    for (const id of ['latest', 'text-only', 'talk', 'busy', 'not-heard', 'save-sound', 'interrupt']) document.getElementById(id).hidden = false;
+    const rare = ['latest', 'text-only', 'talk', 'busy', 'not-heard', 'save-sound', 'interrupt'];
+    for (const id of rare) document.getElementById(id).hidden = false;
     document.getElementById('mute').setAttribute('aria-pressed', 'true');
 }"""
 

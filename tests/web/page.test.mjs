@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { joinAdvice } from "../../web/app/advice.js";
+import { RequestError } from "../../web/app/api.js";
 import { readBadges } from "../../web/app/badges.js";
 import { fitting } from "../../web/app/choices.js";
 import { chime } from "../../web/app/devices.js";
@@ -332,6 +334,13 @@ test("how much is said is no choice where rules answer", () => {
   const lists = { ...LISTS, flows: [...LISTS.flows, { id: "offline" }], economy: [{ id: "off" }, { id: "on" }] };
   assert.deepEqual(ids(fitting(lists, {}).economy), ["off", "on"]);
   assert.deepEqual(ids(fitting(lists, { flow: "offline" }).economy), []);
+});
+
+test("whoever can't join is told what to do", () => {
+  assert.match(joinAdvice(new RequestError(429, "")), /Wait half a minute/);
+  assert.match(joinAdvice(Object.assign(new Error("x"), { code: "unknown_session" })), /Start a new one/);
+  assert.match(joinAdvice(Object.assign(new Error("x"), { code: "busy" })), /busy/);
+  assert.match(joinAdvice(Object.assign(new Error("x"), { code: 1 }), "ws://here"), /ws:\/\/here/);
 });
 
 test("badges are read from a list or its JSON, and nonsense is none", () => {

@@ -93,6 +93,8 @@ export class Call extends EventTarget {
   async useMicrophone(on) {
     this.wantsMicrophone = on;
     this.muted = false;
+    // While the connection is made anew there is none: the next one is joined so.
+    if (!this.room) return;
     if (on) {
       await this.#setMicrophone(true);
       return;

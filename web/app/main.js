@@ -142,6 +142,7 @@ async function join(microphone, { chosen = choices.chosen, anew = true } = {}) {
   $("recording").hidden = !recorder;
   $("interrupt").hidden = !call.canInterrupt;
   showHow(microphone);
+  $("mute").disabled = false;
   wire(call);
   const joining = call.join({ microphone });
   // The button that was pressed is gone: the focus goes to what takes its place.

@@ -35,6 +35,7 @@ export class SocketCall extends EventTarget {
 
   async join({ microphone }) {
     this.wantsMicrophone = microphone;
+    this.#emit("connection", "joining");
     const { language: lang, ...wishes } = this.wish.choices;
     const token = this.wish.key || undefined;
     this.client = new S2SClient({ url: `${this.serverUrl}/ws/s2s`, lang, token, wishes });
@@ -50,6 +51,8 @@ export class SocketCall extends EventTarget {
       if (kept) await this.client.takeUp(kept.session_id);
       else await this.client.open();
     } catch (error) {
+      this.left = true;
+      this.ticket.drop();
       await this.#stop();
       throw error;
     }
