@@ -121,9 +121,9 @@ export class Transcript {
     if (!entry || entry.done) return [];
     entry.done = true;
     this.lastAgentEnd = this.clock();
-    if (interrupted && entry.voiced !== undefined) {
-      entry.heard = entry.firm;
-      entry.cut = entry.cut || entry.heard < entry.text.trimEnd().length;
+    if (interrupted) {
+      entry.cut = true;
+      if (entry.voiced !== undefined && entry.firm < entry.text.trimEnd().length) entry.heard = entry.firm;
     }
     entry.firm = entry.text.length;
     if (!entry.cut && this.clock() - this.userSpokeAt < CUT_WINDOW_MS) this.#cut(entry);
