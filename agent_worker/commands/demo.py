@@ -20,8 +20,10 @@ from typing import Any
 
 import numpy as np
 from livekit.protocol.room import RoomConfiguration
+from starlette.types import ASGIApp
 
 from agent_worker.caller.client import SAMPLE_RATE, Pcm, SimulatedCaller, Spoken
+from agent_worker.engines.badges import badges
 from agent_worker.engines.build import caller_voice
 from agent_worker.engines.choice import Choices
 from agent_worker.engines.found import choose_engines
@@ -414,7 +416,7 @@ async def _stay(
     folder: Path,
 ) -> None:
     port = settings.web_port if is_free(settings.web_port) else 0
-    shown = ChangingApp(page(settings, find_offers(settings, choices)))
+    shown = ChangingApp(_page(settings, choices))
     async with serve_app(shown, host="127.0.0.1", port=port) as address:
         say(f"\nThe agent stays up. Talk with it in a browser: {address}")
         _say_how_to_join(settings, server, say)
@@ -424,6 +426,10 @@ async def _stay(
                 say(did_not_come(fault))
             await _replace_worker(settings, choices, worker, shown, say, folder)
         await asyncio.Event().wait()
+
+
+def _page(settings: Settings, choices: Choices) -> ASGIApp:
+    return page(settings, find_offers(settings, choices), engines=badges(choices))
 
 
 async def _replace_worker(
@@ -441,7 +447,7 @@ async def _replace_worker(
         async with run_worker(settings, log_file=folder / "worker-real.log"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGTERM)
-            shown.app = page(settings, find_offers(settings, choices))
+            shown.app = _page(settings, choices)
             print_choices(choices, say)
             say(f"New calls are served by them: reload the page.\n{next_step(choices)}")
             await asyncio.Event().wait()

@@ -17,6 +17,7 @@ from livekit.agents import NOT_GIVEN, APIError, NotGivenOr, llm, stt, tts
 from agent_worker.settings import Settings
 from flows.persona_profiles import Character, default_profiles, load_profiles
 
+from .badges import Badge, badges
 from .character_voices import CharacterVoices
 from .choice import Choice, Choices
 from .hung_voice import PatienceLimited
@@ -43,6 +44,8 @@ class Engines:
     """Of characters, by name."""
     standby_stt: Recogniser | None = None
     """Hears when the recogniser hangs."""
+    badges: tuple[Badge, ...] = ()
+    """What they are, in words for the caller."""
 
     async def aclose(self) -> None:
         """Closes them; safe to call twice."""
@@ -109,6 +112,7 @@ def build_engines(settings: Settings, choices: Choices) -> Engines:
             if settings.stt_fallback and choices.stt.detail != _BUNDLED
             else None
         ),
+        badges=badges(choices),
     )
 
 
