@@ -21,7 +21,7 @@ from livekit.agents import (
 )
 from livekit.agents.types import NOT_GIVEN, FlushSentinel
 from livekit.agents.voice import SpeechHandle
-from livekit.agents.voice.io import PlaybackStartedEvent
+from livekit.agents.voice.io import PlaybackStartedEvent, TimedString
 
 from livekit import rtc
 
@@ -62,6 +62,8 @@ class VoicePipelineAgent(Agent):
         voices: gives the engine for a speaker's voice, where the model says who speaks.
         patience: what is said while the model keeps a caller waiting; None = nothing, for ever.
         hearing: opens the recogniser's stream again when it breaks; needs `turns`.
+        on_speaker: told who begins to speak in a reply, where the model says it, and after how many
+            characters of the reply; before those words are out.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class VoicePipelineAgent(Agent):
         who_calls: Callable[[], str | None] = lambda: None,
         patience: Patience | None = None,
         hearing: Hearing | None = None,
+        on_speaker: Callable[[str, int], None] = lambda name, at: None,
     ) -> None:
         super().__init__(instructions=instructions)
         self._greeting = greeting
@@ -96,6 +99,8 @@ class VoicePipelineAgent(Agent):
         self._who_calls = who_calls
         self._patience = patience or Patience(filler_after_s=math.inf, give_up_after_s=math.inf)
         self._hearing = hearing
+        self._on_speaker = on_speaker
+        self._speakers: SpeakerMarks | None = None
         self._generation: Generation | None = None
         self._turn_open = False
         self._turn_committed = asyncio.Event()
@@ -148,6 +153,11 @@ class VoicePipelineAgent(Agent):
         """The turn stands: tools with side effects may run."""
         self._turn_open = False
         self._turn_committed.set()
+
+    def typed_turn(self) -> None:
+        """The caller has written: the turn stands as soon as it is there."""
+        self._latency.typed()
+        self.commit_turn()
 
     async def on_user_turn_completed(
         self, turn_ctx: llm.ChatContext, new_message: llm.ChatMessage
@@ -217,7 +227,7 @@ class VoicePipelineAgent(Agent):
         committed = self._turn_committed if self._turn_open else _set_event()
         if self._turns is not None and self._turns.resumes:
             chat_ctx = joined(chat_ctx)
-        speakers = SpeakerMarks()
+        speakers = self._speakers = SpeakerMarks()
         async with (
             model.chat(
                 chat_ctx=chat_ctx,
@@ -234,6 +244,17 @@ class VoicePipelineAgent(Agent):
                     self._note(generation, chunk)
                     speakers.mark(chunk)
                 yield chunk
+
+    async def transcription_node(
+        self, text: AsyncIterable[str | TimedString], model_settings: ModelSettings
+    ) -> AsyncGenerator[str | TimedString, None]:
+        """Hands the reply's words on as they are, and tells of the next one who speaks."""
+        # of a guess that was dropped nothing comes here
+        speakers, self._speakers = self._speakers, None
+        async for piece in text:
+            for name, at in speakers.new_names() if speakers is not None else ():
+                self._on_speaker(name, at)
+            yield piece
 
     def _note(self, generation: Generation, chunk: llm.ChatChunk) -> None:
         """Tells the clock what a piece of an answer says of its turn."""
