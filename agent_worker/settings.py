@@ -311,8 +311,14 @@ class Settings(BaseSettings):
         description="What finds passages: words, multilingual-e5-small, bge-m3, or the folder of "
         "an ONNX embedding model; auto = a model that was downloaded, else words.",
     )
-    documents_index: Path = Field(
-        DEFAULT_DOCUMENTS_INDEX, description="SQLite file with their passages."
+    documents_index: str = Field(
+        DEFAULT_DOCUMENTS_INDEX,
+        min_length=1,
+        description="Where their passages are kept: a SQLite file, or http(s)://HOST:PORT of a "
+        "Qdrant server.",
+    )
+    documents_index_key: SecretStr | None = Field(
+        None, description="API key of the Qdrant server."
     )
     business_database: Path | None = Field(
         None, description="SQLite file of llm=router; unset = a sample in memory."
@@ -452,6 +458,7 @@ class Settings(BaseSettings):
         "persona_character",
         "memory_days",
         "documents",
+        "documents_index_key",
         "weather_url",
         "stock_url",
         "search_url",
