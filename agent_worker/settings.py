@@ -317,9 +317,7 @@ class Settings(BaseSettings):
         description="Where their passages are kept: a SQLite file, or http(s)://HOST:PORT of a "
         "Qdrant server.",
     )
-    documents_index_key: SecretStr | None = Field(
-        None, description="API key of the Qdrant server."
-    )
+    documents_index_key: SecretStr | None = Field(None, description="API key of the Qdrant server.")
     business_database: Path | None = Field(
         None, description="SQLite file of llm=router; unset = a sample in memory."
     )
