@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livekit.plugins.kokoro.languages import language_of
@@ -59,6 +59,7 @@ def test_the_first_phrase_is_a_clause_and_later_ones_are_joined() -> None:
     assert plan_phrases([ended, "jˈɛs."]) == [f"{ended} jˈɛs."]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("ab ˈ,.", min_size=1, max_size=900).map(str.strip).filter(bool)))
 def test_no_phoneme_is_lost_and_no_phrase_is_too_long(clauses: list[str]) -> None:
     phrases = plan_phrases(clauses)
@@ -66,6 +67,7 @@ def test_no_phoneme_is_lost_and_no_phrase_is_too_long(clauses: list[str]) -> Non
     assert all(0 < len(phrase) <= MOST for phrase in phrases)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_becomes_phonemes_of_the_vocabulary(text: str) -> None:
     for clause in Phonemizer().clauses(text, language_of("en")):

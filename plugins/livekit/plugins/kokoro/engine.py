@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from local_tts.threads import WorkThreads
 
@@ -69,10 +69,10 @@ class Engine:
         self._lock = threading.Lock()
         self._phonemizer = Phonemizer()
         self._graph: KokoroGraph | None = None
-        self._styles: Any = None
+        self._styles: dict[str, Style] = {}
 
     def load(self) -> None:
-        """Loads the graph and opens the styles, once; some seconds.
+        """Loads the graph, once; some seconds.
 
         Raises:
             ImportError: The `kokoro` extra is not installed.
@@ -81,13 +81,10 @@ class Engine:
         with self._lock:
             if self._graph is not None:
                 return
-            import numpy as np
-
             from .graph import GraphError, KokoroGraph
 
             require_kokoro()
             try:
-                self._styles = np.load(self.files.voices)
                 self._graph = KokoroGraph(self.files.model, self._num_threads)
             except (GraphError, OSError, ValueError) as e:
                 raise VoiceError(str(e)) from e
@@ -114,10 +111,18 @@ class Engine:
         return pcm
 
     def _style(self, voice: str) -> Style:
-        with self._lock:  # the pack is one file with one position
-            style: Style = self._styles[voice]
+        if (known := self._styles.get(voice)) is not None:
+            return known
+        import numpy as np
+
+        try:
+            with np.load(self.files.voices) as pack:
+                style: Style = pack[voice]
+        except (OSError, ValueError, KeyError) as e:
+            raise VoiceError(f"{self.files.voices} has no style of {voice}") from e
         if style.ndim != 3 or style.shape[1:] != (1, 256):
             raise VoiceError(f"{voice} in {self.files.voices} is not the style of a Kokoro voice")
+        self._styles[voice] = style
         return style
 
 
