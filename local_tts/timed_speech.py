@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Never, Protocol
 
-from livekit.agents import APIConnectOptions, tts, utils
+from livekit.agents import APIConnectOptions, APIError, tts, utils
 from livekit.agents.types import TimedString
 
+from .delivery import initialize, silence, try_again
 from .options import Tokenizer
 from .pieces import Pieces, speak_in_pieces
 
-FRAME_BYTES = 4096
-"""Of PCM in one frame, at most: 93 ms at 22,050 Hz, 128 ms at 16,000."""
-
-SILENCE_MS = 20
-"""Stands for text in which nothing can be spoken: without any audio LiveKit takes it for an error
-and the turn never ends."""
+logger = logging.getLogger("livekit.plugins.local_tts")
 
 
 @dataclass(frozen=True)
@@ -68,9 +65,11 @@ class Delivery(Protocol):
 class _Segment:
     """Puts phrases into LiveKit's emitter, with word times counted over the whole segment."""
 
-    def __init__(self, delivery: Delivery, timeout_s: float, emitter: tts.AudioEmitter) -> None:
+    def __init__(
+        self, delivery: Delivery, conn_options: APIConnectOptions, emitter: tts.AudioEmitter
+    ) -> None:
         self._delivery = delivery
-        self._timeout_s = timeout_s
+        self._conn_options = conn_options
         self._emitter = emitter
         self._samples = 0
 
@@ -79,15 +78,29 @@ class _Segment:
         for piece in self._delivery.split_long(text):
             await self._say_piece(piece)
         if self._samples == before:
-            self._push(
-                Chunk(bytes(self._delivery.sample_rate * SILENCE_MS // 1000 * 2)), offset=0.0
-            )
+            self._push(Chunk(silence(self._delivery.sample_rate)), offset=0.0)
         # Lets the held-back tail go: the next phrase may be seconds away.
         self._emitter.flush()
 
     async def _say_piece(self, text: str) -> None:
-        offset = self._samples / self._delivery.sample_rate
-        async with aclosing(self._delivery.speak(text, timeout_s=self._timeout_s)) as speech:
+        before = self._samples
+        for attempt in range(self._conn_options.max_retry + 1):
+            try:
+                await self._attempt(text, before / self._delivery.sample_rate)
+                return
+            except APIError as error:
+                await try_again(
+                    error,
+                    attempt,
+                    self._conn_options,
+                    heard_before=before > 0,
+                    heard_of_it=self._samples > before,
+                    logger=logger,
+                )
+
+    async def _attempt(self, text: str, offset: float) -> None:
+        timeout_s = self._conn_options.timeout
+        async with aclosing(self._delivery.speak(text, timeout_s=timeout_s)) as speech:
             async for chunk in speech:
                 self._push(chunk, offset)
 
@@ -116,8 +129,13 @@ class ChunkedStream(tts.ChunkedStream):
         self._delivery = delivery
 
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
-        _initialize(output_emitter, self._delivery, stream=False)
-        segment = _Segment(self._delivery, self._conn_options.timeout, output_emitter)
+        initialize(
+            output_emitter,
+            request_id=utils.shortuuid(f"{self._delivery.name}_"),
+            sample_rate=self._delivery.sample_rate,
+            stream=False,
+        )
+        segment = _Segment(self._delivery, self._conn_options, output_emitter)
         await segment.say(self._input_text)
 
 
@@ -137,8 +155,13 @@ class SynthesizeStream(tts.SynthesizeStream):
         self._tokenizer = tokenizer
 
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
-        _initialize(output_emitter, self._delivery, stream=True)
-        segment = _Segment(self._delivery, self._conn_options.timeout, output_emitter)
+        initialize(
+            output_emitter,
+            request_id=utils.shortuuid(f"{self._delivery.name}_"),
+            sample_rate=self._delivery.sample_rate,
+            stream=True,
+        )
+        segment = _Segment(self._delivery, self._conn_options, output_emitter)
 
         async def say(pieces: Pieces) -> None:
             started = False
@@ -154,14 +177,3 @@ class SynthesizeStream(tts.SynthesizeStream):
                 await segment.say(self._pushed_text)
 
         await speak_in_pieces(self._input_ch, self._tokenizer, say, clean=self._delivery.clean)
-
-
-def _initialize(emitter: tts.AudioEmitter, delivery: Delivery, *, stream: bool) -> None:
-    emitter.initialize(
-        request_id=utils.shortuuid(f"{delivery.name}_"),
-        sample_rate=delivery.sample_rate,
-        num_channels=1,
-        mime_type="audio/pcm",
-        frame_size_ms=FRAME_BYTES // 2 // (delivery.sample_rate // 1000),
-        stream=stream,
-    )

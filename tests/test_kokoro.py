@@ -272,6 +272,32 @@ async def test_a_failure_is_retried_and_a_stall_is_a_timeout(
     assert len(pcm(await speak(tts, TEXT))) > 24000
 
 
+async def test_a_later_piece_that_fails_before_it_sounds_is_made_again_once_heard(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tts = voice(folder)
+    whole = pcm(await stream_out(tts, "The first is here. ", "The second follows."))
+    render, calls = tts._engine.render, 0
+
+    def fail_second(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RuntimeError("out of memory")
+        return render(*arguments)
+
+    monkeypatch.setattr(tts._engine, "render", fail_second)
+    options = APIConnectOptions(max_retry=1, retry_interval=0.01, timeout=20)
+    async with tts.stream(conn_options=options) as stream:
+        stream.push_text("The first is here. ")
+        stream.push_text("The second follows.")
+        stream.end_input()
+        events = [event async for event in stream]
+    assert calls == 3
+    assert np.array_equal(pcm(events), whole)
+    assert "".join(words(events)) == "The first is here. The second follows."
+
+
 async def test_metrics_name_the_voice_and_count_the_characters(folder: Path) -> None:
     tts = voice(folder)
     seen: list[TTSMetrics] = []

@@ -12,15 +12,6 @@ from .wav import WavFormat, WavReader, looks_like_wav
 CHUNK_BYTES = 4096
 
 
-def frame_size_ms(sample_rate: int) -> int:
-    """The longest frame that is at most 4 KB and at most 93 ms.
-
-    Args:
-        sample_rate: Hertz, of 16-bit mono.
-    """
-    return max(1, min(93, CHUNK_BYTES // 2 * 1000 // sample_rate))
-
-
 class PcmReader:
     """Makes 16-bit mono at one rate out of a stream of bytes, cut anywhere.
 

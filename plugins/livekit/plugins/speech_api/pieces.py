@@ -10,6 +10,7 @@ import httpx
 from livekit.agents import APIConnectOptions, APIError
 from livekit.agents.utils import aio
 
+from local_tts.delivery import silence, try_again
 from local_tts.text import cut_long, is_speakable
 
 from .body import Usage
@@ -18,9 +19,6 @@ from .request import SpeechRequest, speak
 
 BUFFERED_CHUNKS = 256
 """Of one piece that waits for its turn: a megabyte, 21 s at 24 kHz. Then the server has to wait."""
-
-SILENCE_S = 0.02
-"""What is played for text that has no sound, so that the turn ends like any other."""
 
 
 class Voice(Protocol):
@@ -99,7 +97,7 @@ class PieceSpeaker:
             await aio.cancel_and_wait(ahead, *(piece.task for piece in self._open))
         # Where nothing was to be said, nothing sounds.
         if self._asked and not self._sounded:
-            self._emit(bytes(2 * int(self._voice.sample_rate * SILENCE_S)))
+            self._emit(silence(self._voice.sample_rate))
 
     async def _request_ahead(self, texts: AsyncIterable[str]) -> None:
         try:
@@ -130,17 +128,15 @@ class PieceSpeaker:
                     audio += samples
                     self._emit(samples)
             except APIError as error:
-                again = (
-                    error.retryable
-                    and sounded_before
-                    and not audio
-                    and attempt < self._conn_options.max_retry
+                await try_again(
+                    error,
+                    attempt,
+                    self._conn_options,
+                    heard_before=sounded_before,
+                    heard_of_it=bool(audio),
+                    logger=logger,
                 )
-                if not again:
-                    raise
-                logger.warning("a later piece of the speech failed, asking again: %s", error)
                 self._open.discard(piece)
-                await asyncio.sleep(self._conn_options._interval_for_retry(attempt))
                 piece = self._start(piece.text)
                 continue
             self.usage.input_tokens += piece.usage.input_tokens

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from livekit.agents import APIConnectOptions, tts
 from livekit.agents.utils import shortuuid
 
+from local_tts.delivery import initialize
 from local_tts.options import Tokenizer
 from local_tts.pieces import speak_in_pieces
 from local_tts.text import encodable
 
-from .pcm import frame_size_ms
 from .pieces import PieceSpeaker, Voice
 
 if TYPE_CHECKING:
@@ -32,7 +32,12 @@ class ChunkedStream(tts.ChunkedStream):
 
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
         request_id = shortuuid()
-        _initialize(output_emitter, self._voice, request_id, stream=False)
+        initialize(
+            output_emitter,
+            request_id=request_id,
+            sample_rate=self._voice.sample_rate,
+            stream=False,
+        )
         if not self._input_text.strip():
             return
         speaker = PieceSpeaker(
@@ -67,7 +72,12 @@ class SynthesizeStream(tts.SynthesizeStream):
 
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
         request_id = shortuuid()
-        _initialize(output_emitter, self._voice, request_id, stream=True)
+        initialize(
+            output_emitter,
+            request_id=request_id,
+            sample_rate=self._voice.sample_rate,
+            stream=True,
+        )
         output_emitter.start_segment(segment_id=request_id)
         speaker = PieceSpeaker(
             client=self._server.http_client(),
@@ -81,17 +91,6 @@ class SynthesizeStream(tts.SynthesizeStream):
         self._set_token_usage(
             input_tokens=speaker.usage.input_tokens, output_tokens=speaker.usage.output_tokens
         )
-
-
-def _initialize(emitter: tts.AudioEmitter, voice: Voice, request_id: str, *, stream: bool) -> None:
-    emitter.initialize(
-        request_id=request_id,
-        sample_rate=voice.sample_rate,
-        num_channels=1,
-        mime_type="audio/pcm",
-        frame_size_ms=frame_size_ms(voice.sample_rate),
-        stream=stream,
-    )
 
 
 async def _once(text: str) -> AsyncGenerator[str, None]:

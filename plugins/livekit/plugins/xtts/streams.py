@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from livekit.agents import APIConnectOptions, APIError, tts
 from livekit.agents.utils import shortuuid
 
+from local_tts.delivery import initialize, silence, try_again
 from local_tts.options import Tokenizer
 from local_tts.pieces import Pieces, speak_in_pieces
 from local_tts.text import cut_long, encodable, is_speakable
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE = 24000
 """Hertz."""
-
-FRAME_SIZE_MS = 85
-"""The longest that is within 4 KB."""
-
-SILENCE = bytes(2 * SAMPLE_RATE // 50)
-"""What is played for text that has no sound, so that the turn ends like any other."""
 
 
 class ChunkedStream(tts.ChunkedStream):
@@ -46,7 +40,7 @@ class ChunkedStream(tts.ChunkedStream):
         self._opts = opts
 
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
-        _initialize(output_emitter, shortuuid(), stream=False)
+        initialize(output_emitter, request_id=shortuuid(), sample_rate=SAMPLE_RATE, stream=False)
         if self._input_text.strip():
             speaker = _Speaker(self._engine, self._opts, self._conn_options, output_emitter.push)
             await speaker.speak(encodable(self._input_text))
@@ -72,7 +66,7 @@ class SynthesizeStream(tts.SynthesizeStream):
 
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
         request_id = shortuuid()
-        _initialize(output_emitter, request_id, stream=True)
+        initialize(output_emitter, request_id=request_id, sample_rate=SAMPLE_RATE, stream=True)
         output_emitter.start_segment(segment_id=request_id)
         speaker = _Speaker(
             self._engine,
@@ -122,7 +116,7 @@ class _Speaker:
     def finish(self) -> None:
         """After the last piece; where nothing was to be said, nothing sounds."""
         if self._asked and not self._emitted:
-            self._emit(SILENCE)
+            self._emit(silence(SAMPLE_RATE))
 
     async def _speak_part(self, text: str) -> None:
         for attempt in range(self._conn_options.max_retry + 1):
@@ -138,28 +132,15 @@ class _Speaker:
                     raise APIError("XTTS made no sound of the text")
                 return
             except APIError as error:
-                # LiveKit tries again by itself as long as nothing was heard of the stream.
-                again = (
-                    error.retryable
-                    and 0 < before == self._emitted
-                    and attempt < self._conn_options.max_retry
+                await try_again(
+                    error,
+                    attempt,
+                    self._conn_options,
+                    heard_before=before > 0,
+                    heard_of_it=self._emitted > before,
+                    logger=logger,
                 )
-                if not again:
-                    raise
-                logger.warning("a later piece of the speech failed, trying again: %s", error)
-            await asyncio.sleep(self._conn_options._interval_for_retry(attempt))
 
     def _emit(self, samples: bytes) -> None:
         self._emitted += len(samples)
         self._emit_samples(samples)
-
-
-def _initialize(emitter: tts.AudioEmitter, request_id: str, *, stream: bool) -> None:
-    emitter.initialize(
-        request_id=request_id,
-        sample_rate=SAMPLE_RATE,
-        num_channels=1,
-        mime_type="audio/pcm",
-        frame_size_ms=FRAME_SIZE_MS,
-        stream=stream,
-    )
