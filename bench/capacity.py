@@ -21,15 +21,16 @@ class Inputs:
     """Measured and assumed, for one call unless said otherwise."""
 
     # -- measured ------------------------------------------------------------------------------
-    call_cores: float = 0.12
-    """Cores of a call process while a caller talks: `bench rooms`, 2 cores, offline flow."""
-    hearing_cores: float = 0.07
-    """Cores of Whisper on a CPU, bundled model; likewise."""
-    server_cores: float = 0.02
-    """Cores of the LiveKit server; likewise."""
-    call_mib: float = 25.0
-    """Memory in the call process; likewise."""
-    process_mib: float = 350.0
+    call_cores: float = 0.13
+    """Cores of a call process while a caller talks: `bench rooms --calls 4` on two call processes,
+    2 cores that others used too, offline flow, espeak."""
+    hearing_cores: float = 0.06
+    """Cores of Whisper on a CPU, bundled model: of 0.19 that a call takes in all on quiet cores."""
+    server_cores: float = 0.015
+    """Cores of the LiveKit server; as `call_cores`."""
+    call_mib: float = 30.0
+    """Memory in the call process; likewise, without what the first call brings."""
+    process_mib: float = 390.0
     """Memory of a call process without a call; likewise."""
     calls_per_process: int = 8
     """That one interpreter holds: two cores, 8 calls at 0.7 to 1.2 s."""
@@ -59,7 +60,7 @@ class Inputs:
     """That one Redis does on one core without pipelining."""
     room_bytes: float = 300.0
     """Of a room in the list that a watch asks for."""
-    cell_calls: int = 1000
+    cell_calls: int = 200
     """Calls of one LiveKit cluster with its own Redis and workers; more are more clusters."""
 
 
