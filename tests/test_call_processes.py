@@ -124,6 +124,14 @@ def test_a_process_that_beats_lives_and_one_that_stops_hangs() -> None:
     assert 1.0 < looks * BEAT_EVERY_S <= 3.5
 
 
+def test_on_a_machine_that_is_short_of_cores_a_silent_process_is_given_longer() -> None:
+    patient = Patient()
+    patient.beat()
+    assert not patient.hangs()
+    assert not any(patient.hangs(late_s=0.2) for _ in range(40))
+    assert any(patient.hangs(late_s=0.2) for _ in range(40)), "but not for ever"
+
+
 async def test_a_beat_counts_only_with_the_secret() -> None:
     transport, listener, port = await listen()
     mine, other = Patient(), Patient()

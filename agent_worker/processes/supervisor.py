@@ -226,8 +226,11 @@ class Supervisor:
 
 
 async def _until_it_hangs(process: asyncio.subprocess.Process, patient: Patient) -> None:
-    while not patient.hangs():
+    late_s = 0.0
+    while not patient.hangs(late_s):
+        due = time.monotonic() + BEAT_EVERY_S
         await asyncio.sleep(BEAT_EVERY_S)
+        late_s = time.monotonic() - due
     logger.error("a call process hangs and is ended", extra={"pid": process.pid})
 
 
