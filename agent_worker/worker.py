@@ -23,6 +23,7 @@ from .dispatch.registration import register_soon
 from .dispatch.standing import Standing
 from .dispatch.stopping import StopWord
 from .dispatch.watch import watch_rooms
+from .engines.badges import ENGINES_ATTRIBUTE, as_json
 from .engines.build import build_engines, import_plugins
 from .engines.call_engines import engines_for_call
 from .engines.choice import Choices
@@ -138,10 +139,12 @@ async def _serve_call(
     words = fault_words(settings.spoken_language, settings.own_fault_words())
     if standing.took_over:
         settings = settings.model_copy(update={"greeting": words.back})
+    outlet = RoomOutlet(ctx.room)
+    await outlet.set_attributes({ENGINES_ATTRIBUTE: as_json(engines.badges)})
     call = build_call(
         settings,
         engines,
-        outlet=RoomOutlet(ctx.room),
+        outlet=outlet,
         telemetry=telemetry,
         call_id=ctx.job.id,
     )

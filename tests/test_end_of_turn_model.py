@@ -99,7 +99,7 @@ async def test_the_real_model_hears_a_listeners_frames() -> None:
 FORK = """
 import asyncio, os, sys
 import numpy as np
-from agent_worker.end_of_turn_model import shared_model
+from agent_worker.hearing.end_of_turn_model import shared_model
 
 def ask():
     return asyncio.run(shared_model().probability(np.zeros(19200, np.int16)))

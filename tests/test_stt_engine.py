@@ -10,10 +10,10 @@ import pytest
 from livekit.agents import APIConnectionError, APITimeoutError
 
 from livekit.plugins.faster_whisper import engines
-from livekit.plugins.faster_whisper.decode import Decoded, Job
 from livekit.plugins.faster_whisper.engine import Engine
 from livekit.plugins.faster_whisper.engines import engine_for
 from livekit.plugins.faster_whisper.errors import PartialDropped
+from livekit.plugins.faster_whisper.job import Decoded, Job
 from livekit.plugins.faster_whisper.models import ModelSpec
 from livekit.plugins.faster_whisper.schedule import Schedule, Waiting
 from livekit.plugins.faster_whisper.statistics import RECENT_S, Counts

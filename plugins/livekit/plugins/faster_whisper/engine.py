@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from livekit.agents import APIConnectionError, APIError
 
 from .any_engine import AnyEngine
-from .decode import Decoded, Decoder, Job
 from .errors import PartialDropped, closed_error, decode_error, load_error
+from .job import Decoded, Decoder, Job
 from .log import logger
 from .schedule import Schedule, Waiting
 from .statistics import Counts, EngineStatistics
