@@ -21,12 +21,12 @@ class Inputs:
     """Measured and assumed, for one call unless said otherwise."""
 
     # -- measured ------------------------------------------------------------------------------
-    call_cores: float = 0.13
-    """Cores of a call process while a caller talks: `bench rooms --calls 4` on two call processes,
-    2 cores that others used too, offline flow, espeak."""
-    hearing_cores: float = 0.06
-    """Cores of Whisper on a CPU, bundled model: of 0.19 that a call takes in all on quiet cores."""
-    server_cores: float = 0.015
+    call_cores: float = 0.19
+    """Cores of a call process while a caller talks: `bench rooms --calls 1,4,8` on two call
+    processes, two quiet cores, offline flow, espeak."""
+    hearing_cores: float = 0.01
+    """Cores of Whisper on a CPU, bundled model; likewise. Real sizes take far more."""
+    server_cores: float = 0.025
     """Cores of the LiveKit server; as `call_cores`."""
     call_mib: float = 30.0
     """Memory in the call process; likewise, without what the first call brings."""
