@@ -17,7 +17,7 @@ ONE = Inputs(cell_calls=1000)
 def test_ten_calls_are_one_machine_and_no_redis() -> None:
     few = plan(10, Inputs(), gpu=False)
     assert (few.cells, few.livekit_nodes, few.worker_machines, few.redis) == (1, 1, 1, 0)
-    assert few.call_processes == 2
+    assert few.call_processes == 3
     assert few.hearing_gpus == few.model_gpus == 0
 
 
@@ -38,10 +38,10 @@ def _plan(**changes: float) -> capacity.Plan:
 
 def test_cores_memory_and_the_interpreter_each_may_be_what_there_is_too_little_of() -> None:
     by_interpreter = _plan(call_cores=0.001, hearing_cores=0.001)
-    assert by_interpreter.worker_machines == -(-100 // 8)
+    assert by_interpreter.worker_machines == 200 // 8
     by_cores = _plan(call_cores=1.0)
     assert by_cores.worker_machines == -(-800 // 9.6)
-    by_memory = _plan(call_cores=0.001, call_mib=1024.0)
+    by_memory = _plan(call_cores=0.001, call_mib=2048.0)
     assert by_memory.worker_machines > by_interpreter.worker_machines
 
 
