@@ -122,7 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure this machine")
     kinds = bench.add_subparsers(metavar="WHAT", required=True)
     rooms = kinds.add_parser("rooms", help="simulated callers at once: latency, CPU, memory")
-    rooms.add_argument("--rooms", default="1,2,4,8", help="calls at once, round by round")
+    rooms.add_argument(
+        "--calls",
+        "--rooms",
+        default="1,2,4,8",
+        help="calls at once, round by round, until p95 doubles",
+    )
     rooms.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     rooms.set_defaults(run=_bench_rooms)
 
@@ -257,7 +262,7 @@ def _bench_rooms(options: argparse.Namespace) -> int:
         print(line, file=stream, flush=True)
 
     try:
-        rooms = parse_rooms(options.rooms)
+        rooms = parse_rooms(options.calls)
         say(HEADER)
         result = asyncio.run(until_signalled(bench_rooms(load_settings(), rooms, say=say)))
     except (ValueError, DemoError, CallerError, LiveKitServerError) as e:
@@ -358,7 +363,11 @@ def _run_worker(
         from .engines.choice import Found, choose
 
         choices = choose(settings, Found())
-    count = _call_processes(settings) if command == "start" and "--help" not in rest else 1
+    count = 1
+    if command == "start" and "--help" not in rest:
+        from .processes.machine import call_processes
+
+        count = call_processes(settings)
     if count > 1:
         from .processes.supervisor import Supervisor
 
@@ -372,21 +381,6 @@ def _run_worker(
         return asyncio.run(supervise())
     with Telemetry.of(settings) as telemetry:
         return run(build_server(settings, choices, telemetry), command, rest)
-
-
-def _call_processes(settings: Settings) -> int:
-    import psutil
-
-    from .processes.plan import process_count
-
-    wanted = settings.call_processes
-    cores = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None
-    return process_count(
-        None if wanted == "auto" else wanted,
-        cores=len(cores) if cores else os.cpu_count() or 1,
-        memory_mib=psutil.virtual_memory().available / 2**20,
-        max_sessions=settings.max_sessions,
-    )
 
 
 def _quiet_logs() -> None:

@@ -10,7 +10,15 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from livekit.agents import Agent, ModelSettings, UserStateChangedEvent, llm, stt, tts
+from livekit.agents import (
+    Agent,
+    ConversationItemAddedEvent,
+    ModelSettings,
+    UserStateChangedEvent,
+    llm,
+    stt,
+    tts,
+)
 from livekit.agents.types import NOT_GIVEN, FlushSentinel
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.io import PlaybackStartedEvent, TimedString
@@ -19,6 +27,7 @@ from livekit import rtc
 
 from .faults.deafness import Hearing
 from .faults.patience import OWN, Patience, in_time
+from .hearing.joined_turns import first_half, joined, whole, without
 from .hearing.turn_taking import TurnTaking
 from .speech.pacing import paced
 from .speech.speakable import speakable_stream
@@ -95,6 +104,7 @@ class VoicePipelineAgent(Agent):
         self._generation: Generation | None = None
         self._turn_open = False
         self._turn_committed = asyncio.Event()
+        self._first_half = ""
 
     @property
     def latency(self) -> TurnLatency:
@@ -121,12 +131,14 @@ class VoicePipelineAgent(Agent):
         """Greets."""
         # the gate is shut here and opened here: whoever observes a call steers nothing in it
         self.session.on("user_state_changed", self._on_user_state)
+        self.session.on("conversation_item_added", self._on_item)
         if self._greeting:
             self.say(self._greeting)
 
     async def on_exit(self) -> None:
         """The call ends, or another agent takes over."""
         self.session.off("user_state_changed", self._on_user_state)
+        self.session.off("conversation_item_added", self._on_item)
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         if event.new_state == "speaking":
@@ -153,6 +165,26 @@ class VoicePipelineAgent(Agent):
         """The session has decided that the caller has finished."""
         self._latency.heard("committed")
         self.commit_turn()
+        self._first_half = ""
+        if self._turns is not None and self._turns.resumes:
+            await self._take_back_first_half()
+
+    async def _take_back_first_half(self) -> None:
+        """The turn that the agent broke into goes out of the history, and into its rest."""
+        half = first_half(self.chat_ctx)
+        if half is None:
+            return
+        self._first_half = half.text
+        await self.update_chat_ctx(without(self.chat_ctx, half))
+        history = self.session.history
+        history.items = without(history, half).items
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        # Here, where it stands already: the message of an answer begun ahead is not ours before.
+        item = event.item
+        if isinstance(item, llm.ChatMessage) and item.role == "user" and self._first_half:
+            item.content = [whole(self._first_half, item.text_content or "")]
+            self._first_half = ""
 
     async def stt_node(
         self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
@@ -193,6 +225,8 @@ class VoicePipelineAgent(Agent):
         if self._tells_commit and (caller := self._who_calls()) is not None:
             extra["caller_id"] = caller
         committed = self._turn_committed if self._turn_open else _set_event()
+        if self._turns is not None and self._turns.resumes:
+            chat_ctx = joined(chat_ctx)
         speakers = self._speakers = SpeakerMarks()
         async with (
             model.chat(

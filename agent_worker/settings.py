@@ -106,6 +106,14 @@ class Settings(BaseSettings):
         description="Calls at once; a full worker gets no further jobs. `bench rooms` says how "
         "many this machine holds.",
     )
+    busy_at_cpu: float = Field(
+        0.85,
+        ge=0,
+        le=1,
+        description="Share of its cores from which the worker takes no further call; nor does it "
+        "while finals or threads wait, or under 256 MB of free memory. 0 = only max_sessions "
+        "counts.",
+    )
     call_processes: Literal["auto"] | int = Field(
         "auto",
         description="Processes that the calls are spread over; auto = one for two cores, as far as "
@@ -303,9 +311,13 @@ class Settings(BaseSettings):
         description="What finds passages: words, multilingual-e5-small, bge-m3, or the folder of "
         "an ONNX embedding model; auto = a model that was downloaded, else words.",
     )
-    documents_index: Path = Field(
-        DEFAULT_DOCUMENTS_INDEX, description="SQLite file with their passages."
+    documents_index: str = Field(
+        DEFAULT_DOCUMENTS_INDEX,
+        min_length=1,
+        description="Where their passages are kept: a SQLite file, or http(s)://HOST:PORT of a "
+        "Qdrant server.",
     )
+    documents_index_key: SecretStr | None = Field(None, description="API key of the Qdrant server.")
     business_database: Path | None = Field(
         None, description="SQLite file of llm=router; unset = a sample in memory."
     )
@@ -444,6 +456,7 @@ class Settings(BaseSettings):
         "persona_character",
         "memory_days",
         "documents",
+        "documents_index_key",
         "weather_url",
         "stock_url",
         "search_url",

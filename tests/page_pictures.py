@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 from pydantic import SecretStr
 
 from agent_worker.commands.demo import run_worker
@@ -120,8 +120,16 @@ async def call(studio: Studio) -> None:
     wav = await microphone(studio.wavs, "what time is it", before_s=6.0, after_s=9.0)
     async with studio.address() as address, chromium(wav) as page:
         await open_page(page, address)
+        held = asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            await held.wait()
+            await route.continue_()
+
+        await page.route("**/api/token", hold)
         await page.click("#join")
-        await page.screenshot(path=studio.folder / "joining-desktop-light.png")
+        await studio.shoot(page, "joining")
+        held.set()
         await says(page, "agent", "How can I help you?")
         await says(page, "user", "time is it")
         await says(page, "agent", "It is")

@@ -129,8 +129,15 @@ def room_token(server: RunningServer, *, room: str, identity: str, agent_name: s
 
 
 @contextlib.asynccontextmanager
-async def run_worker(settings: Settings, *, log_file: Path) -> AsyncIterator[int]:
+async def run_worker(
+    settings: Settings, *, log_file: Path, registrations: int = 1
+) -> AsyncIterator[int]:
     """Runs the worker in a process of its own until the context ends. Gives its pid.
+
+    Args:
+        settings: of the worker.
+        log_file: gets what it prints.
+        registrations: call processes that must have registered; 1 = any.
 
     Raises:
         DemoError: it ended, or did not register within five minutes.
@@ -149,7 +156,7 @@ async def run_worker(settings: Settings, *, log_file: Path) -> AsyncIterator[int
         )
     try:
         deadline = time.monotonic() + _WORKER_TIMEOUT_S
-        while "registered worker" not in log_file.read_text(errors="replace"):
+        while log_file.read_text(errors="replace").count("registered worker") < registrations:
             if process.returncode is not None:
                 last = log_file.read_text(errors="replace").strip().splitlines()[-3:]
                 raise DemoError("the worker ended:\n  " + "\n  ".join(last or ["without a word"]))
