@@ -350,10 +350,10 @@ def _run_worker(
         try:
             if choices.problems:
                 raise WorkerError("\n".join(choices.problems))
-            if command != "console":
-                asyncio.run(check_server(settings))
             choices = running.enter_context(house_model(settings, choices))
             asyncio.run(try_engines(settings, choices))
+            if command != "console":
+                asyncio.run(check_server(settings))
             asyncio.run(read_prompt_ahead(settings, choices))
             keep_model_warm(settings, choices)
         except (WorkerError, EngineError, HouseModelError) as e:
