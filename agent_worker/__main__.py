@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -87,7 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="a server, the agent and a caller, all on this machine")
     demo.add_argument("--once", action="store_true", help="end after the conversation")
     demo.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    demo.add_argument("--download", action="store_true", help="fetch the real models first")
+    demo.add_argument(
+        "--download",
+        action=argparse.BooleanOptionalAction,
+        help="fetch real models that suit this machine; unset = asked, on a terminal",
+    )
     demo.add_argument("--folder", type=Path, help="where recordings and timings go")
     demo.set_defaults(run=_demo)
 
@@ -117,7 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure this machine")
     kinds = bench.add_subparsers(metavar="WHAT", required=True)
     rooms = kinds.add_parser("rooms", help="simulated callers at once: latency, CPU, memory")
-    rooms.add_argument("--rooms", default="1,2,4,8", help="calls at once, round by round")
+    rooms.add_argument(
+        "--calls",
+        "--rooms",
+        default="1,2,4,8",
+        help="calls at once, round by round, until p95 doubles",
+    )
     rooms.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     rooms.set_defaults(run=_bench_rooms)
 
@@ -146,6 +156,7 @@ def _demo(options: argparse.Namespace) -> int:
     from .caller.client import CallerError
     from .commands.demo import DemoError, default_folder, run_demo, until_signalled
     from .commands.livekit_server import LiveKitServerError
+    from .commands.progress_bar import ProgressBar
     from .commands.serve_web import WebServerError
 
     settings = load_settings()
@@ -153,15 +164,21 @@ def _demo(options: argparse.Namespace) -> int:
     # with --json stdout carries the result alone
     stream = sys.stderr if options.json else sys.stdout
 
-    def say(line: str) -> None:
-        print(line, file=stream, flush=True)
-
-    if options.download and (status := _download(options)) != 0:
-        return status
+    bar = ProgressBar(stream)
     folder = (options.folder or default_folder()).resolve()
     stay = not (options.once or options.json)
     try:
-        result = asyncio.run(until_signalled(run_demo(settings, folder=folder, say=say, stay=stay)))
+        with contextlib.closing(bar):
+            demo = run_demo(
+                settings,
+                folder=folder,
+                say=bar.say,
+                stay=stay,
+                download=options.download,
+                terminal=sys.stdin.isatty() and stream.isatty(),
+                told=bar.told,
+            )
+            result = asyncio.run(until_signalled(demo))
     except (DemoError, CallerError, LiveKitServerError, WebServerError) as e:
         print(f"agent-worker demo: {e}", file=sys.stderr)
         if (folder / "worker.log").is_file():
@@ -220,9 +237,12 @@ def _web(options: argparse.Namespace) -> int:
 
 def _download(options: argparse.Namespace) -> int:
     from .commands.download import DownloadError, download_files
+    from .commands.progress_bar import ProgressBar
 
+    bar = ProgressBar(sys.stderr)
     try:
-        download_files(load_settings(), say=lambda line: print(line, file=sys.stderr, flush=True))
+        with contextlib.closing(bar):
+            download_files(load_settings(), say=bar.say, told=bar.told)
     except DownloadError as e:
         print(f"agent-worker download-files: {e}", file=sys.stderr)
         return 1
@@ -242,7 +262,7 @@ def _bench_rooms(options: argparse.Namespace) -> int:
         print(line, file=stream, flush=True)
 
     try:
-        rooms = parse_rooms(options.rooms)
+        rooms = parse_rooms(options.calls)
         say(HEADER)
         result = asyncio.run(until_signalled(bench_rooms(load_settings(), rooms, say=say)))
     except (ValueError, DemoError, CallerError, LiveKitServerError) as e:
@@ -308,12 +328,16 @@ def _livekit(command: str, rest: list[str]) -> int:
         "livekit_api_secret": known.api_secret,
     }
     settings = load_settings(**{k: v for k, v in given.items() if v is not None})
-    return _run_worker(settings, command, rest)
+    with contextlib.ExitStack() as running:
+        return _run_worker(settings, command, rest, running)
 
 
-def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
-    from .engines.build import EngineError, keep_model_warm, try_engines
+def _run_worker(
+    settings: Settings, command: str, rest: list[str], running: contextlib.ExitStack
+) -> int:
+    from .engines.build import EngineError, keep_model_warm, read_prompt_ahead, try_engines
     from .engines.found import choose_engines
+    from .processes.house_model import HouseModelError, house_model
     from .telemetry.outlets import Telemetry
     from .worker import WorkerError, build_server, check_server, run
 
@@ -326,18 +350,24 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
         try:
             if choices.problems:
                 raise WorkerError("\n".join(choices.problems))
-            asyncio.run(try_engines(settings, choices))
             if command != "console":
                 asyncio.run(check_server(settings))
+            choices = running.enter_context(house_model(settings, choices))
+            asyncio.run(try_engines(settings, choices))
+            asyncio.run(read_prompt_ahead(settings, choices))
             keep_model_warm(settings, choices)
-        except (WorkerError, EngineError) as e:
+        except (WorkerError, EngineError, HouseModelError) as e:
             print(f"agent-worker {command}: {e}", file=sys.stderr)
             return 1
     else:
         from .engines.choice import Found, choose
 
         choices = choose(settings, Found())
-    count = _call_processes(settings) if command == "start" and "--help" not in rest else 1
+    count = 1
+    if command == "start" and "--help" not in rest:
+        from .processes.machine import call_processes
+
+        count = call_processes(settings)
     if count > 1:
         from .processes.supervisor import Supervisor
 
@@ -351,21 +381,6 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
         return asyncio.run(supervise())
     with Telemetry.of(settings) as telemetry:
         return run(build_server(settings, choices, telemetry), command, rest)
-
-
-def _call_processes(settings: Settings) -> int:
-    import psutil
-
-    from .processes.plan import process_count
-
-    wanted = settings.call_processes
-    cores = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None
-    return process_count(
-        None if wanted == "auto" else wanted,
-        cores=len(cores) if cores else os.cpu_count() or 1,
-        memory_mib=psutil.virtual_memory().available / 2**20,
-        max_sessions=settings.max_sessions,
-    )
 
 
 def _quiet_logs() -> None:

@@ -38,13 +38,14 @@ from .setting_words import allowed, shown, tables_hint, what_is_wrong, without_p
 ENV_PREFIX = "AGENT_WORKER_"
 CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
 DEFAULT_CONFIG_FILE = Path("agent-worker.toml")
+DEFAULT_HUB = "https://huggingface.co"
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 """As browsers send it: lower case, without a path."""
 
 SttEngine = Literal["auto", "faster-whisper", "bundled"]
 TtsEngine = Literal["auto", "piper", "espeak", "xtts", "speech-api", "higgs"]
-LlmEngine = Literal["auto", "offline", "assistant", "router", "persona", "remote"]
+LlmEngine = Literal["auto", "local", "offline", "assistant", "router", "persona", "remote"]
 ChoiceKind = Literal["flow", "character", "voice", "language", "economy"]
 LlmKind = Literal["vllm", "sglang", "llama.cpp", "ollama", "lm-studio", "openrouter", "other"]
 
@@ -104,6 +105,14 @@ class Settings(BaseSettings):
         le=1000,
         description="Calls at once; a full worker gets no further jobs. `bench rooms` says how "
         "many this machine holds.",
+    )
+    busy_at_cpu: float = Field(
+        0.85,
+        ge=0,
+        le=1,
+        description="Share of its cores from which the worker takes no further call; nor does it "
+        "while finals or threads wait, or under 256 MB of free memory. 0 = only max_sessions "
+        "counts.",
     )
     call_processes: Literal["auto"] | int = Field(
         "auto",
@@ -227,7 +236,13 @@ class Settings(BaseSettings):
     # -- thinking ------------------------------------------------------------------------------
     llm: LlmEngine = Field(
         "auto",
-        description="auto: the assistant on llm_url or a local server, if any, else offline.",
+        description="auto: the assistant on llm_url or a local server, else on a downloaded Qwen3 "
+        "that the worker runs itself, else offline. local: that Qwen3, or llm_gguf.",
+    )
+    llm_gguf: Path | None = Field(
+        None,
+        description="GGUF file that the worker runs itself; unset = the best Qwen3 that "
+        "`download-files` fetched.",
     )
     llm_url: str | None = Field(
         None, description="OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."
@@ -296,9 +311,13 @@ class Settings(BaseSettings):
         description="What finds passages: words, multilingual-e5-small, bge-m3, or the folder of "
         "an ONNX embedding model; auto = a model that was downloaded, else words.",
     )
-    documents_index: Path = Field(
-        DEFAULT_DOCUMENTS_INDEX, description="SQLite file with their passages."
+    documents_index: str = Field(
+        DEFAULT_DOCUMENTS_INDEX,
+        min_length=1,
+        description="Where their passages are kept: a SQLite file, or http(s)://HOST:PORT of a "
+        "Qdrant server.",
     )
+    documents_index_key: SecretStr | None = Field(None, description="API key of the Qdrant server.")
     business_database: Path | None = Field(
         None, description="SQLite file of llm=router; unset = a sample in memory."
     )
@@ -415,6 +434,12 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(
         default_factory=_cache_dir, description="Where the LiveKit server and voices are kept."
     )
+    model_hub: str = Field(
+        DEFAULT_HUB,
+        validation_alias=AliasChoices("model_hub", f"{ENV_PREFIX}MODEL_HUB", "HF_ENDPOINT"),
+        description="Where models are fetched from: the hub, a mirror of it, or a folder with "
+        "them as OWNER/NAME/FILE.",
+    )
 
     @field_validator(
         "metrics_port",
@@ -424,12 +449,14 @@ class Settings(BaseSettings):
         "stt_model",
         "llm_url",
         "llm_model",
+        "llm_gguf",
         "llm_kind",
         "flow_url",
         "persona_profiles",
         "persona_character",
         "memory_days",
         "documents",
+        "documents_index_key",
         "weather_url",
         "stock_url",
         "search_url",

@@ -99,8 +99,14 @@ class FlowSettings(BaseSettings):
         description="What finds passages: words, multilingual-e5-small, bge-m3, or the folder of "
         "an ONNX embedding model; auto = a model that was downloaded, else words.",
     )
-    documents_index: Path = Field(
-        default=DEFAULT_DOCUMENTS_INDEX, description="SQLite file with their passages."
+    documents_index: str = Field(
+        default=DEFAULT_DOCUMENTS_INDEX,
+        min_length=1,
+        description="Where their passages are kept: a SQLite file, or http(s)://HOST:PORT of a "
+        "Qdrant server.",
+    )
+    documents_index_key: SecretStr | None = Field(
+        default=None, description="API key of the Qdrant server."
     )
     embeddings_dir: Path = Field(
         default=Path("~/.cache/livekit-agent-worker/embeddings"),

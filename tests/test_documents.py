@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from langchain_core.messages import HumanMessage
+from qdrant_client import QdrantClient
 
+from agent_worker.commands.checks.documents import try_documents
 from agent_worker.engines.build import EngineError, build_engines
 from agent_worker.engines.call_flow import flow_for_call
 from agent_worker.engines.choice import Found, choose
 from agent_worker.engines.closing import close_shared
 from agent_worker.settings import Settings, load_settings
-from flows.documents.embedders import WordEmbedder
+from flows.documents.embedders import Embedder, WordEmbedder
 from flows.documents.index import DocumentIndex
 from flows.documents.onnx_embedder import EmbedderError, EmbeddingModel, OnnxEmbedder
-from flows.documents.opening import choose_embedder
-from flows.documents.reading import PASSAGE_LENGTH, best_sentence, files_in, passages_of
+from flows.documents.opening import choose_embedder, open_documents, open_store
+from flows.documents.qdrant_store import QdrantStore
+from flows.documents.reading import PASSAGE_LENGTH, Passage, best_sentence, files_in, passages_of
+from flows.documents.stores import DocumentsError, PassageStore
 from flows.documents.tool import document_tools
 from flows.model import ModelOptions, chat_model
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
+from tests.fake_qdrant_server import FakeQdrantServer
 from tests.tiny_embedder import write_tiny_embedder
+
+# Qdrant says so of its local mode, which these tests run on; a server has them.
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
 
 RETURNS = """# Returns and refunds
 
@@ -46,6 +56,37 @@ def folder(tmp_path: Path) -> Path:
     (docs / "returns.md").write_text(RETURNS)
     (docs / "visit" / "parking.html").write_text(PARKING)
     return docs
+
+
+OpenStore = Callable[[Path, Embedder], PassageStore]
+"""Opens the store of a test again and again: what is in it stays."""
+
+
+@pytest.fixture(params=["sqlite", "qdrant in a file", "qdrant by url"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStore]:
+    """Each place that passages are kept in."""
+
+    def key(folder: Path) -> str:
+        return str(folder.resolve())
+
+    match request.param:
+        case "sqlite":
+            file = str(tmp_path / "index" / "documents.sqlite3")
+            yield lambda folder, made: open_store(file, folder=key(folder), embedder=made)
+        case "qdrant in a file":
+            path = str(tmp_path / "qdrant")
+            yield lambda folder, made: QdrantStore(
+                QdrantClient(path=path),
+                key(folder),
+                made.name,
+                made.question("x").shape[0],
+                place=path,
+            )
+        case _:
+            with FakeQdrantServer(api_key="key") as server:
+                yield lambda folder, made: open_store(
+                    server.url, folder=key(folder), embedder=made, key="key"
+                )
 
 
 def found(index: DocumentIndex, question: str) -> list[str]:
@@ -88,22 +129,27 @@ def test_hidden_files_and_links_out_of_the_folder_are_left_out(
     assert [path.name for path in files_in(folder)] == ["returns.md", "parking.html"]
 
 
-def test_the_passage_that_answers_is_found_and_nothing_where_none_does(folder: Path) -> None:
-    index = DocumentIndex(folder, WordEmbedder())
+def test_the_passage_that_answers_is_found_and_nothing_where_none_does(
+    folder: Path, store: OpenStore
+) -> None:
+    index = DocumentIndex(folder, WordEmbedder(), store(folder, WordEmbedder()))
     assert found(index, "When is parking free?") == ["Getting here & parking"]
     assert found(index, "within how many days can I return an item")[0] == "Returns and refunds"
     assert found(index, "who won the world cup") == []
     assert found(index, "") == []
+    assert len(index) == 3
     index.close()
 
 
 def test_what_changes_in_the_folder_is_read_again_and_only_that(
-    folder: Path, tmp_path: Path
+    folder: Path, store: OpenStore
 ) -> None:
     now = [0.0]
-    database = tmp_path / "index" / "documents.sqlite3"
-    index = DocumentIndex(folder, WordEmbedder(), database, clock=lambda: now[0])
-    assert index.refresh() == 2
+    (folder / "empty.txt").write_text("")
+    index = DocumentIndex(
+        folder, WordEmbedder(), store(folder, WordEmbedder()), clock=lambda: now[0]
+    )
+    assert index.refresh() == 3
     (folder / "returns.md").write_text("# Lost keys\n\nLost keys are at the desk.")
     assert found(index, "lost keys") == []
     now[0] = 31.0
@@ -112,11 +158,122 @@ def test_what_changes_in_the_folder_is_read_again_and_only_that(
     (folder / "visit" / "parking.html").unlink()
     now[0] = 62.0
     assert found(index, "free parking") == []
+    assert len(index) == 1
     index.close()
-    again = DocumentIndex(folder, WordEmbedder(), database)
+    # saved again, as a copy to another machine is: nothing of it has changed
+    (folder / "returns.md").touch()
+    again = DocumentIndex(folder, WordEmbedder(), store(folder, WordEmbedder()))
     assert again.refresh() == 0
     assert found(again, "lost keys") == ["Lost keys"]
     again.close()
+
+
+def test_two_folders_in_one_place_do_not_answer_for_each_other(
+    folder: Path, tmp_path: Path, store: OpenStore
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "returns.md").write_text("# Dogs\n\nDogs are welcome.")
+    words = WordEmbedder()
+    for place, title in ((folder, "Returns and refunds"), (other, "Dogs"), (folder, None)):
+        index = DocumentIndex(place, words, store(place, words))
+        assert index.refresh() == (0 if title is None else len(list(files_in(place))))
+        assert (found(index, "are dogs welcome") == ["Dogs"]) == (place == other)
+        assert (found(index, "gift cards") == []) == (place == other)
+        index.close()
+
+
+def test_more_documents_than_a_page_are_all_known_again(
+    folder: Path, store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.documents.qdrant_store._PAGE", 3)
+    monkeypatch.setattr("flows.documents.qdrant_store._UPLOAD", 2)
+    for number in range(8):
+        (folder / f"{number}.txt").write_text(f"Room{number} is on floor{number}.")
+    (folder / "9.txt").write_text("\n\n".join(f"room9{place} " * 90 for place in range(7)))
+    words = WordEmbedder()
+    for read in (11, 0):
+        index = DocumentIndex(folder, words, store(folder, words))
+        assert index.refresh() == read
+        assert found(index, "where is room7") == ["7"]
+        assert all(found(index, f"where is room9{place}") == ["9"] for place in range(7))
+        index.close()
+
+
+def test_a_document_that_can_no_longer_be_read_is_kept_as_it_was(
+    folder: Path, store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = WordEmbedder()
+    index = DocumentIndex(folder, words, store(folder, words))
+    assert index.refresh() == 2
+    (folder / "returns.md").write_text("# New\n\nNew.")
+
+    def refused(path: Path) -> list[Passage]:
+        raise PermissionError(path)
+
+    monkeypatch.setattr("flows.documents.index.passages_of", refused)
+    assert index.refresh() == 0
+    assert found(index, "gift cards") == ["Returns and refunds"]
+    index.close()
+
+
+def test_a_qdrant_server_that_is_away_or_refuses_is_told_with_what_to_do(
+    folder: Path, tmp_path: Path
+) -> None:
+    with FakeQdrantServer(api_key="right") as server:
+        url = server.url
+        settings = settings_in(tmp_path, folder, documents_index=url, documents_index_key="wrong")
+        with pytest.raises(DocumentsError, match="refuses the key: set documents_index_key"):
+            open_documents(settings, tmp_path)
+        settings = settings_in(tmp_path, folder, documents_index=url, documents_index_key="right")
+        index = open_documents(settings, tmp_path)
+        assert index is not None
+        assert found(index, "gift cards") == ["Returns and refunds"]
+        index.close()
+    with pytest.raises(DocumentsError, match=r"does not answer: start it, or set documents_index"):
+        open_documents(settings, tmp_path)
+    for url in ("http://", "http://qdrant:port"):
+        settings = settings_in(tmp_path, folder, documents_index=url)
+        with pytest.raises(DocumentsError, match="is no address of a Qdrant server"):
+            open_documents(settings, tmp_path)
+
+
+async def test_doctor_opens_the_documents_as_a_call_would(folder: Path, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, folder)
+    (good,) = await try_documents(settings)
+    assert (good.state, good.text) == ("ok", "3 passages, found by words-1")
+    (away,) = await try_documents(
+        settings_in(tmp_path, folder, documents_index="http://127.0.0.1:1")
+    )
+    assert away.state == "broken"
+    assert "does not answer" in away.text
+    (tmp_path / "bare").mkdir()
+    (bare,) = await try_documents(settings_in(tmp_path, tmp_path / "bare"))
+    assert bare.state == "doubtful"
+
+
+def test_qdrant_without_its_extra_names_the_command(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "qdrant_client", None)
+    settings = settings_in(tmp_path, folder, documents_index="http://127.0.0.1:6333")
+    with pytest.raises(DocumentsError, match=r"pip install \"livekit-agent-worker\[qdrant\]\""):
+        open_documents(settings, tmp_path)
+
+
+async def test_a_qdrant_that_goes_away_in_a_call_costs_one_answer(
+    folder: Path, tmp_path: Path
+) -> None:
+    with FakeQdrantServer() as server:
+        settings = settings_in(tmp_path, folder, documents_index=server.url)
+        index = open_documents(settings, tmp_path)
+        assert index is not None
+        (tool,) = document_tools(index)
+        assert json.loads(await tool.ainvoke({"question": "gift cards"}))["found"]
+        server.stop()
+        said = json.loads(await tool.ainvoke({"question": "gift cards"}))
+        index.close()
+    assert said == {"error": "I can't look into the documents right now."}
 
 
 def test_a_model_finds_by_meaning_what_words_do_not(folder: Path, tmp_path: Path) -> None:
@@ -156,7 +313,7 @@ def settings_in(tmp_path: Path, folder: Path, **more: object) -> Settings:
         **{
             "documents": folder,
             "documents_model": "words",
-            "documents_index": tmp_path / "documents.sqlite3",
+            "documents_index": str(tmp_path / "documents.sqlite3"),
             "database_url": "memory",
             **more,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,9 @@ from agent_worker.settings import Settings
 from .choice import Choices, Found, HearingDevice, choose
 from .found_model import find_model_server
 from .hearing_device import find_hearing_device
+from .house_model import find_house_model, find_machine, house_fault
 from .languages import primary
+from .local_models import suited_local_model
 
 _FLOW_SERVER_S = 2.0
 _MOST_FLOWS = 16
@@ -28,6 +31,8 @@ async def look_around(settings: Settings) -> Found:
     """
     model_server = await find_model_server(settings)
     remote_flows, flow_advice = await _remote_flows(settings)
+    machine = await asyncio.to_thread(find_machine)
+    own_model = await asyncio.to_thread(find_house_model, settings, machine)
     voices = _piper_voices(settings.voices_dir())
     hearing = await find_hearing_device(settings)
     models, too_slow, suited = _whisper_models(hearing)
@@ -48,6 +53,9 @@ async def look_around(settings: Settings) -> Found:
         llm_context=model_server.context_tokens,
         llm_advice=model_server.advice + flow_advice,
         remote_flows=remote_flows,
+        house_model=own_model,
+        house_fault=house_fault(settings, own_model),
+        suited_llm=suited_local_model(machine, max_sessions=settings.max_sessions),
     )
 
 

@@ -1,12 +1,18 @@
 """Opens the documents that settings name, with the best embedder that is there."""
 
 import logging
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from pydantic import SecretStr
 
 from flows.documents.embedders import Embedder, WordEmbedder
 from flows.documents.index import DocumentIndex
 from flows.documents.onnx_embedder import FILES, MODELS, EmbeddingModel, OnnxEmbedder
+from flows.documents.sqlite_store import SqliteStore
+from flows.documents.stores import DocumentsError, PassageStore
 
 logger = logging.getLogger("flows")
 
@@ -23,7 +29,9 @@ class HasDocuments(Protocol):
     @property
     def documents_model(self) -> str: ...
     @property
-    def documents_index(self) -> Path: ...
+    def documents_index(self) -> str: ...
+    @property
+    def documents_index_key(self) -> SecretStr | None: ...
 
 
 def open_documents(settings: HasDocuments, models_dir: Path) -> DocumentIndex | None:
@@ -34,20 +42,69 @@ def open_documents(settings: HasDocuments, models_dir: Path) -> DocumentIndex | 
         models_dir: Where models are downloaded to, each in a folder of its name.
 
     Raises:
-        DocumentsError: The folder is not there, or its index can't be opened.
+        DocumentsError: The folder is not there, or its index can't be opened or reached.
         EmbedderError: The embedding model can't be used.
     """
     if settings.documents is None:
         return None
     embedder = choose_embedder(settings.documents_model, models_dir)
-    index = DocumentIndex(
-        settings.documents.expanduser(), embedder, settings.documents_index.expanduser()
+    folder = settings.documents.expanduser()
+    key = settings.documents_index_key
+    store = open_store(
+        settings.documents_index,
+        folder=str(folder.resolve()),
+        embedder=embedder,
+        key=key.get_secret_value() if key else None,
     )
-    read = index.refresh()
+    try:
+        index = DocumentIndex(folder, embedder, store)
+    except DocumentsError:
+        store.close()
+        raise
+    try:
+        read = index.refresh()
+        passages = len(index)
+    except Exception as fault:
+        index.close()
+        if isinstance(fault, DocumentsError):
+            raise
+        # A full disk, a server that went away: what keeps them raises many kinds.
+        reason = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+        raise DocumentsError(f"The documents can't be read into their index: {reason}") from fault
     logger.info(
-        "documents: %d passages, %d files read now, found by %s", len(index), read, embedder.name
+        "documents: %d passages, %d files read now, found by %s", passages, read, embedder.name
     )
     return index
+
+
+def open_store(
+    place: str, *, folder: str, embedder: Embedder, key: str | None = None
+) -> PassageStore:
+    """Where passages are kept: a SQLite file, or a Qdrant server by its URL. Blocks.
+
+    Args:
+        place: A path, or http(s)://HOST:PORT.
+        folder: That the passages are of.
+        embedder: That makes the vectors.
+        key: Of the server.
+
+    Raises:
+        DocumentsError: It can't be opened or reached, or an extra is missing.
+    """
+    if not place.startswith(("http://", "https://")):
+        return SqliteStore(folder, embedder.name, Path(place).expanduser())
+    qdrant = _import_qdrant()
+    size = embedder.question("how long is it").shape[0]
+    client = qdrant.connect(place, key)
+    store: PassageStore = qdrant.QdrantStore(client, folder, embedder.name, size, place=place)
+    return store
+
+
+def _import_qdrant() -> Any:
+    # An extra: the module imports it.
+    if find_spec("qdrant_client") is None:
+        raise DocumentsError('Qdrant needs an extra: pip install "livekit-agent-worker[qdrant]"')
+    return import_module("flows.documents.qdrant_store")
 
 
 def choose_embedder(name: str, models_dir: Path) -> Embedder:

@@ -11,6 +11,7 @@ from agent_worker.engines.choice import Choice, Choices
 from agent_worker.settings import Settings
 
 from .conversation import try_model, try_voice_and_ears
+from .documents import try_documents
 from .finding import Finding
 from .machine import look_at_machine
 from .memory import try_memory
@@ -33,6 +34,7 @@ async def run_checks(
     findings = [*await _in_time("server", lambda: try_server(settings))]
     findings += await asyncio.to_thread(look_at_machine, settings)
     findings += await _in_time("memory", lambda: try_memory(settings))
+    findings += await _in_time("documents", lambda: try_documents(settings))
     # what stands in when an engine fails must not speak for it here
     alone = settings.model_copy(update={"stt_fallback": False, "tts_fallback": False})
     alone, choices = _with_stand_ins(alone, choices, broken)

@@ -156,7 +156,7 @@ def download(model: str, download_dir: str | None = None) -> Path:
     try:
         return Path(
             huggingface_hub.snapshot_download(
-                _repository(model), cache_dir=download_dir, allow_patterns=_FILES
+                repository_of(model), cache_dir=download_dir, allow_patterns=_FILES
             )
         )
     except Exception as error:
@@ -201,7 +201,12 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
-def _repository(model: str) -> str:
+def repository_of(model: str) -> str:
+    """Returns the hub's repository of a model that is named, or is one.
+
+    Raises:
+        ValueError: There is no such model.
+    """
     if "/" in model:
         return model
     from faster_whisper.utils import _MODELS
@@ -218,7 +223,7 @@ def _find_in_cache(spec: ModelSpec) -> Path:
     try:
         return Path(
             huggingface_hub.snapshot_download(
-                _repository(spec.model),
+                repository_of(spec.model),
                 cache_dir=spec.download_dir,
                 allow_patterns=_FILES,
                 local_files_only=True,
