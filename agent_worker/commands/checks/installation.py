@@ -18,6 +18,7 @@ WHAT_FOR = {
     "llama": "a language model in the house, without a server",
     "xtts": "voices cloned from a recording (weights for non-commercial use; 6 GB)",
     "postgres": "callers' memories in PostgreSQL",
+    "qdrant": "documents kept in a Qdrant server",
     "mcp": "tools from MCP servers",
     "otel": "the turns' times as OpenTelemetry spans",
 }
