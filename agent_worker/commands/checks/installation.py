@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution, packages_dist
 from .finding import Finding
 
 _PROJECT = "livekit-agent-worker"
-_TOP_LEVEL = ("agent_worker", "flows", "graph_speech")
+_TOP_LEVEL = ("agent_worker", "flows", "graph_speech", "local_tts")
 
 WHAT_FOR = {
     "espeak": "a small voice in many languages, and the demo's caller (GPL-3.0)",
