@@ -17,7 +17,7 @@ from agent_worker.engines.house_model import model_sizes
 from agent_worker.processes.house_model import HouseModelError, house_model_beside
 from agent_worker.settings import Settings
 
-from .checks import Finding, run_checks, try_program
+from .checks import Finding, look_at_installation, run_checks, try_program
 
 _PATIENCE_S = 30.0
 """For a model that loads first."""
@@ -97,7 +97,7 @@ async def _examine(settings: Settings, choices: Choices) -> Report:
     }
     return Report(
         versions,
-        (await try_program(settings), *stages, *tried),
+        (await try_program(settings), *stages, *look_at_installation(), *tried),
         (*sizes(found.hearing, found.too_slow, found.suited_whisper), "", *model_sizes(settings)),
         found.suited_whisper,
     )
@@ -152,8 +152,9 @@ def _stage(choice: Choice, faults: dict[str, str], details: list[str]) -> Findin
     """One stage of a call; where it can't be built, why."""
     fault = faults.get(choice.stage, "")
     if fault:
-        name = choice.name or choice.engine
-        return Finding(choice.stage, "broken", name, choice.better, (fault, *details))
+        # it says what to do
+        text = f"{choice.name or choice.engine}: {fault}"
+        return Finding(choice.stage, "broken", text, details=tuple(details))
     details = [*details, f"chosen because: {choice.reason}"]
     if choice.warning:
         details = [*details, choice.warning]

@@ -312,7 +312,9 @@ def _tts(settings: Settings, found: Found) -> Choice:
     espeak_problem = (
         ""
         if found.espeak_installed
-        else "espeakng-loader is not installed: pip install 'livekit-agent-worker[espeak]'"
+        else "espeakng-loader is not installed (it is an extra, since espeak-ng is under the GPL): "
+        "pip install 'livekit-agent-worker[espeak]', or "
+        "uvx --from 'livekit-agent-worker[espeak]' agent-worker"
     )
     match settings.tts:
         case "piper":
