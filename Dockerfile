@@ -11,6 +11,7 @@ COPY README.md LICENSE livekit.yaml ./
 COPY agent_worker agent_worker
 COPY flows flows
 COPY graph_speech graph_speech
+COPY local_tts local_tts
 COPY plugins plugins
 COPY web web
 RUN uv sync --frozen --no-default-groups --group engines --no-editable

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+
     from .agent import VoicePipelineAgent
     from .streaming_buffer import SentenceStreamBuffer
 
@@ -21,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from .streaming_buffer import SentenceStreamBuffer
 
         return SentenceStreamBuffer
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("livekit-agent-worker")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

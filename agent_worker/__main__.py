@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from . import __version__
 from .engines.closing import close_shared
-from .settings import Settings, SettingsError, default_environment, describe_settings, load_settings
+from .settings import Settings, SettingsError, default_environment, explain_settings, load_settings
 
 LIVEKIT_COMMANDS = {
     "dev": "LiveKit's development mode: the worker against LIVEKIT_URL, with debug logs",
@@ -79,18 +82,33 @@ def _parser() -> argparse.ArgumentParser:
         prog="agent-worker",
         description="A self-hosted, fully local speech-to-speech agent for LiveKit.",
     )
+    parser.add_argument("--version", action="version", version=f"agent-worker {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     demo = commands.add_parser("demo", help="a server, the agent and a caller, all on this machine")
     demo.add_argument("--once", action="store_true", help="end after the conversation")
     demo.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    demo.add_argument("--download", action="store_true", help="fetch the real models first")
+    demo.add_argument(
+        "--download",
+        action=argparse.BooleanOptionalAction,
+        help="fetch real models that suit this machine; unset = asked, on a terminal",
+    )
     demo.add_argument("--folder", type=Path, help="where recordings and timings go")
     demo.set_defaults(run=_demo)
 
     talk = commands.add_parser("talk", help="the same pipeline with a WAV as the microphone")
-    talk.add_argument("input", type=Path, metavar="IN.wav")
-    talk.add_argument("output", type=Path, metavar="OUT.wav", nargs="?")
+    talk.add_argument("input", type=Path, metavar="IN.wav", help="the caller's side, any rate")
+    talk.add_argument("output", type=Path, metavar="OUT.wav", nargs="?", help="the same as -o")
+    talk.add_argument(
+        "-o",
+        "--output",
+        dest="named_output",
+        type=Path,
+        metavar="OUT.wav",
+        help="where the agent's side goes; by default IN-answer.wav beside IN.wav",
+    )
+    talk.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    talk.add_argument("--json", action="store_true", help="print the call as JSON on stdout")
     talk.add_argument("--caller", metavar="ID", help="who speaks, as the memory knows them")
     talk.set_defaults(run=_talk)
 
@@ -104,18 +122,29 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure this machine")
     kinds = bench.add_subparsers(metavar="WHAT", required=True)
     rooms = kinds.add_parser("rooms", help="simulated callers at once: latency, CPU, memory")
-    rooms.add_argument("--rooms", default="1,2,4,8", help="calls at once, round by round")
+    rooms.add_argument(
+        "--calls",
+        "--rooms",
+        default="1,2,4,8",
+        help="calls at once, round by round, until p95 doubles",
+    )
     rooms.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     rooms.set_defaults(run=_bench_rooms)
 
-    doctor = commands.add_parser("doctor", help="what is there, what was chosen, what is missing")
+    doctor = commands.add_parser("doctor", help="try each part of a call, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
 
     forget = commands.add_parser("forget", help="delete what a caller asked to be remembered")
     forget.add_argument("caller", metavar="CALLER", help="the id, such as +441134960001")
     forget.set_defaults(run=_forget)
 
-    settings = commands.add_parser("settings", help="every setting with its default")
+    settings = commands.add_parser(
+        "settings", help="every setting: its value, where that comes from, and what it may be"
+    )
+    settings.add_argument("part", nargs="?", default="", help="of a name, such as stt: only those")
+    settings.add_argument("--changed", action="store_true", help="only those that are set")
+    settings.add_argument("--json", action="store_true", help="print them as JSON")
     settings.set_defaults(run=_settings)
 
     for name, text in LIVEKIT_COMMANDS.items():
@@ -127,6 +156,7 @@ def _demo(options: argparse.Namespace) -> int:
     from .caller.client import CallerError
     from .commands.demo import DemoError, default_folder, run_demo, until_signalled
     from .commands.livekit_server import LiveKitServerError
+    from .commands.progress_bar import ProgressBar
     from .commands.serve_web import WebServerError
 
     settings = load_settings()
@@ -134,15 +164,21 @@ def _demo(options: argparse.Namespace) -> int:
     # with --json stdout carries the result alone
     stream = sys.stderr if options.json else sys.stdout
 
-    def say(line: str) -> None:
-        print(line, file=stream, flush=True)
-
-    if options.download and (status := _download(options)) != 0:
-        return status
+    bar = ProgressBar(stream)
     folder = (options.folder or default_folder()).resolve()
     stay = not (options.once or options.json)
     try:
-        result = asyncio.run(until_signalled(run_demo(settings, folder=folder, say=say, stay=stay)))
+        with contextlib.closing(bar):
+            demo = run_demo(
+                settings,
+                folder=folder,
+                say=bar.say,
+                stay=stay,
+                download=options.download,
+                terminal=sys.stdin.isatty() and stream.isatty(),
+                told=bar.told,
+            )
+            result = asyncio.run(until_signalled(demo))
     except (DemoError, CallerError, LiveKitServerError, WebServerError) as e:
         print(f"agent-worker demo: {e}", file=sys.stderr)
         if (folder / "worker.log").is_file():
@@ -159,20 +195,25 @@ def _talk(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     _quiet_logs()
-    output = options.output or options.input.with_name(options.input.stem + "-answer.wav")
+    output = options.named_output or options.output
+    output = output or options.input.with_name(options.input.stem + "-answer.wav")
 
     def say(line: str) -> None:
-        print(line, flush=True)
+        if not options.quiet and not options.json:
+            print(line, flush=True)
 
+    def warn(line: str) -> None:
+        if not options.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    call = talk(settings, options.input, output, say=say, warn=warn, caller_id=options.caller)
     try:
-        asyncio.run(
-            until_signalled(
-                talk(settings, options.input, output, say=say, caller_id=options.caller)
-            )
-        )
+        result = asyncio.run(until_signalled(call))
     except TalkError as e:
         print(f"agent-worker talk: {e}", file=sys.stderr)
         return 1
+    if options.json:
+        print(json.dumps(result.to_dict(), ensure_ascii=False))
     return 0
 
 
@@ -196,9 +237,12 @@ def _web(options: argparse.Namespace) -> int:
 
 def _download(options: argparse.Namespace) -> int:
     from .commands.download import DownloadError, download_files
+    from .commands.progress_bar import ProgressBar
 
+    bar = ProgressBar(sys.stderr)
     try:
-        download_files(load_settings(), say=lambda line: print(line, file=sys.stderr, flush=True))
+        with contextlib.closing(bar):
+            download_files(load_settings(), say=bar.say, told=bar.told)
     except DownloadError as e:
         print(f"agent-worker download-files: {e}", file=sys.stderr)
         return 1
@@ -218,7 +262,7 @@ def _bench_rooms(options: argparse.Namespace) -> int:
         print(line, file=stream, flush=True)
 
     try:
-        rooms = parse_rooms(options.rooms)
+        rooms = parse_rooms(options.calls)
         say(HEADER)
         result = asyncio.run(until_signalled(bench_rooms(load_settings(), rooms, say=say)))
     except (ValueError, DemoError, CallerError, LiveKitServerError) as e:
@@ -232,8 +276,17 @@ def _bench_rooms(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from .commands.doctor import examine
 
-    report = asyncio.run(examine(load_settings()))
-    print(report.text)
+    settings = load_settings()
+    _quiet_logs()
+    # what a plugin would log about its failure is in the report
+    logging.getLogger("livekit").setLevel(logging.CRITICAL)
+    if sys.stderr.isatty():
+        print("Trying each part of a call …", file=sys.stderr)
+    report = asyncio.run(examine(settings))
+    if options.json:
+        print(json.dumps(report.to_dict(), ensure_ascii=False, indent=2))
+    else:
+        print(report.text)
     return 0 if report.healthy else 1
 
 
@@ -250,8 +303,16 @@ def _forget(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> int:
-    for name, default, description in describe_settings():
-        print(f"{name:<22} {default:<28} {description}")
+    from .commands.settings_list import as_json, as_text, choose_rows
+
+    rows = choose_rows(explain_settings(load_settings()), options.part, changed=options.changed)
+    if options.json:
+        print(json.dumps(as_json(rows), ensure_ascii=False, indent=2))
+    elif rows:
+        print(as_text(rows, width=shutil.get_terminal_size((100, 24)).columns))
+    elif options.part:
+        print(f"agent-worker settings: no setting's name holds {options.part!r}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -267,12 +328,16 @@ def _livekit(command: str, rest: list[str]) -> int:
         "livekit_api_secret": known.api_secret,
     }
     settings = load_settings(**{k: v for k, v in given.items() if v is not None})
-    return _run_worker(settings, command, rest)
+    with contextlib.ExitStack() as running:
+        return _run_worker(settings, command, rest, running)
 
 
-def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
-    from .engines.build import EngineError, keep_model_warm, try_engines
+def _run_worker(
+    settings: Settings, command: str, rest: list[str], running: contextlib.ExitStack
+) -> int:
+    from .engines.build import EngineError, keep_model_warm, read_prompt_ahead, try_engines
     from .engines.found import choose_engines
+    from .processes.house_model import HouseModelError, house_model
     from .telemetry.outlets import Telemetry
     from .worker import WorkerError, build_server, check_server, run
 
@@ -285,18 +350,24 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
         try:
             if choices.problems:
                 raise WorkerError("\n".join(choices.problems))
-            asyncio.run(try_engines(settings, choices))
             if command != "console":
                 asyncio.run(check_server(settings))
+            choices = running.enter_context(house_model(settings, choices))
+            asyncio.run(try_engines(settings, choices))
+            asyncio.run(read_prompt_ahead(settings, choices))
             keep_model_warm(settings, choices)
-        except (WorkerError, EngineError) as e:
+        except (WorkerError, EngineError, HouseModelError) as e:
             print(f"agent-worker {command}: {e}", file=sys.stderr)
             return 1
     else:
         from .engines.choice import Found, choose
 
         choices = choose(settings, Found())
-    count = _call_processes(settings) if command == "start" and "--help" not in rest else 1
+    count = 1
+    if command == "start" and "--help" not in rest:
+        from .processes.machine import call_processes
+
+        count = call_processes(settings)
     if count > 1:
         from .processes.supervisor import Supervisor
 
@@ -310,21 +381,6 @@ def _run_worker(settings: Settings, command: str, rest: list[str]) -> int:
         return asyncio.run(supervise())
     with Telemetry.of(settings) as telemetry:
         return run(build_server(settings, choices, telemetry), command, rest)
-
-
-def _call_processes(settings: Settings) -> int:
-    import psutil
-
-    from .processes.plan import process_count
-
-    wanted = settings.call_processes
-    cores = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None
-    return process_count(
-        None if wanted == "auto" else wanted,
-        cores=len(cores) if cores else os.cpu_count() or 1,
-        memory_mib=psutil.virtual_memory().available / 2**20,
-        max_sessions=settings.max_sessions,
-    )
 
 
 def _quiet_logs() -> None:

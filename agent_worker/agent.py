@@ -10,15 +10,24 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from livekit.agents import Agent, ModelSettings, UserStateChangedEvent, llm, stt, tts
+from livekit.agents import (
+    Agent,
+    ConversationItemAddedEvent,
+    ModelSettings,
+    UserStateChangedEvent,
+    llm,
+    stt,
+    tts,
+)
 from livekit.agents.types import NOT_GIVEN, FlushSentinel
 from livekit.agents.voice import SpeechHandle
-from livekit.agents.voice.io import PlaybackStartedEvent
+from livekit.agents.voice.io import PlaybackStartedEvent, TimedString
 
 from livekit import rtc
 
 from .faults.deafness import Hearing
 from .faults.patience import OWN, Patience, in_time
+from .hearing.joined_turns import first_half, joined, whole, without
 from .hearing.turn_taking import TurnTaking
 from .speech.pacing import paced
 from .speech.speakable import speakable_stream
@@ -53,6 +62,8 @@ class VoicePipelineAgent(Agent):
         voices: gives the engine for a speaker's voice, where the model says who speaks.
         patience: what is said while the model keeps a caller waiting; None = nothing, for ever.
         hearing: opens the recogniser's stream again when it breaks; needs `turns`.
+        on_speaker: told who begins to speak in a reply, where the model says it, and after how many
+            characters of the reply; before those words are out.
     """
 
     def __init__(
@@ -72,6 +83,7 @@ class VoicePipelineAgent(Agent):
         who_calls: Callable[[], str | None] = lambda: None,
         patience: Patience | None = None,
         hearing: Hearing | None = None,
+        on_speaker: Callable[[str, int], None] = lambda name, at: None,
     ) -> None:
         super().__init__(instructions=instructions)
         self._greeting = greeting
@@ -87,9 +99,12 @@ class VoicePipelineAgent(Agent):
         self._who_calls = who_calls
         self._patience = patience or Patience(filler_after_s=math.inf, give_up_after_s=math.inf)
         self._hearing = hearing
+        self._on_speaker = on_speaker
+        self._speakers: SpeakerMarks | None = None
         self._generation: Generation | None = None
         self._turn_open = False
         self._turn_committed = asyncio.Event()
+        self._first_half = ""
 
     @property
     def latency(self) -> TurnLatency:
@@ -116,12 +131,14 @@ class VoicePipelineAgent(Agent):
         """Greets."""
         # the gate is shut here and opened here: whoever observes a call steers nothing in it
         self.session.on("user_state_changed", self._on_user_state)
+        self.session.on("conversation_item_added", self._on_item)
         if self._greeting:
             self.say(self._greeting)
 
     async def on_exit(self) -> None:
         """The call ends, or another agent takes over."""
         self.session.off("user_state_changed", self._on_user_state)
+        self.session.off("conversation_item_added", self._on_item)
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         if event.new_state == "speaking":
@@ -137,12 +154,37 @@ class VoicePipelineAgent(Agent):
         self._turn_open = False
         self._turn_committed.set()
 
+    def typed_turn(self) -> None:
+        """The caller has written: the turn stands as soon as it is there."""
+        self._latency.typed()
+        self.commit_turn()
+
     async def on_user_turn_completed(
         self, turn_ctx: llm.ChatContext, new_message: llm.ChatMessage
     ) -> None:
         """The session has decided that the caller has finished."""
         self._latency.heard("committed")
         self.commit_turn()
+        self._first_half = ""
+        if self._turns is not None and self._turns.resumes:
+            await self._take_back_first_half()
+
+    async def _take_back_first_half(self) -> None:
+        """The turn that the agent broke into goes out of the history, and into its rest."""
+        half = first_half(self.chat_ctx)
+        if half is None:
+            return
+        self._first_half = half.text
+        await self.update_chat_ctx(without(self.chat_ctx, half))
+        history = self.session.history
+        history.items = without(history, half).items
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        # Here, where it stands already: the message of an answer begun ahead is not ours before.
+        item = event.item
+        if isinstance(item, llm.ChatMessage) and item.role == "user" and self._first_half:
+            item.content = [whole(self._first_half, item.text_content or "")]
+            self._first_half = ""
 
     async def stt_node(
         self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
@@ -183,7 +225,9 @@ class VoicePipelineAgent(Agent):
         if self._tells_commit and (caller := self._who_calls()) is not None:
             extra["caller_id"] = caller
         committed = self._turn_committed if self._turn_open else _set_event()
-        speakers = SpeakerMarks()
+        if self._turns is not None and self._turns.resumes:
+            chat_ctx = joined(chat_ctx)
+        speakers = self._speakers = SpeakerMarks()
         async with (
             model.chat(
                 chat_ctx=chat_ctx,
@@ -200,6 +244,17 @@ class VoicePipelineAgent(Agent):
                     self._note(generation, chunk)
                     speakers.mark(chunk)
                 yield chunk
+
+    async def transcription_node(
+        self, text: AsyncIterable[str | TimedString], model_settings: ModelSettings
+    ) -> AsyncGenerator[str | TimedString, None]:
+        """Hands the reply's words on as they are, and tells of the next one who speaks."""
+        # of a guess that was dropped nothing comes here
+        speakers, self._speakers = self._speakers, None
+        async for piece in text:
+            for name, at in speakers.new_names() if speakers is not None else ():
+                self._on_speaker(name, at)
+            yield piece
 
     def _note(self, generation: Generation, chunk: llm.ChatChunk) -> None:
         """Tells the clock what a piece of an answer says of its turn."""

@@ -55,6 +55,8 @@ class Call:
     who: WhoCalls
     steady: SteadyOutput | None = None
     typed: TypedMessages | None = None
+    outlet: Outlet | None = None
+    """Where its client is told of it."""
 
     async def start(self, *, room: rtc.Room | None = None, listening: bool = True) -> None:
         """Starts the session, in a room or on the input and output that were set on it.
@@ -63,15 +65,17 @@ class Call:
             listening: from the start; False: only once `TurnTaking.listen` says so.
         """
         if room is None:
+            # the greeting is on its way before the start is over, and would go past it
+            self.steady = SteadyOutput.put_in_place(self.session)
             await self.session.start(self.agent, record=False)
         else:
             await self.session.start(
                 self.agent, room=room, room_options=room_options(), record=False
             )
             self.who.follow(lambda: self.session.room_io.linked_participant)
-            self.typed = TypedMessages(room, self.session, on_turn=self.agent.commit_turn)
-        # a room's own output drops what it had queued when it is held
-        self.steady = SteadyOutput.put_in_place(self.session)
+            self.typed = TypedMessages(room, self.session, on_turn=self.agent.typed_turn)
+            # a room's own output drops what it had queued when it is held
+            self.steady = SteadyOutput.put_in_place(self.session)
         if not listening:
             self.session.input.set_audio_enabled(False)
 
@@ -148,6 +152,7 @@ def build_call(
         who_calls=who,
         patience=_patience(settings),
         hearing=hearing,
+        on_speaker=observer.speaker_begins,
     )
     session: AgentSession[None] = AgentSession(
         stt=engines.stt,
@@ -179,7 +184,7 @@ def build_call(
         goodbye=settings.goodbye,
     )
     lifetime.attach(session)
-    return Call(session, agent, engines, turns, lifetime, observer, who)
+    return Call(session, agent, engines, turns, lifetime, observer, who, outlet=outlet)
 
 
 def _patience(settings: Settings) -> Patience:

@@ -1,12 +1,14 @@
 """What the user can set: one frozen model, read once from the environment and a TOML file.
 
 This is the only module that knows the environment. The order, first wins: keyword arguments (the
-command line), environment variables (``AGENT_WORKER_<FIELD>``; LiveKit's own ``LIVEKIT_URL``,
-``LIVEKIT_API_KEY``, ``LIVEKIT_API_SECRET`` under their usual names), the TOML file, the defaults.
+command line), environment variables (``AGENT_WORKER_<FIELD>``; ``LIVEKIT_URL``,
+``LIVEKIT_API_KEY`` and ``LIVEKIT_API_SECRET`` under LiveKit's names too), the TOML file, the
+defaults.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import os
@@ -26,20 +28,24 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from flows.data_files import DEFAULT_DATABASE_URL, DEFAULT_DOCUMENTS_INDEX
 from flows.tools.mcp_server import McpServer
 
+from .setting_words import allowed, shown, tables_hint, what_is_wrong, without_password
+
 ENV_PREFIX = "AGENT_WORKER_"
 CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
 DEFAULT_CONFIG_FILE = Path("agent-worker.toml")
+DEFAULT_HUB = "https://huggingface.co"
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 """As browsers send it: lower case, without a path."""
 
 SttEngine = Literal["auto", "faster-whisper", "bundled"]
 TtsEngine = Literal["auto", "piper", "espeak", "xtts", "speech-api", "higgs"]
-LlmEngine = Literal["auto", "offline", "assistant", "router", "persona", "remote"]
+LlmEngine = Literal["auto", "local", "offline", "assistant", "router", "persona", "remote"]
 ChoiceKind = Literal["flow", "character", "voice", "language", "economy"]
 LlmKind = Literal["vllm", "sglang", "llama.cpp", "ollama", "lm-studio", "openrouter", "other"]
 
@@ -59,6 +65,12 @@ def _runtime_dir() -> Path:
     return (Path(base) / "livekit-agent-worker") if base else _cache_dir()
 
 
+def _livekit_names(name: str) -> AliasChoices:
+    """Under our prefix, as every other setting, and as LiveKit's own tools call it."""
+    ours, theirs = f"{ENV_PREFIX}LIVEKIT_{name.upper()}", f"LIVEKIT_{name.upper()}"
+    return AliasChoices(ours, f"livekit_{name}", theirs)
+
+
 class Settings(BaseSettings):
     """Every setting of the worker.
 
@@ -71,17 +83,17 @@ class Settings(BaseSettings):
     # -- the room ------------------------------------------------------------------------------
     livekit_url: str = Field(
         "ws://127.0.0.1:7880",
-        validation_alias=AliasChoices("livekit_url", "LIVEKIT_URL"),
+        validation_alias=_livekit_names("url"),
         description="The LiveKit server, ws:// or wss://.",
     )
     livekit_api_key: str = Field(
         "",
-        validation_alias=AliasChoices("livekit_api_key", "LIVEKIT_API_KEY"),
+        validation_alias=_livekit_names("api_key"),
         description="API key of the LiveKit server.",
     )
     livekit_api_secret: SecretStr = Field(
         SecretStr(""),
-        validation_alias=AliasChoices("livekit_api_secret", "LIVEKIT_API_SECRET"),
+        validation_alias=_livekit_names("api_secret"),
         description="API secret of the LiveKit server.",
     )
     agent_name: str = Field(
@@ -93,6 +105,14 @@ class Settings(BaseSettings):
         le=1000,
         description="Calls at once; a full worker gets no further jobs. `bench rooms` says how "
         "many this machine holds.",
+    )
+    busy_at_cpu: float = Field(
+        0.85,
+        ge=0,
+        le=1,
+        description="Share of its cores from which the worker takes no further call; nor does it "
+        "while finals or threads wait, or under 256 MB of free memory. 0 = only max_sessions "
+        "counts.",
     )
     call_processes: Literal["auto"] | int = Field(
         "auto",
@@ -216,7 +236,13 @@ class Settings(BaseSettings):
     # -- thinking ------------------------------------------------------------------------------
     llm: LlmEngine = Field(
         "auto",
-        description="auto: the assistant on llm_url or a local server, if any, else offline.",
+        description="auto: the assistant on llm_url or a local server, else on a downloaded Qwen3 "
+        "that the worker runs itself, else offline. local: that Qwen3, or llm_gguf.",
+    )
+    llm_gguf: Path | None = Field(
+        None,
+        description="GGUF file that the worker runs itself; unset = the best Qwen3 that "
+        "`download-files` fetched.",
     )
     llm_url: str | None = Field(
         None, description="OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."
@@ -291,9 +317,7 @@ class Settings(BaseSettings):
         description="Where their passages are kept: a SQLite file, or http(s)://HOST:PORT of a "
         "Qdrant server.",
     )
-    documents_index_key: SecretStr | None = Field(
-        None, description="API key of the Qdrant server."
-    )
+    documents_index_key: SecretStr | None = Field(None, description="API key of the Qdrant server.")
     business_database: Path | None = Field(
         None, description="SQLite file of llm=router; unset = a sample in memory."
     )
@@ -410,6 +434,12 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(
         default_factory=_cache_dir, description="Where the LiveKit server and voices are kept."
     )
+    model_hub: str = Field(
+        DEFAULT_HUB,
+        validation_alias=AliasChoices("model_hub", f"{ENV_PREFIX}MODEL_HUB", "HF_ENDPOINT"),
+        description="Where models are fetched from: the hub, a mirror of it, or a folder with "
+        "them as OWNER/NAME/FILE.",
+    )
 
     @field_validator(
         "metrics_port",
@@ -419,6 +449,7 @@ class Settings(BaseSettings):
         "stt_model",
         "llm_url",
         "llm_model",
+        "llm_gguf",
         "llm_kind",
         "flow_url",
         "persona_profiles",
@@ -447,8 +478,11 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, value: object) -> object:
         if isinstance(value, str):
-            parts = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
-            value = [part.strip() for part in parts]
+            try:
+                parts = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
+            except ValueError:
+                raise ValueError("must be origins separated by commas, or a JSON list") from None
+            value = [str(part).strip() for part in parts]
         if not isinstance(value, list | tuple):
             return value
         origins = [str(origin).rstrip("/") for origin in value if origin != ""]
@@ -526,7 +560,11 @@ class _TomlSource(InitSettingsSource):
     """The TOML file, if there is one. Its keys are the field names; tables are not used."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls, _read_toml(_config_file()))
+        path = _config_file()
+        values = _read_toml(path)
+        if hint := tables_hint(values, Settings.model_fields):
+            raise SettingsError(f"{path}: {hint}")
+        super().__init__(settings_cls, values)
 
 
 def _config_file() -> Path | None:
@@ -570,19 +608,44 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as e:
-        raise SettingsError("\n".join(_line(error) for error in e.errors())) from None
+        # a setting that takes one of several kinds fails once for each of them
+        found = {_field_of(error["loc"]): error for error in reversed(e.errors())}
+        lines = [_line(name, error, name in overrides) for name, error in found.items()]
+        raise SettingsError("\n".join(sorted(lines))) from None
+    except UnreadableError as e:
+        name = next((n for n in Settings.model_fields if f'"{n}"' in str(e)), "settings")
+        example = _JSON_EXAMPLES.get(name, '["one", "two"]')
+        said = f"{name}: must be JSON in the environment, such as {example}"
+        raise SettingsError(f"{said} (from {_variable_of(name)})") from None
 
 
-def _line(error: Any) -> str:
-    key = str(error["loc"][0]) if error["loc"] else "settings"
-    if error["type"] == "extra_forbidden":
-        return _unknown(key, key)
-    message = str(error["msg"]).removeprefix("Value error, ")
-    field = Settings.model_fields.get(key.lower())
-    # A secret's value must not come back in an error.
-    secret = field is not None and field.annotation is SecretStr
-    shown = "" if secret else f" (got {error['input']!r})"
-    return f"{key}: {message}{shown}"
+_JSON_EXAMPLES = {
+    "tts_speakers": '{"SPEAKER0": "a calm man of sixty"}',
+    "mcp_servers": '[{"name": "files", "command": ["program", "argument"]}]',
+    "caller_may_choose": '["voice", "language"]',
+}
+
+
+def _field_of(location: tuple[int | str, ...]) -> str:
+    """The setting's own name, whichever of its names was used."""
+    key = str(location[0]) if location else "settings"
+    name = key.lower().removeprefix(ENV_PREFIX.lower())
+    return name if name in Settings.model_fields else key
+
+
+def _line(name: str, error: Any, given: bool) -> str:
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return _unknown(name, name)
+    got = error["input"]
+    # A secret's value must not come back in an error; tables hold keys now and then.
+    secret = field.annotation is SecretStr or isinstance(got, dict)
+    told = [] if secret else [f"got {without_password(repr(got))}"]
+    source = "" if given else _source(name)
+    if source not in ("", DEFAULT):
+        told.append(f"from {source}")
+    about = f" ({', '.join(told)})" if told else ""
+    return f"{name}: {what_is_wrong(name, field, error)}{about}"
 
 
 def _unknown(shown: str, key: str) -> str:
@@ -591,13 +654,51 @@ def _unknown(shown: str, key: str) -> str:
     return f"{shown}: unknown setting{hint}"
 
 
-def describe_settings() -> list[tuple[str, str, str]]:
-    """Rows (name, default, description) of every setting, for the command line and the docs."""
-    return [(name, _default(field), field.description or "") for name, field in _fields()]
+DEFAULT = "default"
 
 
-def _fields() -> list[tuple[str, FieldInfo]]:
-    return list(Settings.model_fields.items())
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """One setting, for people."""
+
+    name: str
+    value: str
+    """As it would stand in a file; secrets are hidden."""
+    source: str
+    """Where it comes from: a variable of the environment, the file's name, or "default"."""
+    allowed: str
+    description: str
+
+
+def explain_settings(settings: Settings) -> list[Explained]:
+    """Every setting with its value, where that comes from, and what it may be."""
+    return [
+        Explained(
+            name,
+            shown(getattr(settings, name)),
+            _source(name),
+            allowed(name, field),
+            field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _source(name: str) -> str:
+    if variable := _variable_of(name):
+        return variable
+    path = _config_file()
+    return str(path) if path is not None and name in _read_toml(path) else DEFAULT
+
+
+def _variable_of(name: str) -> str:
+    """The environment variable that a setting is taken from; empty where none is set."""
+    alias = Settings.model_fields[name].validation_alias if name in Settings.model_fields else None
+    names = [f"{ENV_PREFIX}{name}"]
+    if isinstance(alias, AliasChoices):
+        names = [str(choice) for choice in alias.choices]
+    by_name = {variable.upper(): variable for variable in os.environ}  # noqa: TID251
+    return next((by_name[n.upper()] for n in names if n.upper() in by_name), "")
 
 
 def _default(field: FieldInfo) -> str:
@@ -631,10 +732,10 @@ def export_environment(settings: Settings, *, inherit: bool = False) -> dict[str
                 [item.model_dump() if isinstance(item, BaseModel) else item for item in value]
             )
         text = str(value)
+        out[ENV_PREFIX + name.upper()] = text
         if name.startswith("livekit_"):
+            # for LiveKit's own code; what this process inherited must not win over either
             out[name.upper()] = text
-        else:
-            out[ENV_PREFIX + name.upper()] = text
     return out
 
 

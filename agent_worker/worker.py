@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import warnings
 from functools import partial
@@ -17,10 +18,12 @@ from .call.native_events import address_events
 from .call.presence import Presence
 from .call.push_to_talk import PushToTalk
 from .dispatch.kept_calls import KeptCall, forget_old_calls
+from .dispatch.measured_load import RoomForCalls
 from .dispatch.registration import register_soon
 from .dispatch.standing import Standing
 from .dispatch.stopping import StopWord
 from .dispatch.watch import watch_rooms
+from .engines.badges import ENGINES_ATTRIBUTE, as_json
 from .engines.build import build_engines, import_plugins
 from .engines.call_engines import engines_for_call
 from .engines.choice import Choices
@@ -38,12 +41,22 @@ threshold would not help: the load is scaled to it."""
 
 
 def build_server(
-    settings: Settings, choices: Choices, telemetry: Telemetry | None = None
+    settings: Settings,
+    choices: Choices,
+    telemetry: Telemetry | None = None,
+    *,
+    family: int | None = None,
 ) -> AgentServer:
     """The worker for these settings, not yet running.
 
     Calls run in threads of this process, not in processes of their own: one model then serves all
     rooms, memory does not grow with them, and a call starts in milliseconds.
+
+    Args:
+        settings: of the user.
+        choices: the engines.
+        telemetry: where figures go.
+        family: id of the process whose children share the cores with this one; None = it is alone.
     """
     import_plugins(choices)
     address_events()
@@ -51,12 +64,17 @@ def build_server(
     # and reports the other calls' turns at the interpreter as faults of this one. 0 = no watch.
     default_environment(LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS="0")
     absent: set[str] = set()
+    room = RoomForCalls(
+        most_calls=settings.max_sessions,
+        busy_at_cpu=settings.busy_at_cpu,
+        family=os.getpid() if family is None else family,
+    )
     server = AgentServer(
         job_executor_type=JobExecutorType.THREAD,
         # threads are cheap, and a burst of calls is turned away once they are used up
         num_idle_processes=min(settings.max_sessions, 10),
         initialize_process_timeout=120,
-        load_fnc=partial(_load, limit=settings.max_sessions, absent=absent),
+        load_fnc=partial(_load, room=room, absent=absent),
         load_threshold=_FULL,
         drain_timeout=int(settings.drain_timeout_s),
         ws_url=settings.livekit_url,
@@ -77,10 +95,9 @@ def build_server(
     return server
 
 
-def _load(server: AgentServer, *, limit: int, absent: set[str]) -> float:
+def _load(server: AgentServer, *, room: RoomForCalls, absent: set[str]) -> float:
     """A call whose caller is away does nothing, and must keep nobody else out."""
-    calls = sum(job.job.id not in absent for job in server.active_jobs)
-    return _FULL * min(calls / limit, 1.0)
+    return _FULL * room.load([j.job.id for j in server.active_jobs if j.job.id not in absent])
 
 
 def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
@@ -122,10 +139,12 @@ async def _serve_call(
     words = fault_words(settings.spoken_language, settings.own_fault_words())
     if standing.took_over:
         settings = settings.model_copy(update={"greeting": words.back})
+    outlet = RoomOutlet(ctx.room)
+    await outlet.set_attributes({ENGINES_ATTRIBUTE: as_json(engines.badges)})
     call = build_call(
         settings,
         engines,
-        outlet=RoomOutlet(ctx.room),
+        outlet=outlet,
         telemetry=telemetry,
         call_id=ctx.job.id,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 import unicodedata
@@ -11,6 +12,8 @@ import num2words
 
 _ORDINAL = re.compile(r"(\d+)(st|nd|rd|th)\b")
 _NUMBER = re.compile(r"\d+")
+_LIKE = 0.6
+"""Share of letters in common from which two words are one and the same, misheard."""
 
 
 def spoken_words(text: str, language: str) -> list[str]:
@@ -62,8 +65,17 @@ def _twice(words: Sequence[str], phrase: list[str]) -> bool:
 
 
 def lost_tail(said: Sequence[str], heard: Sequence[str]) -> bool:
-    """Tells whether the end is missing: one of the last two words said is among the last three
-    heard, or else it was lost, not misheard, when fewer words were heard than said."""
+    """Tells whether the last word is missing: too few were heard, and none at the end is like it.
+
+    A word that was misheard ("тиши" for "тише"), or written together with the one before
+    ("réenregistrer" for "re-enregistrer"), was not lost.
+    """
     if not said or len(heard) >= len(said):
         return False
-    return said[-1] not in heard[-2:]
+    return not any(_is_like(said[-1], word) for word in heard[-2:])
+
+
+def _is_like(said: str, heard: str) -> bool:
+    if len(said) > 2 and heard.endswith(said):
+        return True
+    return difflib.SequenceMatcher(None, said, heard).ratio() >= _LIKE

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from livekit.plugins.faster_whisper.audio import to_float
-from livekit.plugins.faster_whisper.decode import Job
+from livekit.plugins.faster_whisper.job import Job
 
 from .machine import machine
 from .random_whisper import make_random_whisper

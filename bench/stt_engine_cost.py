@@ -26,8 +26,9 @@ from livekit.agents.stt import SpeechEventType as Kind
 
 from livekit.plugins import faster_whisper
 from livekit.plugins.faster_whisper.audio import to_float
-from livekit.plugins.faster_whisper.decode import Decoded, Job, WhisperDecoder
+from livekit.plugins.faster_whisper.decode import WhisperDecoder
 from livekit.plugins.faster_whisper.engine import Engine
+from livekit.plugins.faster_whisper.job import Decoded, Job
 from livekit.plugins.faster_whisper.models import ModelSpec
 from livekit.plugins.faster_whisper.options import Options
 from tests.speech import render, to_pcm16

@@ -23,9 +23,13 @@ for name in list(os.environ):
         del os.environ[name]
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Brings what takes minutes, which belong to no test's timeout: weights, the LiveKit server."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Brings what the tests import and no conversation needs, so that `uv run pytest` is enough."""
     real_parts.install()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Brings the LiveKit server, which may take minutes that belong to no test's timeout."""
     if any("livekit_server" in getattr(item, "fixturenames", ()) for item in session.items):
         real.find_or_build_server()
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from livekit.plugins.faster_whisper.decode import Decoded, Job, Plan
 from livekit.plugins.faster_whisper.engine_process.host import serve
+from livekit.plugins.faster_whisper.job import Decoded, Job, Plan
 from livekit.plugins.faster_whisper.models import ModelSpec
 
 from .fake_stt_decoder import decoded

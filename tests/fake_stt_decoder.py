@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from livekit.plugins.faster_whisper import Word
-from livekit.plugins.faster_whisper.decode import Decoded, Job, Plan
+from livekit.plugins.faster_whisper.job import Decoded, Job, Plan
 
 
 def job(text: str = "", *, seconds: float = 1.0, is_final: bool = True) -> Job:

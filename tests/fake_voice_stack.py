@@ -10,6 +10,7 @@ import numpy as np
 from livekit.agents import Agent, AgentSession, LanguageCode, llm, stt, tts, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 
+from agent_worker.gateway.client_outlet import ClientOutlet
 from agent_worker.gateway.protocol import SessionStart
 
 LOUD = 1000.0
@@ -144,6 +145,7 @@ class FakeCall:
 
     session: AgentSession[None]
     agent: Agent
+    outlet: ClientOutlet | None = None
     closed: int = 0
 
     async def aclose(self) -> None:
@@ -164,6 +166,7 @@ class FakeStack:
     calls: list[FakeCall] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
     fail: Exception | None = None
+    outlet: ClientOutlet | None = None
 
     async def build_call(self, request: SessionStart | None) -> FakeCall:
         self.languages.append(request.lang if request else None)
@@ -181,7 +184,7 @@ class FakeStack:
             vad=None,
             session_close_transcript_timeout=0.05,
         )
-        call = FakeCall(session, _Greeter(self.greeting))
+        call = FakeCall(session, _Greeter(self.greeting), self.outlet)
         self.calls.append(call)
         return call
 

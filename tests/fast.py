@@ -14,7 +14,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-TYPED = ("agent_worker", "flows", "graph_speech", "plugins", "bench", "models", "examples", "tests")
+TYPED = (
+    "agent_worker",
+    "flows",
+    "graph_speech",
+    "local_tts",
+    "plugins",
+    "bench",
+    "models",
+    "examples",
+    "tests",
+)
 
 TESTS = (
     "test_backchannel",

@@ -224,3 +224,17 @@ def test_each_overlap_is_measured_anew() -> None:
     policy.speech_started()
     policy.heard("tell me more")
     assert policy.decide() is Overlap.STOP
+
+
+def test_a_voice_that_was_there_before_the_agents_is_not_its_echo_however_faint() -> None:
+    clock = Clock()
+    policy = BargeInPolicy(clock=clock)
+    policy.speech_started(before_agent=True)
+    policy.loudness(12.0)
+    clock.now_s += 0.3
+    assert policy.decide() is Overlap.PAUSE
+    policy.heard("ask not what", is_final=True)
+    assert policy.decide() is Overlap.STOP
+    assert not policy.only_stops
+    policy.heard("stop, stop!")
+    assert policy.only_stops

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,9 @@ from agent_worker.caller.client import SimulatedCaller
 from agent_worker.commands.demo import render
 from agent_worker.commands.livekit_server import RunningServer
 from agent_worker.processes.plan import pause_s, process_count, shares
+from agent_worker.processes.pulse import BEAT_EVERY_S, Patient, Pulse, keep_beating, listen
 from agent_worker.settings import SettingsError, load_settings
-from agent_worker.telemetry.merged_metrics import merge
+from agent_worker.telemetry.merged_metrics import Figures, merge
 
 from . import real
 from .test_telemetry import free_port
@@ -87,6 +89,59 @@ def _page(turns: int, waits: list[float], calls: int) -> str:
     for seconds in waits:
         wait.labels("stt").observe(seconds)
     return generate_latest(registry).decode()
+
+
+def test_what_a_process_counted_stays_when_it_is_replaced_or_does_not_answer() -> None:
+    figures = Figures()
+    assert "turns_total 5.0" in figures.page({0: _page(2, [0.1], 1), 1: _page(3, [], 4)}).decode()
+    silent = figures.page({0: None, 1: _page(4, [], 4)}).decode()
+    assert "turns_total 6.0" in silent
+    assert "calls 5.0" in silent
+    figures.ended(0)
+    gone = figures.page({0: None, 1: _page(4, [], 4)}).decode()
+    assert "turns_total 6.0" in gone
+    assert 'wait_count{stage="stt"} 1.0' in gone
+    assert "calls 4.0" in gone, "its calls are not under way any more"
+    figures.page({0: _page(1, [], 0), 1: None})
+    figures.ended(0)
+    figures.ended(0)
+    again = figures.page({0: _page(1, [0.2], 2), 1: None}).decode()
+    assert "turns_total 8.0" in again
+    assert 'wait_count{stage="stt"} 2.0' in again
+    assert "calls 6.0" in again
+
+
+def test_a_process_that_beats_lives_and_one_that_stops_hangs() -> None:
+    patient = Patient()
+    assert not any(patient.hangs() for _ in range(60)), "it may still be starting"
+    for _ in range(30):
+        patient.beat()
+        assert not patient.hangs()
+    looks = 1
+    while not patient.hangs():
+        looks += 1
+    # and its callers are heard again within 5 s
+    assert 1.0 < looks * BEAT_EVERY_S <= 3.5
+
+
+async def test_a_beat_counts_only_with_the_secret() -> None:
+    transport, listener, port = await listen()
+    mine, other = Patient(), Patient()
+    pulse = Pulse(port, b"m" * 16)
+    listener.expect(pulse.secret, mine)
+    listener.expect(b"o" * 16, other)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(b"x" * 16, ("127.0.0.1", port))
+        keep_beating(pulse)
+        for patient in (mine, other):
+            patient.hangs()
+        while not mine._beat:
+            await asyncio.sleep(0.02)
+        assert not other._beat
+        assert "m" * 16 not in repr(pulse)
+    finally:
+        transport.close()
 
 
 @pytest.fixture

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import json
 import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiohttp import web
 
 from agent_worker.__main__ import main
-from agent_worker.commands.checks import Finding, run_checks
+from agent_worker.commands.checks import Finding, run_checks, try_program
 from agent_worker.commands.checks.conversation import ears_finding, model_finding
 from agent_worker.commands.checks.machine import disk_finding, page_findings, port_finding
 from agent_worker.commands.checks.server import clock_finding, try_server
@@ -22,6 +24,7 @@ from agent_worker.settings import load_settings
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
 from tests.fake_speech_server import FakeSpeechServer
 from tests.fake_speech_server import Reply as Speech
+from tests.test_simulate import write_wav
 
 NOW = 1_700_000_000.0
 KEYS = {"livekit_api_key": "key", "livekit_api_secret": "swordfish" * 4}
@@ -80,7 +83,45 @@ async def test_a_server_is_asked_with_the_key_and_for_its_time() -> None:
     gone = await try_server(load_settings(livekit_url=url, **KEYS))
     assert states(gone) == {"server": "broken"}
     assert url in gone[0].text
-    assert states(await try_server(load_settings())) == {"server": "doubtful"}
+    assert states(await try_server(load_settings())) == {"server": "doubtful"}, (
+        "the demo needs none"
+    )
+
+
+async def test_a_server_that_is_set_is_tried_without_its_keys_too_and_half_a_pair_is_a_fault() -> (
+    None
+):
+    async with livekit_that_answers(200) as url:
+        (found,) = await try_server(load_settings(livekit_url=url))
+        assert (found.state, "are not set" in found.text) == ("broken", True)
+    (gone,) = await try_server(load_settings(livekit_url=url))
+    assert "no LiveKit server answers" in gone.text
+    (half,) = await try_server(load_settings(livekit_api_key="key"))
+    assert (half.state, half.text) == ("broken", "LIVEKIT_API_SECRET is not set")
+
+
+async def test_something_else_where_the_server_should_be_is_a_fault() -> None:
+    async with livekit_that_answers(404) as url:
+        found = await try_server(load_settings(livekit_url=url, **KEYS))
+    assert states(found) == {"server": "broken"}
+    assert "not as a LiveKit server does" in found[0].text
+
+
+async def test_the_program_of_the_server_is_run_and_it_is_said_whether_it_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "livekit-server"
+    program.write_text("#!/bin/sh\necho livekit-server version 9.9\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    found = await try_program(load_settings())
+    assert found.state == "ok"
+    assert found.text.startswith(f"livekit-server version 9.9, {program} (PATH); `demo` starts it")
+    elsewhere = await try_program(load_settings(livekit_url="ws://127.0.0.1:1"))
+    assert "not in use: LIVEKIT_URL names ws://127.0.0.1:1" in elsewhere.text
+    program.write_text("#!/bin/sh\nexit 3\n")
+    assert (await try_program(load_settings())).state == "broken"
+    assert (await try_program(load_settings(livekit_url="ws://127.0.0.1:1"))).state == "doubtful"
 
 
 def test_a_port_that_is_taken_is_said_and_may_be_our_own_worker() -> None:
@@ -188,3 +229,64 @@ def test_doctor_ends_non_zero_when_a_call_would_fail(
     assert "[--] server     no LiveKit server answers" in said
     assert "[ok] ears" in said
     assert "swordfish" not in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "stage", "told", "still_tried"),
+    [
+        ("STT_MODEL", "large-v9", "hearing", "did you mean large-v3?", {"voice", "model"}),
+        (
+            "STT_MODEL",
+            "no/such/folder",
+            "hearing",
+            "'no/such/folder' not found",
+            {"voice", "model"},
+        ),
+        ("STT_MODEL", "medium", "hearing", "agent-worker download-files", {"voice", "model"}),
+        ("TTS_VOICE", "nobody", "speaking", "no voice for 'nobody'", {"model"}),
+        ("TTS", "xtts", "speaking", "pip install", {"model"}),
+        ("LLM", "assistant", "thinking", "set llm_url", {"voice", "ears"}),
+    ],
+)
+def test_each_thing_that_can_not_be_had_is_said_with_the_rest_tried_all_the_same(
+    variable: str,
+    value: str,
+    stage: str,
+    told: str,
+    still_tried: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("AGENT_WORKER_LLM_DISCOVERY", "false")
+    monkeypatch.setenv("AGENT_WORKER_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv(f"AGENT_WORKER_{variable}", value)
+    assert main(["doctor", "--json"]) == 1
+    shown = capsys.readouterr()
+    report = json.loads(shown.out)
+    assert report["healthy"] is False
+    by_name = {finding["what"]: finding for finding in report["findings"]}
+    assert [f["what"] for f in report["findings"] if f["state"] == "broken"] == [stage]
+    assert told in str(by_name[stage])
+    assert still_tried <= by_name.keys()
+    assert ("ears" in by_name) == ("ears" in still_tried)
+
+
+@pytest.mark.parametrize("command", [["start"], ["talk", "in.wav"], ["demo", "--once"]])
+def test_a_wrong_model_path_is_an_error_at_the_start_and_not_the_toy_model(
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AGENT_WORKER_LLM", "offline")
+    monkeypatch.setenv("AGENT_WORKER_STT_MODEL", str(tmp_path / "no-such-model"))
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name.upper(), value)
+    write_wav(tmp_path / "in.wav", np.zeros(1600), 16_000)
+    assert main(command) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"agent-worker {command[0]}: hearing: stt_model: Whisper model folder")

@@ -9,12 +9,8 @@ import pytest
 from agent_worker.hearing.backchannel import Kind, classify
 from agent_worker.hearing.completeness import Completeness, asks_for_dictation, judge, split_words
 from agent_worker.hearing.echo import EchoGuard
-from livekit.plugins.faster_whisper.chinese_scripts import (
-    in_asked_script,
-    in_script,
-    script_of,
-    words_in_script,
-)
+from livekit.plugins.faster_whisper.chinese_scripts import in_script, script_of, words_in_script
+from livekit.plugins.faster_whisper.transcript import in_asked_script
 from livekit.plugins.faster_whisper.words import Word, text_of
 
 from .fake_stt_decoder import decoded

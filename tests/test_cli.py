@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from agent_worker.__main__ import LIVEKIT_COMMANDS, main
-from agent_worker.telemetry.waterfall import COLUMNS, waterfall_svg, waterfall_text
+from agent_worker.telemetry.waterfall import COLUMNS, stages_text, waterfall_svg, waterfall_text
 from tests.test_simulate import write_wav
 
 
@@ -30,8 +31,15 @@ def test_a_bad_setting_is_one_line_and_status_2(
     monkeypatch.setenv("AGENT_WORKER_MAX_SESSIONS", "many")
     assert main(["doctor"]) == 2
     shown = capsys.readouterr()
-    assert shown.err.startswith("max_sessions: Input should be a valid integer")
+    assert shown.err.startswith("max_sessions: must be a whole number")
     assert shown.err.count("\n") == 1
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["--version"])
+    assert raised.value.code == 0
+    assert re.fullmatch(r"agent-worker \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_settings_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +53,7 @@ def test_doctor_says_what_was_chosen_and_why(
     monkeypatch.setenv("AGENT_WORKER_LLM", "offline")
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
-    for stage in ("transport", "hearing", "thinking", "speaking"):
+    for stage in ("program", "server", "hearing", "thinking", "speaking"):
         assert stage in shown
     assert "chosen because" in shown
 
@@ -79,6 +87,14 @@ def test_the_waterfall_has_a_row_for_each_turn_and_the_percentiles() -> None:
         COLUMNS
     )
     assert waterfall_svg(rows).count("<text") > 20
+
+
+def test_a_turns_stages_are_told_in_the_order_of_time() -> None:
+    stages = {"preflight": 70.0, "final": 140.0, "committed": 160.0, "first_token": 90.4}
+    told = stages_text({**stages, "first_audio_received": 160.0})
+    assert told == (
+        "preflight 70 → first_token 90 → final 140 → committed 160 → first_audio_received 160 ms"
+    )
 
 
 def test_a_stage_that_was_not_measured_is_left_open() -> None:

@@ -82,7 +82,7 @@ def test_an_agent_whose_beat_stands_still_is_thrown_out_and_replaced() -> None:
     still = _room(_agent("7"), dispatches=TAKEN)
     assert _decide(plan, still, DEAD_AFTER_S - 0.1) is None
     assert _decide(plan, still, DEAD_AFTER_S) == CallAgain(
-        ("agent-1",), ("AD_1",), took_over=True, tell_busy=False
+        ("agent-1",), ("AD_1",), took_over=True, tell_busy=False, jobs=("AJ_1",)
     )
 
 
@@ -99,7 +99,7 @@ def test_an_agent_that_has_left_behind_its_dispatch_is_replaced_soon() -> None:
     _decide(plan, _room(_agent(), dispatches=TAKEN), 0.0)
     assert _decide(plan, _room(dispatches=TAKEN), 1.0) is None
     again = _decide(plan, _room(dispatches=TAKEN), 2.0)
-    assert again == CallAgain((), ("AD_1",), took_over=True, tell_busy=False)
+    assert again == CallAgain((), ("AD_1",), took_over=True, tell_busy=False, jobs=("AJ_1",))
 
 
 def test_a_watch_that_is_new_knows_an_old_job_for_what_it_is() -> None:

@@ -21,11 +21,11 @@ from livekit.agents import APIConnectionError
 
 from livekit.plugins import faster_whisper
 from livekit.plugins.faster_whisper import engines
-from livekit.plugins.faster_whisper.decode import Decoded
 from livekit.plugins.faster_whisper.engine_process import EngineProcesses, RemoteEngine
 from livekit.plugins.faster_whisper.engine_process.keeper import pause_before_restart_s
 from livekit.plugins.faster_whisper.engine_process.messages import Wanted, receive, send
 from livekit.plugins.faster_whisper.errors import PartialDropped
+from livekit.plugins.faster_whisper.job import Decoded
 from livekit.plugins.faster_whisper.models import ModelSpec
 
 from .fake_engine_process import COMMAND

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from agent_worker.gateway import Gateway, GatewayConfig
+from agent_worker.gateway.client_outlet import ClientOutlet
 from agent_worker.gateway.opus import OpusDecoder, OpusEncoder
 from agent_worker.gateway.protocol import MAX_ERRORS, SUBPROTOCOL
 from agent_worker.serving.access import Access, AccessDeniedError, RateLimit
@@ -114,6 +115,53 @@ async def client(server: Server, **options: Any) -> AsyncIterator[Client]:
         one = Client(socket)
         yield one
     await one.reader
+
+
+async def test_what_a_caller_writes_interrupts_and_is_answered() -> None:
+    async with serving(FakeStack(voice_s=3.0)) as server, client(server) as caller:
+        await caller.start()
+        await caller.send("text", text="good morning")
+        await caller.until("audio_stream_start")
+        await caller.send("text", text="no, wait")
+        assert (await caller.until("response_end"))["interrupted"]
+        await caller.until("audio_stream_start", count=2)
+        asked = server.stack.calls[0].session.llm.asked  # type: ignore[union-attr]
+        assert asked[0][-1] == "good morning" and asked[-1][-1] == "no, wait"
+        assert "asr_final" not in caller.kinds()
+
+
+async def test_who_writes_too_much_at_once_is_told_and_the_session_goes_on() -> None:
+    async with serving() as server, client(server) as caller:
+        await caller.start()
+        for number in range(8):
+            await caller.send("text", text=f"message {number}")
+        refusal = await caller.until("error")
+        assert refusal["code"] == "too_fast" and refusal["recoverable"]
+        await caller.until("llm_token")
+
+
+async def test_the_client_is_told_of_engines_latency_and_who_speaks_and_again_after_a_break() -> (
+    None
+):
+    outlet = ClientOutlet()
+    await outlet.set_attributes({"agent.engines": "[]"})
+    async with serving(FakeStack(outlet=outlet)) as server:
+        async with client(server) as caller:
+            await caller.start()
+            told = await caller.until("attributes")
+            assert told["attributes"] == {"agent.engines": "[]"}
+            await outlet.send("agent.latency", '{"turn": 1}')
+            await outlet.send("agent.speaker", '{"name": "Mira", "at": 0}')
+            await outlet.send("agent.other", "{}")
+            await outlet.set_attributes({"agent.hearing": "lost"})
+            assert (await caller.until("latency"))["record"] == {"turn": 1}
+            assert (await caller.until("speaker"))["name"] == "Mira"
+            await caller.until("attributes", count=2)
+            await caller.socket.close(1001)
+        async with client(server) as caller:
+            await caller.send("session_resume", session_id="session-one", last_seq=-1)
+            told = await caller.until("attributes")
+            assert told["attributes"] == {"agent.engines": "[]", "agent.hearing": "lost"}
 
 
 async def test_a_turn_goes_through_hearing_thinking_and_speaking_in_order() -> None:

@@ -11,6 +11,7 @@ from agent_worker.gateway.protocol import (
     MAX_ERRORS,
     MAX_TEXT_BYTES,
     Action,
+    Answer,
     AudioFormat,
     Close,
     Connection,
@@ -55,6 +56,14 @@ def test_audio_flows_with_and_without_its_announcement() -> None:
     assert connection.receive_audio(FRAME) == [Hear(FRAME)]
     assert connection.receive_text('{"type": "audio_end"}') == [EndOfAudio()]
     assert connection.receive_text('{"type": "interrupt"}') == [Silence()]
+
+
+def test_what_is_written_is_taken_as_it_is_but_neither_nothing_nor_a_book() -> None:
+    connection = active()
+    assert connection.receive_text('{"type": "text", "text": "现在几点?"}') == [Answer("现在几点?")]
+    for text in ("", "  ", "a" * 8001, 7, None):
+        message = json.dumps({"type": "text", "text": text})
+        assert code(connection.receive_text(message)) == "bad_message"
 
 
 def test_frames_that_come_late_or_twice_are_not_heard() -> None:

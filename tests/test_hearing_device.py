@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from agent_worker.commands import doctor
-from agent_worker.commands.download import download_files
 from agent_worker.engines import found
 from agent_worker.engines.build import build_engines
 from agent_worker.engines.choice import Found, HearingDevice, choose
@@ -140,15 +139,3 @@ async def test_what_stands_in_for_a_failed_model_runs_on_the_cpu() -> None:
         ("bundled", "cpu", "auto"),
     ]
     await engines.aclose()
-
-
-def test_download_fetches_what_suits_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    fetched: list[str] = []
-    monkeypatch.setattr(
-        "livekit.plugins.faster_whisper.download", lambda model: fetched.append(model)
-    )
-    monkeypatch.setattr("livekit.plugins.faster_whisper.models.usable_cores", lambda: 2)
-    said: list[str] = []
-    download_files(load_settings(tts="espeak"), say=said.append)
-    download_files(load_settings(tts="espeak", stt_model="medium"), say=said.append)
-    assert fetched == ["base", "medium"]

@@ -119,6 +119,26 @@ def test_a_dropped_speculative_answer_leaves_no_trace() -> None:
     }
 
 
+def test_a_typed_turn_is_counted_from_its_arrival_and_says_that_it_was_typed() -> None:
+    call = Call()
+    call.asked()
+    spoken = call.answered()
+    call.wait(5.0)
+    call.latency.typed()
+    call.wait(0.3)
+    typed = call.answered()
+    assert typed.stages_ms == {"committed": 0.0, "first_audio_out": 400.0}
+    assert typed.to_dict()["typed"] is True
+    assert "typed" not in spoken.to_dict()
+    call.latency.typed()
+    call.latency.call_ended()
+    assert [(record.turn, record.typed) for record in call.latency.ended()] == [
+        (1, False),
+        (2, True),
+        (3, True),
+    ]
+
+
 def test_a_greeting_is_no_turn() -> None:
     latency = TurnLatency()
     latency.mark(None, "first_audio")

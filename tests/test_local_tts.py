@@ -11,11 +11,11 @@ import pytest
 from livekit.agents import NOT_GIVEN, APIConnectOptions, NotGivenOr, tokenize
 from livekit.agents.tokenize.tokenizer import SentenceStream
 
-from livekit.local_tts.open_streams import OpenStreams
-from livekit.local_tts.options import checked_numbers, sentences_unless
-from livekit.local_tts.pieces import Pieces, speak_in_pieces
-from livekit.local_tts.threads import WorkThreads
 from livekit.plugins import speech_api
+from local_tts.open_streams import OpenStreams
+from local_tts.options import checked_numbers, sentences_unless
+from local_tts.pieces import Pieces, speak_in_pieces
+from local_tts.threads import WorkThreads
 from tests.fake_speech_server import FakeSpeechServer, frames_of, speech_for
 from tests.tts_probe import WholePushes
 

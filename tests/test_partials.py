@@ -107,6 +107,30 @@ def test_a_long_window_without_a_sentence_end_is_cut_at_a_confirmed_word() -> No
     ]
 
 
+def test_a_name_that_every_run_spells_anew_does_not_keep_speech_from_being_cut() -> None:
+    partials = PartialTranscript(max_window_s=3.0)
+    for name in ("Asterisk", "Asterrisk", "Astéristque"):
+        seen = partials.observe(run(f"welcome to {name} enter the first letters please now"), 3.6)
+    assert seen.confirmed_text == "welcome to"
+    assert seen.cut_at_s is not None
+    after = partials.split_off(seen.cut_at_s)
+    assert seen.cut_at_s > 1.5, "not at the last confirmed word, with the name behind it"
+    assert [word.text for word in partials.confirmed] == [" welcome", " to"]
+    assert after.anchor_s == seen.cut_at_s and after.confirmed == ()
+
+
+def test_what_was_confirmed_behind_a_cut_stays_confirmed_there() -> None:
+    partials = PartialTranscript(max_window_s=4.0)
+    text = "one two three four five six. seven eight nine ten eleven twelve thirteen fourteen"
+    partials.observe(run(text), 4.5)
+    seen = partials.observe(run(text), 4.5)
+    assert seen.cut_at_s is not None
+    after = partials.split_off(seen.cut_at_s)
+    assert partials.confirmed[-1].text == " six."
+    assert after.confirmed[0].text == " seven"
+    assert partials.confirmed + after.confirmed == seen.confirmed
+
+
 def test_nothing_is_cut_while_nothing_is_confirmed() -> None:
     partials = PartialTranscript(max_window_s=1.0)
     assert partials.observe(run("one two three"), 9.0).cut_at_s is None

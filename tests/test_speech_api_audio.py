@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livekit.local_tts.text import cut_long, is_speakable
 from livekit.plugins.speech_api.pcm import PcmReader, frame_size_ms
 from livekit.plugins.speech_api.sse import SseError, SseReader
 from livekit.plugins.speech_api.wav import WavError, WavReader
+from local_tts.text import cut_long, is_speakable
 from tests.fake_speech_server import wav_header
 
 SAMPLES = np.arange(-500, 500, dtype="<i2").tobytes()

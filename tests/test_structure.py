@@ -16,7 +16,7 @@ PLUGINS = sorted(
     if (path / "__init__.py").is_file()
 )
 ENGINE_MODULES = {"faster_whisper", "ctranslate2", "onnxruntime", "piper", "torch", "TTS", "onnx"}
-SHARED_BY_VOICES = ROOT / "plugins/livekit/local_tts"
+SHARED_BY_VOICES = ROOT / "local_tts"
 MAY_IMPORT_PLUGINS = {
     "commands/download.py",
     "engines/build.py",
@@ -80,7 +80,7 @@ def test_a_plugin_loads_from_this_repository(plugin: str) -> None:
     assert Path(str(module.__file__)).is_relative_to(ROOT / "plugins")
 
 
-@pytest.mark.parametrize("package", ["agent_worker", "flows", "graph_speech"])
+@pytest.mark.parametrize("package", ["agent_worker", "flows", "graph_speech", "local_tts"])
 def test_a_package_loads_from_this_repository(package: str) -> None:
     assert Path(str(importlib.import_module(package).__file__)).is_relative_to(ROOT)
 
@@ -101,7 +101,7 @@ def test_a_plugin_imports_no_sibling_and_not_the_worker(plugin: str) -> None:
 
 
 def test_what_the_voices_share_knows_none_of_them_and_needs_livekit_and_numpy_alone() -> None:
-    allowed = ("livekit.agents", "livekit.rtc", "livekit.local_tts", "numpy")
+    allowed = ("livekit.agents", "livekit.rtc", "local_tts", "numpy")
     files = list(SHARED_BY_VOICES.rglob("*.py"))
     assert files
     for path in files:
@@ -113,18 +113,13 @@ def test_what_the_voices_share_knows_none_of_them_and_needs_livekit_and_numpy_al
         assert not wrong, path
 
 
-def test_what_the_voices_share_loads_from_this_repository() -> None:
-    module = importlib.import_module("livekit.local_tts")
-    assert Path(str(module.__file__)).is_relative_to(SHARED_BY_VOICES)
-
-
 def test_only_a_few_rooms_of_the_worker_import_plugins() -> None:
     worker = ROOT / "agent_worker"
     paths = {str(path.relative_to(worker)): path for path in worker.rglob("*.py")}
     assert paths.keys() >= MAY_IMPORT_PLUGINS
     for name, path in paths.items():
         if name not in MAY_IMPORT_PLUGINS:
-            ours = ("livekit.plugins", "livekit.local_tts")
+            ours = ("livekit.plugins", "local_tts")
             wrong = {n for n in _imports(path) if n.startswith(ours)}
             assert not wrong, path
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from livekit.plugins.faster_whisper.decode import Job, WhisperDecoder
+from livekit.plugins.faster_whisper.alignment import whole_words
+from livekit.plugins.faster_whisper.decode import WhisperDecoder
 from livekit.plugins.faster_whisper.gates import (
     Evidence,
     Gates,
@@ -15,11 +16,11 @@ from livekit.plugins.faster_whisper.gates import (
     reason_to_reject,
     repeats_itself,
 )
+from livekit.plugins.faster_whisper.job import FULL_FRAMES, Job
 from livekit.plugins.faster_whisper.models import ModelSpec, choose_hardware
 from livekit.plugins.faster_whisper.partials import PartialTranscript
 from livekit.plugins.faster_whisper.soundness import Doubt
 from livekit.plugins.faster_whisper.transcript import stands
-from livekit.plugins.faster_whisper.tuning import FULL_FRAMES
 from livekit.plugins.faster_whisper.utterance import Utterance
 
 from .fake_stt_decoder import decoded
@@ -169,10 +170,25 @@ def test_the_quietest_place_near_a_cut_is_found() -> None:
     made = utterance(voiced_windows=0)
     loud = np.full(16000, 8000, "<i2")
     loud[9000:9400] = 3
-    made.extend(loud.tobytes())
-    assert 9000 <= made.quietest_near(8500, within=960) <= 9400
+    made.sound.extend(loud.tobytes())
+    assert 9000 <= made.sound.quietest_near(8500, within=960) <= 9400
     rest = utterance(voiced_windows=0)
-    made.hand_over(rest, 9200)
-    assert np.array_equal(rest.samples() * 32768, loud[9200:])
-    made.drop_before(4000)
-    assert (made.start_sample, made.end_sample) == (4000, 9200)
+    made.sound.hand_over(rest.sound, 9200)
+    assert np.array_equal(rest.sound.samples() * 32768, loud[9200:])
+    assert (made.sound.start_sample, made.sound.end_sample) == (0, 9200)
+
+
+def test_a_word_is_not_taken_apart_at_a_mark_in_it() -> None:
+    texts = [" d", "'Asterisk", ".", " open", "-source", " at", " 5", ":06", "¿", "Que", "?"]
+    joined = whole_words(texts, [1] * len(texts))
+    assert [text for text, _ in joined] == [
+        " d'Asterisk",
+        ".",
+        " open-source",
+        " at",
+        " 5:06",
+        "¿",
+        "Que",
+        "?",
+    ]
+    assert sum(size for _, size in joined) == len(texts), "no token is lost"

@@ -12,7 +12,6 @@ import pytest
 from livekit.agents import APIConnectionError
 
 from livekit.plugins.faster_whisper import device_check
-from livekit.plugins.faster_whisper.decode import Decoded, Job, Plan
 from livekit.plugins.faster_whisper.device_check import (
     Verdict,
     check_device,
@@ -22,6 +21,7 @@ from livekit.plugins.faster_whisper.device_check import (
 from livekit.plugins.faster_whisper.device_fallback import lighter, load_decoder
 from livekit.plugins.faster_whisper.device_faults import DeviceError, DeviceFault, fault_of
 from livekit.plugins.faster_whisper.engine import Engine
+from livekit.plugins.faster_whisper.job import Decoded, Job, Plan
 from livekit.plugins.faster_whisper.models import Hardware, ModelSpec
 from tests.fake_gpu import fake_ctranslate2
 from tests.fake_stt_decoder import decoded, job

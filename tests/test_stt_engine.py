@@ -10,12 +10,13 @@ import pytest
 from livekit.agents import APIConnectionError, APITimeoutError
 
 from livekit.plugins.faster_whisper import engines
-from livekit.plugins.faster_whisper.decode import Decoded, Job
 from livekit.plugins.faster_whisper.engine import Engine
 from livekit.plugins.faster_whisper.engines import engine_for
 from livekit.plugins.faster_whisper.errors import PartialDropped
+from livekit.plugins.faster_whisper.job import Decoded, Job
 from livekit.plugins.faster_whisper.models import ModelSpec
 from livekit.plugins.faster_whisper.schedule import Schedule, Waiting
+from livekit.plugins.faster_whisper.statistics import RECENT_S, Counts
 
 from .fake_stt_decoder import FakeDecoder, echo, job
 
@@ -322,3 +323,25 @@ def test_a_batch_never_mixes_plans_or_finals_with_partials() -> None:
     for ticket, plan, is_final in (("a", 1, False), ("b", 2, True), ("c", 1, True), ("d", 2, True)):
         schedule.put(Waiting(ticket, plan, is_final))
     assert [schedule.take() for _ in range(4)] == [["b", "d"], ["c"], ["a"], []]
+
+
+def test_the_recent_wait_of_finals_is_a_mean_that_forgets_and_counts_who_still_waits() -> None:
+    counts = Counts()
+    assert counts.recent_final_wait_s([], now=0.0) == 0.0
+    counts.final_waited(0.1, now=100.0)
+    counts.final_waited(0.3, now=101.0)
+    assert counts.recent_final_wait_s([], now=102.0) == pytest.approx(0.2)
+    assert counts.recent_final_wait_s([100.0], now=102.0) == pytest.approx(0.8)
+    assert counts.recent_final_wait_s([], now=101.0 + RECENT_S) == pytest.approx(0.3)
+    assert counts.recent_final_wait_s([], now=102.0 + RECENT_S) == 0.0
+    assert counts.max_final_wait_s == 0.3
+
+
+async def test_a_final_that_waits_for_the_model_counts_as_waiting_now(
+    engine: Engine, decoder: FakeDecoder
+) -> None:
+    running = await blocked(engine, decoder)
+    waiting = asyncio.wrap_future(engine.submit(job("second", is_final=True)))
+    await until(lambda: engine.statistics().recent_final_wait_s > 0.05)
+    decoder.gate.set()
+    await asyncio.gather(running, waiting)

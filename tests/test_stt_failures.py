@@ -12,8 +12,8 @@ from livekit.agents.stt import FallbackAdapter, STTError
 from livekit.agents.stt import SpeechEventType as Kind
 
 from livekit.plugins import faster_whisper
-from livekit.plugins.faster_whisper.decode import Decoded, Job
 from livekit.plugins.faster_whisper.engine import Engine
+from livekit.plugins.faster_whisper.job import Decoded, Job
 
 from .fake_stt_decoder import FakeDecoder, decoded
 from .speech import speak

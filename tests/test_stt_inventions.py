@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from livekit.plugins.faster_whisper.decode import Decoded, Job
 from livekit.plugins.faster_whisper.gates import Evidence, Gates, reason_to_reject
 from livekit.plugins.faster_whisper.hints import judged_without_hints
 from livekit.plugins.faster_whisper.inventions import (
@@ -14,6 +13,7 @@ from livekit.plugins.faster_whisper.inventions import (
     known_invention,
     without_credits,
 )
+from livekit.plugins.faster_whisper.job import Decoded, Job
 from livekit.plugins.faster_whisper.words import Word, text_of
 
 from .stt_probe import silence

@@ -9,7 +9,10 @@ import pytest
 from livekit.agents.stt import SpeechEventType as Kind
 
 from livekit.plugins import faster_whisper
+from livekit.plugins.faster_whisper.decode import WhisperDecoder
+from livekit.plugins.faster_whisper.job import Job
 from livekit.plugins.faster_whisper.language import LanguageLock, parse_language
+from livekit.plugins.faster_whisper.models import ModelSpec
 
 from .speech import speak
 from .stt_probe import Heard, frames, silence, transcribe
@@ -88,9 +91,29 @@ def test_a_detection_counts_only_when_it_is_sure_and_over_enough_voice() -> None
     assert lock.code is None
     lock.observe("en", 0.71, voiced_s=1.0)
     assert lock.code == "en"
-    lock.observe("zh", 0.99, voiced_s=3.0)
     lock.next_utterance()
     assert lock.code == "en"
+
+
+def test_a_partial_has_to_be_surer_of_a_language_than_a_final() -> None:
+    lock = LanguageLock(*parse_language("auto"))
+    lock.observe("hi", 0.75, voiced_s=1.5, is_final=False)
+    assert lock.code is None
+    lock.observe("en", 0.95, voiced_s=1.5, is_final=False)
+    assert lock.code == "en"
+
+
+def test_a_kept_language_gives_way_to_one_that_is_surely_another() -> None:
+    lock = LanguageLock(*parse_language("auto"))
+    assert not lock.may_switch, "nothing is kept yet"
+    lock.observe("fr", 0.9, voiced_s=2.0)
+    assert lock.may_switch
+    lock.observe("en", 0.75, voiced_s=2.0)
+    lock.observe("en", 0.99, voiced_s=0.5)
+    assert lock.code == "fr"
+    lock.observe("en", 0.9, voiced_s=2.0)
+    assert lock.code == "en"
+    assert not LanguageLock(*parse_language("fr")).may_switch
 
 
 def test_with_multi_a_detection_holds_for_one_utterance() -> None:
@@ -107,3 +130,9 @@ def test_a_fixed_language_is_never_replaced(mode: str) -> None:
     lock.observe("fr", 1.0, voiced_s=5.0)
     lock.next_utterance()
     assert lock.code == mode
+
+
+def test_callers_whose_requests_share_a_batch_are_heard_each_in_their_own_language() -> None:
+    decoder = WhisperDecoder(ModelSpec("bundled"))
+    jobs = [Job(speak(text, voice), language=None) for text, voice in (NAME_EN, TIME_ZH)]
+    assert [decoded.language for decoded in decoder.decode(jobs)] == ["en", "zh"]

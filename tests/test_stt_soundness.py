@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from livekit.plugins.faster_whisper import Word
+from livekit.plugins.faster_whisper.job import FULL_FRAMES, Decoded
+from livekit.plugins.faster_whisper.second_look import better_of
 from livekit.plugins.faster_whisper.soundness import (
     Doubt,
     Trust,
@@ -104,3 +106,44 @@ def test_only_grave_doubts_keep_a_text_from_being_acted_on() -> None:
         Doubt.LOST_WORDS,
         Doubt.LANGUAGE,
     }
+
+
+def look(
+    text: str, probability: float, *, frames: int, doubt: Doubt | None, mean: float = -0.3
+) -> Decoded:
+    return Decoded(
+        words=words((text, 0.2, 0.6), probability=probability),
+        language="en",
+        language_probability=1.0,
+        mean_log_probability=mean,
+        no_speech_probability=0.1,
+        frames=frames,
+        doubt=doubt,
+    )
+
+
+def test_of_two_looks_at_a_weak_word_the_surer_stands() -> None:
+    short = look("Conceal", 0.3, frames=600, doubt=Doubt.WEAK)
+    assert better_of(short, look("Console", 0.6, frames=FULL_FRAMES, doubt=None)).text == "Console"
+    weaker = look("Control", 0.2, frames=FULL_FRAMES, doubt=Doubt.WEAK)
+    assert better_of(short, weaker).text == "Conceal"
+
+
+def test_a_text_with_graver_faults_gives_way_however_sure_its_words_are() -> None:
+    for doubt in (Doubt.LOOP, Doubt.COPY, Doubt.LOST_WORDS, Doubt.NO_VOICE, Doubt.LANGUAGE):
+        short = look("Lima Lima", 0.9, frames=600, doubt=doubt)
+        whole = look("Lima", 0.5, frames=FULL_FRAMES, doubt=None)
+        assert better_of(short, whole).text == "Lima", doubt
+
+
+def test_where_the_whole_window_holds_no_words_nothing_was_said() -> None:
+    short = look("Hmm", 0.4, frames=600, doubt=Doubt.WEAK)
+    whole = Decoded((), "en", 1.0, -1.5, 0.9, FULL_FRAMES)
+    assert better_of(short, whole).text == ""
+
+
+def test_an_invention_has_to_pass_both_looks() -> None:
+    short = look("Bye", 0.4, frames=600, doubt=Doubt.WEAK, mean=-0.9)
+    whole = look("Good", 0.2, frames=FULL_FRAMES, doubt=Doubt.WEAK, mean=-1.6)
+    kept = better_of(short, whole)
+    assert kept.text == "Bye" and kept.mean_log_probability == -1.6

@@ -202,7 +202,7 @@ async def test_a_long_monologue_loses_no_word_and_keeps_little_audio(
     kept = 0.0
     for sentence in sentences:
         await play(stream, np.concatenate([speak(sentence), silence(0.32)]))
-        kept = max(kept, sum(u.duration_s for u in stream._listener.utterances))
+        kept = max(kept, sum(u.sound.duration_s for u in stream._listener.utterances))
     stream.end_input()
     heard = await reading
     assert plain(" ".join(heard.finals)) == " ".join(sentences)

@@ -9,6 +9,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -229,6 +231,30 @@ def test_the_log_goes_on_where_it_was_and_stays_bounded(tmp_path: Path) -> None:
     kept = "".join(file.read_text() for file in reversed(files)).split("\n")[:-1]
     assert kept == [f"line {number:02}" for number in range(20 - len(kept), 20)]
     assert len(kept) > 8
+
+
+def test_processes_that_write_to_one_log_put_it_aside_once_and_lose_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "turns.jsonl"
+    code = (
+        "import sys; from pathlib import Path; from agent_worker.telemetry.turn_log import TurnLog;"
+        "log = TurnLog(Path(sys.argv[1]), max_bytes=2000, kept_files=50); sys.stdin.readline();"
+        "[log.write(f'{sys.argv[2]} {i:04}' + 'x' * 90) for i in range(200)]; log.close(30)"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(path), name], stdin=subprocess.PIPE)
+        for name in "abc"
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=40)
+    files = list(tmp_path.iterdir())
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    assert len(lines) == len(set(lines)) == 600
+    # none was put aside before it was full: 20 lines of 97 bytes fit
+    assert len(files) == 30
 
 
 def test_a_disk_that_fails_is_told_once_and_costs_no_call(

@@ -9,7 +9,8 @@ from bench import real_parts
 from bench.hearing_clips import load
 from bench.hearing_score import edits, spoken_words
 from bench.telephone import DEGRADATIONS, a_law, from_a_law, from_mu_law, mu_law
-from livekit.plugins.faster_whisper.decode import Job, WhisperDecoder
+from livekit.plugins.faster_whisper.decode import WhisperDecoder
+from livekit.plugins.faster_whisper.job import Job
 from livekit.plugins.faster_whisper.models import ModelSpec
 
 pytestmark = pytest.mark.timeout(180)

@@ -12,6 +12,7 @@ import pytest
 from starlette.responses import Response
 from starlette.routing import Route
 
+from agent_worker.engines.badges import Badge
 from agent_worker.engines.offers import Offer
 from agent_worker.serving.access import Access, RateLimit
 from agent_worker.serving.exposure import InsecureConfigurationError
@@ -233,3 +234,20 @@ async def test_the_thin_clients_page_is_there_only_with_the_gateway() -> None:
         assert (await without.get("/s2s/")).status_code == 404
         assert (await with_gateway.get("/s2s/")).status_code == 200
         assert (await with_gateway.get("/ws/s2s")).text == "here"
+
+
+async def test_the_page_is_told_what_hears_and_where_it_is_a_toy() -> None:
+    toy = Badge("hearing", "Whisper, demo model", True, "knows little", "agent-worker more")
+    economy = [Offer("off", "Full answers"), Offer("on", "Short answers")]
+    async with browser(engines=[toy], economy=economy) as client:
+        told = (await client.get("/api/config")).json()
+    assert told["engines"] == [
+        {
+            "stage": "hearing",
+            "name": "Whisper, demo model",
+            "toy": True,
+            "note": "knows little",
+            "command": "agent-worker more",
+        }
+    ]
+    assert [entry["id"] for entry in told["economy"]] == ["off", "on"]

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livekit.local_tts.text import cut_long, is_speakable
 from livekit.plugins.xtts.languages import MAX_CHARACTERS
 from livekit.plugins.xtts.restart import RestartDelay
 from livekit.plugins.xtts.xtts_process import frames
 from livekit.plugins.xtts.xtts_process.synthesis import to_pcm
+from local_tts.text import cut_long, is_speakable
 
 
 class Dribble(io.RawIOBase):

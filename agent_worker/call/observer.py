@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Coroutine
 from typing import Any, Protocol
@@ -30,6 +31,10 @@ VOICE_ATTRIBUTE = "agent.voice"
 
 HEARING_ATTRIBUTE = "agent.hearing"
 """Participant attribute of the agent: "lost" while its recogniser has failed, else "working"."""
+
+
+SPEAKER_TOPIC = "agent.speaker"
+"""LiveKit text topic: JSON with `name`, and `at`, the characters of the reply before them."""
 
 
 class Outlet(Protocol):
@@ -143,6 +148,12 @@ class Observer:
             },
         )
         self._telemetry.metrics.failed(_stage_of(event.source), recoverable=recoverable)
+
+    def speaker_begins(self, name: str, at: int) -> None:
+        """One of several characters begins, after so many characters of the reply."""
+        if self._outlet is not None:
+            told = json.dumps({"name": name, "at": at}, ensure_ascii=False)
+            self._tell(self._outlet.send(SPEAKER_TOPIC, told))
 
     def voice_changed(self, works: bool) -> None:
         """The TTS failed, or is back."""

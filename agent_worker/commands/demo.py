@@ -8,30 +8,44 @@ import dataclasses
 import datetime
 import json
 import math
+import os
 import signal
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from livekit.protocol.room import RoomConfiguration
+from starlette.types import ASGIApp
 
 from agent_worker.caller.client import SAMPLE_RATE, Pcm, SimulatedCaller, Spoken
+from agent_worker.engines.badges import badges
 from agent_worker.engines.build import caller_voice
 from agent_worker.engines.choice import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.engines.offers import find_offers
 from agent_worker.settings import Settings, export_environment
 from agent_worker.telemetry.latency import summary
-from agent_worker.telemetry.waterfall import STAGES, waterfall_svg, waterfall_text
+from agent_worker.telemetry.waterfall import STAGES, stages_text, waterfall_svg, waterfall_text
 from livekit import api, rtc
 
+from .demo_download import (
+    Consent,
+    DownloadBeside,
+    ask_on_terminal,
+    consent,
+    did_not_come,
+    is_yes,
+    next_step,
+    question,
+)
+from .download import Download, Told, improvements
 from .livekit_server import RunningServer, find_or_install_server, is_free, run_server, stop_process
-from .serve_web import page, serve_app
+from .serve_web import ChangingApp, page, serve_app
 
 Say = Callable[[str], None]
 
@@ -49,7 +63,9 @@ CONVERSATION = (
 )
 _SPEAK_OVER_AFTER_S = 1.5
 _ANSWER_TIMEOUT_S = 30.0
-_WORKER_TIMEOUT_S = 180.0
+_WORKER_TIMEOUT_S = 300.0
+"""A large model is loaded before it registers."""
+_DRAIN_S = 3600.0
 _QUIET_S = 0.7
 _ON_ITS_WAY_S = 0.03
 """Less than any audio takes from the worker to the caller, through the server and two buffers."""
@@ -113,11 +129,18 @@ def room_token(server: RunningServer, *, room: str, identity: str, agent_name: s
 
 
 @contextlib.asynccontextmanager
-async def run_worker(settings: Settings, *, log_file: Path) -> AsyncIterator[int]:
+async def run_worker(
+    settings: Settings, *, log_file: Path, registrations: int = 1
+) -> AsyncIterator[int]:
     """Runs the worker in a process of its own until the context ends. Gives its pid.
 
+    Args:
+        settings: of the worker.
+        log_file: gets what it prints.
+        registrations: call processes that must have registered; 1 = any.
+
     Raises:
-        DemoError: it ended, or did not register within three minutes.
+        DemoError: it ended, or did not register within five minutes.
     """
     with log_file.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -133,7 +156,7 @@ async def run_worker(settings: Settings, *, log_file: Path) -> AsyncIterator[int
         )
     try:
         deadline = time.monotonic() + _WORKER_TIMEOUT_S
-        while "registered worker" not in log_file.read_text(errors="replace"):
+        while log_file.read_text(errors="replace").count("registered worker") < registrations:
             if process.returncode is not None:
                 last = log_file.read_text(errors="replace").strip().splitlines()[-3:]
                 raise DemoError("the worker ended:\n  " + "\n  ".join(last or ["without a word"]))
@@ -145,22 +168,79 @@ async def run_worker(settings: Settings, *, log_file: Path) -> AsyncIterator[int
         await stop_process(process)
 
 
-async def run_demo(settings: Settings, *, folder: Path, say: Say, stay: bool) -> Result:
+async def run_demo(
+    settings: Settings,
+    *,
+    folder: Path,
+    say: Say,
+    stay: bool,
+    download: bool | None = False,
+    terminal: bool = False,
+    told: Told = lambda done, total, name: None,
+) -> Result:
     """Runs the whole demo.
 
     Args:
         settings: the demo takes the engines and the greeting from them, never the server.
         folder: gets the recordings, the transcript, the timings and the picture.
         say: prints a line for people.
-        stay: keep server and worker up afterwards, until cancelled.
+        stay: keep server and worker up afterwards, until cancelled. What is downloaded then comes
+            beside the conversation, else before it.
+        download: whether real models may be fetched; None = asked, where there is a terminal.
+        terminal: whether there is somebody to ask.
+        told: of the download's progress.
 
     Raises:
         DemoError, CallerError, LiveKitServerError: with what to do.
     """
     choices = await choose_engines(settings)
     print_choices(choices, say)
+    wanted = improvements(settings, choices)
+    may = bool(wanted) and await _agreed(wanted, consent(download, terminal=terminal, stays=stay))
+    beside: DownloadBeside | None = None
+    if may and (choices.problems or not stay):
+        choices = await _fetched_first(settings, wanted, told, say)
+    elif may:
+        say("The models come beside the conversation, which is held with what is here.")
+        beside = DownloadBeside(settings, wanted, told)
     if choices.problems:
         raise DemoError("\n".join(choices.problems))
+    async with contextlib.AsyncExitStack() as running:
+        if beside is not None:
+            running.push_async_callback(beside.aclose)
+        return await _run(settings, choices, folder, say, stay=stay, beside=beside)
+
+
+async def _agreed(wanted: Sequence[Download], consented: Consent) -> bool:
+    if consented is not Consent.ASK:
+        return consented is Consent.YES
+    return is_yes(await ask_on_terminal(question(wanted)))
+
+
+async def _fetched_first(
+    settings: Settings, wanted: Sequence[Download], told: Told, say: Say
+) -> Choices:
+    beside = DownloadBeside(settings, wanted, told)
+    try:
+        fault = await beside.wait()
+    finally:
+        await beside.aclose()
+    if fault:
+        say(did_not_come(fault))
+    choices = await choose_engines(settings)
+    print_choices(choices, say)
+    return choices
+
+
+async def _run(
+    settings: Settings,
+    choices: Choices,
+    folder: Path,
+    say: Say,
+    *,
+    stay: bool,
+    beside: DownloadBeside | None,
+) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     binary = await find_or_install_server(settings.cache_dir, say)
     say(f"LiveKit server: {binary.path} ({binary.source})")
@@ -174,13 +254,17 @@ async def run_demo(settings: Settings, *, folder: Path, say: Say, stay: bool) ->
                 # development keys: the page is for this machine alone
                 "web_host": "127.0.0.1",
                 "web_livekit_url": None,
+                # calls that began before the real models came are to end by themselves
+                **({} if beside is None else {"drain_timeout_s": _DRAIN_S}),
             }
         )
         say("Starting the worker …")
-        async with run_worker(local, log_file=folder / "worker.log"):
+        async with run_worker(local, log_file=folder / "worker.log") as worker:
             result = await _converse(local, server, choices, folder, say)
             if stay:
-                await _stay(local, server, choices, say)
+                await _stay(local, server, choices, say, worker, beside, folder)
+            else:
+                say(next_step(choices))
             return result
 
 
@@ -284,7 +368,7 @@ def _turn(
         end_to_end_ms=end_to_end_ms,
     )
     say(f"   heard: {turn.heard}\n   agent: {turn.answered}")
-    say("          " + " → ".join(f"{k} {v:.0f}" for k, v in turn.waterfall_ms.items()) + " ms")
+    say("          " + stages_text(turn.waterfall_ms))
     return turn
 
 
@@ -329,13 +413,53 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-async def _stay(settings: Settings, server: RunningServer, choices: Choices, say: Say) -> None:
+async def _stay(
+    settings: Settings,
+    server: RunningServer,
+    choices: Choices,
+    say: Say,
+    worker: int,
+    beside: DownloadBeside | None,
+    folder: Path,
+) -> None:
     port = settings.web_port if is_free(settings.web_port) else 0
-    app = page(settings, find_offers(settings, choices))
-    async with serve_app(app, host="127.0.0.1", port=port) as address:
+    shown = ChangingApp(_page(settings, choices))
+    async with serve_app(shown, host="127.0.0.1", port=port) as address:
         say(f"\nThe agent stays up. Talk with it in a browser: {address}")
         _say_how_to_join(settings, server, say)
+        say(f"{next_step(choices, on_its_way=beside is not None)}\nCtrl-C ends it.")
+        if beside is not None:
+            if fault := await beside.wait():
+                say(did_not_come(fault))
+            await _replace_worker(settings, choices, worker, shown, say, folder)
         await asyncio.Event().wait()
+
+
+def _page(settings: Settings, choices: Choices) -> ASGIApp:
+    return page(settings, find_offers(settings, choices), engines=badges(choices))
+
+
+async def _replace_worker(
+    settings: Settings, before: Choices, worker: int, shown: ChangingApp, say: Say, folder: Path
+) -> None:
+    """Has new calls served by a worker on what was downloaded, until cancelled.
+
+    The one before takes no more of them, and ends with its last.
+    """
+    choices = await choose_engines(settings)
+    if choices.problems or [c.name for c in choices] == [c.name for c in before]:
+        return
+    say("The models are here; a worker loads them …")
+    try:
+        async with run_worker(settings, log_file=folder / "worker-real.log"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGTERM)
+            shown.app = _page(settings, choices)
+            print_choices(choices, say)
+            say(f"New calls are served by them: reload the page.\n{next_step(choices)}")
+            await asyncio.Event().wait()
+    except DemoError as e:
+        say(f"{e}\nCalls are served as before.")
 
 
 def _say_how_to_join(settings: Settings, server: RunningServer, say: Say) -> None:
@@ -352,7 +476,6 @@ def _say_how_to_join(settings: Settings, server: RunningServer, say: Say) -> Non
         f"--api-secret {server.api_secret} --identity you {room}\n"
         f"  lk dispatch create --url {server.url} --api-key {server.api_key} "
         f"--api-secret {server.api_secret} --agent-name {settings.agent_name} --room {room}\n"
-        "Ctrl-C ends it."
     )
 
 

@@ -1,21 +1,21 @@
-"""What is on this machine, what would be chosen, and what to do for something better."""
+"""What is on this machine, what would be chosen, whether it works, and what to do for better."""
 
 from __future__ import annotations
 
 import dataclasses
 import platform
-import shutil
+from typing import Any
 
 from livekit.agents import __version__ as agents_version
 
-from agent_worker.engines.build import model_server
-from agent_worker.engines.choice import Choice, choose
+import agent_worker
+from agent_worker.engines.build import model_server, stage_faults
+from agent_worker.engines.choice import Choice, Choices, Found, choose
 from agent_worker.engines.found import look_around
 from agent_worker.engines.hearing_device import sizes, try_hearing
 from agent_worker.settings import Settings
 
-from .checks import run_checks
-from .livekit_server import find_server
+from .checks import Finding, run_checks, try_program
 
 _PATIENCE_S = 30.0
 """For a model that loads first."""
@@ -23,89 +23,133 @@ _PATIENCE_S = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The findings as text, and whether the worker could run."""
+    """The findings, and whether the worker could run."""
 
-    text: str
-    healthy: bool
+    versions: dict[str, str]
+    findings: tuple[Finding, ...]
+    whisper_sizes: tuple[str, ...]
+    """Lines of a table, for people."""
+    suited_whisper: str
+
+    @property
+    def healthy(self) -> bool:
+        """Nothing is broken: a call would work."""
+        return not any(finding.state == "broken" for finding in self.findings)
+
+    @property
+    def text(self) -> str:
+        """For people: who only reads the last line knows whether it works."""
+        stages, rest = self.findings[:_STAGES], self.findings[_STAGES:]
+        verdict = "The worker can run."
+        if not self.healthy:
+            verdict = "The worker can't run: see what is marked with --."
+        blocks = [
+            [", ".join(f"{name} {version}" for name, version in self.versions.items())],
+            [line for finding in stages for line in finding.lines()],
+            list(self.whisper_sizes),
+            [line for finding in rest for line in finding.lines()],
+            [verdict],
+        ]
+        return "\n\n".join("\n".join(block) for block in blocks if block)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {
+            "healthy": self.healthy,
+            "versions": self.versions,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "suited_whisper": self.suited_whisper,
+        }
+
+
+_STAGES = 4
+"""The program of the server, hearing, thinking, speaking."""
 
 
 async def examine(settings: Settings) -> Report:
     """Looks at each stage, and tries them as a call would. Downloads nothing, changes nothing."""
     found = await look_around(settings)
     choices = choose(settings, found)
-    lines = [f"Python {platform.python_version()}, livekit-agents {agents_version}", ""]
-    server = find_server(settings.cache_dir)
-    if server is not None:
-        lines.append(_row("ok", "transport", f"LiveKit server {server.path} ({server.source})"))
-    elif shutil.which("go"):
-        lines.append(_row("ok", "transport", "no LiveKit server yet; Go is here to build it"))
-    else:
-        lines.append(_row("--", "transport", "no LiveKit server and no Go"))
-        lines.append(
-            _more("the demo will try the release archive; a server elsewhere needs neither")
-        )
-    there = {
-        "hearing": f"Whisper models in the cache: {', '.join(found.whisper_models) or 'none'}",
-        "thinking": f"model server: {_server(found.llm_endpoint, found.llm_models)}",
-        "speaking": "Piper voices in the cache: "
-        + (", ".join(v.stem for v in found.piper_voices) or "none"),
-    }
-    answers, notes = await _try_model(settings, choices.llm)
-    decodes, tried = True, ""
-    if not choices.stt.problem:
-        decodes, tried = await try_hearing(found.hearing)
-    for choice in choices:
-        is_deaf = choice is choices.stt and not decodes
-        fails = choice.problem or is_deaf or (choice is choices.llm and not answers)
-        lines.append(_row("--" if fails else "ok", choice.stage, choice.name))
-        if choice is choices.stt and tried:
-            lines.append(_more(tried))
-        lines.append(_more(there[choice.stage]))
-        lines.append(_more(choice.problem or f"chosen because: {choice.reason}"))
-        if choice.warning:
-            lines.append(_more(choice.warning))
-        if choice is choices.llm:
-            lines += [_more(note) for note in notes]
-        if choice.better:
-            lines.append(_more(choice.better))
-    lines += ["", *sizes(found.hearing, found.too_slow, found.suited_whisper)]
-    works = answers and decodes and not choices.problems
-    findings = await run_checks(settings, choices) if works else []
-    if findings:
-        lines.append("")
-    for finding in findings:
-        lines.append(_row(finding.mark, finding.what, finding.text))
-        if finding.advice:
-            lines.append(_more(finding.advice))
-    healthy = works and not any(finding.state == "broken" for finding in findings)
-    lines += [
-        "",
-        "The worker can run." if healthy else "The worker can't run: see the lines with --.",
+    faults = await stage_faults(settings, choices)
+    stages = [
+        await _hearing(choices, found, faults),
+        await _thinking(settings, choices, found, faults),
+        _speaking(settings, choices, found, faults),
     ]
-    return Report("\n".join(lines), healthy)
+    broken = frozenset(stage.what for stage in stages if stage.state == "broken")
+    tried = await run_checks(settings, choices, broken)
+    versions = {
+        "agent-worker": agent_worker.__version__,
+        "Python": platform.python_version(),
+        "livekit-agents": agents_version,
+    }
+    return Report(
+        versions,
+        (await try_program(settings), *stages, *tried),
+        tuple(sizes(found.hearing, found.too_slow, found.suited_whisper)),
+        found.suited_whisper,
+    )
 
 
-async def _try_model(settings: Settings, choice: Choice) -> tuple[bool, tuple[str, ...]]:
-    """Whether the model answers, asked as in a call, and what its server should be told."""
-    if choice.problem or choice.engine in ("offline", "remote"):
-        return True, ()
+async def _hearing(choices: Choices, found: Found, faults: dict[str, str]) -> Finding:
+    choice = choices.stt
+    there = f"Whisper models in the cache: {', '.join(found.whisper_models) or 'none'}"
+    if choice.problem or choice.stage in faults:
+        return _stage(choice, faults, [there])
+    # that the chosen model decodes too is seen when it hears the voice
+    decodes, told = await try_hearing(found.hearing)
+    if not decodes:
+        return Finding(choice.stage, "broken", choice.name, details=(told, there))
+    return _stage(choice, faults, [told, there])
+
+
+async def _thinking(
+    settings: Settings, choices: Choices, found: Found, faults: dict[str, str]
+) -> Finding:
+    choice = choices.llm
+    there = f"model server: {_server(found)}"
+    if choice.stage in faults or choice.engine in ("offline", "remote"):
+        return _stage(choice, faults, [there])
     from flows.model import ServerMemory
     from flows.warm_up import warm_up
 
     options, _ = model_server(settings, choice)
-    found = await warm_up(options, ServerMemory(), patience_s=_PATIENCE_S)
-    return found.ready, found.notes
+    answer = await warm_up(options, ServerMemory(), patience_s=_PATIENCE_S)
+    notes = [there, *answer.notes]
+    if answer.ready:
+        return _stage(choice, faults, notes)
+    return Finding(choice.stage, "broken", choice.name, choice.better, tuple(notes))
 
 
-def _server(endpoint: str | None, models: tuple[str, ...]) -> str:
-    if endpoint is None:
+def _speaking(
+    settings: Settings, choices: Choices, found: Found, faults: dict[str, str]
+) -> Finding:
+    voices = ", ".join(voice.stem for voice in found.piper_voices) or "none"
+    there = f"Piper voices in the cache: {voices}"
+    finding = _stage(choices.tts, faults, [there])
+    if finding.state != "broken" or settings.tts_voice is None or choices.tts.problem:
+        return finding
+    advice = (
+        "set tts_voice to one of them, or to a voice of espeak-ng (a language such as en-gb, or a "
+        "variant such as +f3); `agent-worker download-files` fetches the Piper voice that is set"
+    )
+    return dataclasses.replace(finding, advice=advice)
+
+
+def _stage(choice: Choice, faults: dict[str, str], details: list[str]) -> Finding:
+    """One stage of a call; where it can't be built, why."""
+    fault = faults.get(choice.stage, "")
+    if fault:
+        name = choice.name or choice.engine
+        return Finding(choice.stage, "broken", name, choice.better, (fault, *details))
+    details = [*details, f"chosen because: {choice.reason}"]
+    if choice.warning:
+        details = [*details, choice.warning]
+        return Finding(choice.stage, "doubtful", choice.name, choice.better, tuple(details))
+    return Finding(choice.stage, "ok", choice.name, choice.better, tuple(details))
+
+
+def _server(found: Found) -> str:
+    if found.llm_endpoint is None:
         return "none on the usual local ports"
-    return f"{endpoint} with {', '.join(models[:3]) or 'no model'}"
-
-
-def _row(mark: str, stage: str, text: str) -> str:
-    return f"[{mark}] {stage:<10} {text}"
-
-
-def _more(text: str) -> str:
-    return f"{'':<16}{text}"
+    return f"{found.llm_endpoint} with {', '.join(found.llm_models[:3]) or 'no model'}"

@@ -2,90 +2,275 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Event
 
+from agent_worker.engines.choice import Choices
+from agent_worker.engines.found_model import find_model_server
 from agent_worker.engines.hearing_device import suited_whisper
+from agent_worker.engines.house_model import EXTRA, find_machine, in_cache, llama_installed
+from agent_worker.engines.local_models import LocalModel, suited_local_model
 from agent_worker.settings import Settings
+
+from .model_hub import (
+    About,
+    Fetcher,
+    HubError,
+    HubFile,
+    Source,
+    cache_target,
+    name_revision,
+    source_of,
+)
+
+_VOICES = "rhasspy/piper-voices"
+_VOICE_MB = 64
+"""Of a medium one."""
 
 
 class DownloadError(Exception):
     """A file could not be fetched. The message says which and why."""
 
 
-def download_files(settings: Settings, *, say: Callable[[str], None]) -> None:
-    """Fetches the Whisper model and the voice that are set, else what suits this machine.
+@dataclasses.dataclass(frozen=True)
+class Download:
+    """One model, and what it is made of."""
+
+    stage: str
+    """hearing, thinking, speaking or documents."""
+    name: str
+    """As people know it, such as Whisper base."""
+    megabytes: int
+    """About; the hub tells exactly. 0 = not known."""
+    files: tuple[HubFile, ...]
+    """The one by which the model counts as here comes last."""
+    folder: Path | None = None
+    """Where they go; None = the hub's own cache, where every program finds them."""
+
+    def target(self, file: HubFile, about: About) -> Path:
+        """Where one of its files goes."""
+        if self.folder is None:
+            return cache_target(file, about)
+        return self.folder / (Path(file.name).name if self.stage == "speaking" else file.name)
+
+
+Told = Callable[[int, int, str], None]
+"""Called with the bytes that are there, those in all, and the name of what is being fetched."""
+
+
+def whisper_download(model: str) -> Download:
+    """A size of Whisper, or a repository of one in CTranslate2's format.
 
     Raises:
-        DownloadError: the hub can't be reached, or has no such model.
+        ValueError: there is no such model.
     """
-    failures = []
-    for what, fetch in (
-        ("Whisper", _fetch_whisper),
-        ("voice", _fetch_voice),
-        ("embeddings", _fetch_embeddings),
-    ):
-        try:
-            fetch(settings, say)
-        except DownloadError as e:
-            failures.append(f"{what}: {e}")
+    from livekit.plugins.faster_whisper import model_costs, models
+
+    repository = models.repository_of(model)
+    cost = model_costs.cost_of(model)
+    files = [HubFile(repository, name) for name in ("config.json", "tokenizer.json")]
+    # either of the first two is there, and the third for the large ones only
+    for name in ("vocabulary.json", "vocabulary.txt", "preprocessor_config.json"):
+        files.append(HubFile(repository, name, optional=True))
+    files.append(HubFile(repository, "model.bin"))
+    return Download("hearing", f"Whisper {model}", cost.disk_mb if cost else 0, tuple(files))
+
+
+def model_download(model: LocalModel) -> Download:
+    """A Qwen3 for the worker's own llama.cpp."""
+    file = HubFile(model.repository, model.file, model.revision, model.sha256)
+    return Download("thinking", model.name, model.megabytes, (file,))
+
+
+def voice_download(voice: str, folder: Path) -> Download:
+    """An official Piper voice.
+
+    Raises:
+        ValueError: it is no name of one.
+    """
+    locale, dash, rest = voice.partition("-")
+    speaker, second_dash, quality = rest.rpartition("-")
+    if not (dash and second_dash and "_" in locale) or "/" in voice:
+        raise ValueError(f"{voice!r} is not a voice's name, as 'en_US-ljspeech-medium' is")
+    path = f"{locale.partition('_')[0]}/{locale}/{speaker}/{quality}/{voice}.onnx"
+    files = (HubFile(_VOICES, path), HubFile(_VOICES, f"{path}.json"))
+    return Download("speaking", f"Piper {voice}", _VOICE_MB, files, folder)
+
+
+def improvements(settings: Settings, choices: Choices) -> tuple[Download, ...]:
+    """What would replace the parts that everybody has, as far as it is left to us to choose."""
+    wanted = []
+    found = choices.found
+    if choices.stt.detail == "bundled" and settings.stt == "auto" and settings.stt_model is None:
+        wanted.append(whisper_download(found.suited_whisper or "base"))
+    rules = choices.llm.engine == "offline" and settings.llm == "auto"
+    if rules and found.suited_llm is not None and llama_installed():
+        wanted.append(model_download(found.suited_llm))
+    if choices.tts.engine == "espeak" and settings.tts == "auto" and found.piper_installed:
+        wanted.append(voice_download(_voice_name(settings), settings.voices_dir()))
+    return tuple(wanted)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Tells the progress of one file as that of all."""
+
+    told: Told
+    before: int
+    total: int
+    name: str
+
+    def __call__(self, done: int) -> None:
+        self.told(self.before + done, self.total, self.name)
+
+
+def fetch(
+    settings: Settings,
+    downloads: Sequence[Download],
+    told: Told,
+    *,
+    source: Source | None = None,
+    cancelled: Event | None = None,
+) -> None:
+    """Fetches models, each as far as it goes: one that fails keeps no other from coming.
+
+    Blocks. What was cut off goes on where it ended.
+
+    Args:
+        settings: where from, and where parts are kept.
+        downloads: in order.
+        told: of the progress; called in this thread.
+        source: instead of the one of the settings.
+        cancelled: set to stop.
+
+    Raises:
+        DownloadError: some did not come; a line for each.
+    """
+    parts = settings.cache_dir / "downloads"
+    taken = source or source_of(settings.model_hub)
+    with contextlib.closing(Fetcher(taken, parts, cancelled=cancelled)) as fetcher:
+        failures = _fetch_each(fetcher, downloads, told)
     if failures:
-        raise DownloadError("\n".join(failures))
+        raise DownloadError("\n".join(f"{name}: {why}" for name, why in failures.items()))
 
 
-def _fetch_whisper(settings: Settings, say: Callable[[str], None]) -> None:
-    from livekit.plugins import faster_whisper
+def _fetch_each(fetcher: Fetcher, downloads: Sequence[Download], told: Told) -> dict[str, str]:
+    """By the name of what did not come: why."""
+    failures: dict[str, str] = {}
+    there: list[tuple[Download, list[tuple[HubFile, About]]]] = []
+    for download in downloads:
+        try:
+            looked = [fetcher.look(file) for file in download.files]
+            there.append((download, [found for found in looked if found is not None]))
+        except HubError as e:
+            failures[download.name] = str(e)
+    total = sum(about.bytes for _, files in there for _, about in files)
+    done = 0
+    for download, files in there:
+        begins_at = done
+        try:
+            for file, about in files:
+                fetcher.fetch(
+                    file,
+                    about,
+                    download.target(file, about),
+                    _Part(told, done, total, download.name),
+                )
+                done += about.bytes
+                if download.folder is None:
+                    name_revision(file, about)
+        except HubError as e:
+            failures[download.name] = str(e)
+            total -= sum(about.bytes for _, about in files)
+            done = begins_at
+    return failures
 
+
+def download_files(settings: Settings, *, say: Callable[[str], None], told: Told) -> None:
+    """Fetches the models that are set, else what suits this machine.
+
+    Args:
+        settings: of the worker.
+        say: prints a line for people.
+        told: of the progress.
+
+    Raises:
+        DownloadError: the hub can't be reached, has no such model, …
+    """
+    downloads = []
+    for plan in (_whisper, _model, _voice, _embeddings):
+        try:
+            download = plan(settings, say)
+        except ValueError as e:
+            raise DownloadError(str(e)) from e
+        if download is not None:
+            say(f"{download.stage}: {download.name} …")
+            downloads.append(download)
+    fetch(settings, downloads, told)
+
+
+Say = Callable[[str], None]
+
+
+def _whisper(settings: Settings, say: Say) -> Download | None:
     if "bundled" in (settings.stt, settings.stt_model):
         say("hearing: the bundled model needs no download")
-        return
+        return None
     model = settings.stt_model or suited_whisper(settings)
-    say(f"hearing: Whisper {model} …")
-    try:
-        say(f"         {faster_whisper.download(model)}")
-    except Exception as e:
-        # the hub's client raises many kinds; all mean that there is no model
-        raise DownloadError(_one_line(e)) from e
+    if Path(model).is_dir():
+        say(f"hearing: {model} is a folder of yours")
+        return None
+    return whisper_download(model)
 
 
-def _fetch_voice(settings: Settings, say: Callable[[str], None]) -> None:
+def _model(settings: Settings, say: Say) -> Download | None:
+    if settings.llm_gguf is not None or settings.llm not in ("auto", "local"):
+        return None
+    if settings.llm == "auto":
+        if settings.llm_url is not None:
+            return None
+        server = asyncio.run(find_model_server(settings))
+        if server.models:
+            say(f"thinking: {server.models[0]} at {server.endpoint} is there already")
+            return None
+    if not llama_installed():
+        say(f"thinking: no model is fetched, since llama.cpp is not installed: {EXTRA}")
+        return None
+    model = suited_local_model(find_machine(), max_sessions=settings.max_sessions)
+    if model is None:
+        say("thinking: no model is fetched: none has room in this machine's memory")
+        return None
+    if (path := in_cache(model)) is not None:
+        say(f"thinking: {model.name} is there already: {path}")
+        return None
+    return model_download(model)
+
+
+def _voice(settings: Settings, say: Say) -> Download | None:
     if settings.tts not in ("auto", "piper"):
         say(f"speaking: {settings.tts} fetches nothing here")
-        return
-    try:
-        from livekit.plugins import piper
-    except ImportError as e:
-        raise DownloadError(_one_line(e)) from e
-    say("speaking: a Piper voice …")
-    try:
-        voice = piper.download_voice(
-            settings.tts_voice or piper.DEFAULT_VOICE, models_dir=settings.voices_dir()
-        )
-    except Exception as e:
-        raise DownloadError(_one_line(e)) from e
-    say(f"          {voice}")
+        return None
+    return voice_download(_voice_name(settings), settings.voices_dir())
 
 
-def _fetch_embeddings(settings: Settings, say: Callable[[str], None]) -> None:
+def _voice_name(settings: Settings) -> str:
+    from livekit.plugins import piper
+
+    return settings.tts_voice or piper.DEFAULT_VOICE
+
+
+def _embeddings(settings: Settings, say: Say) -> Download | None:
     if settings.documents is None:
-        return
-    from huggingface_hub import hf_hub_download
-
+        return None
     from flows.documents.onnx_embedder import FILES, MODELS
 
     name = next(iter(MODELS)) if settings.documents_model == "auto" else settings.documents_model
     if name not in MODELS:
         say(f"documents: {name} needs no download")
-        return
-    folder = settings.embeddings_dir() / name
-    say(f"documents: {name} …")
-    try:
-        for file in FILES:
-            hf_hub_download(MODELS[name].repository, file, local_dir=folder)
-    except Exception as e:
-        # the hub's client raises many kinds; all mean that there is no model
-        raise DownloadError(_one_line(e)) from e
-    say(f"           {folder}")
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return None
+    files = tuple(HubFile(MODELS[name].repository, file) for file in FILES)
+    return Download("documents", name, 0, files, settings.embeddings_dir() / name)

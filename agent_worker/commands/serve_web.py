@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_worker.call.who_calls import sources, told_by_client
+from agent_worker.engines.badges import ENGINES_ATTRIBUTE, Badge, as_json, badges
 from agent_worker.engines.build import EngineError, keep_model_warm, try_engines
 from agent_worker.engines.call_engines import engines_for_language
 from agent_worker.engines.choice import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.engines.offers import Offers, find_offers
 from agent_worker.gateway import Gateway, GatewayConfig
+from agent_worker.gateway.client_outlet import ClientOutlet
 from agent_worker.gateway.protocol import SessionStart
 from agent_worker.serving.access import Access
 from agent_worker.serving.connections import server_config
@@ -41,7 +44,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serve_app(
-    app: Starlette, *, host: str, port: int, patience_s: float = 20.0
+    app: ASGIApp, *, host: str, port: int, patience_s: float = 20.0
 ) -> AsyncIterator[str]:
     """Serves until the context ends. Gives the address.
 
@@ -70,6 +73,21 @@ async def serve_app(
         listener.close()
 
 
+class ChangingApp:
+    """An application that can be replaced while it is served."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """
+        Args:
+            app: to begin with.
+        """
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on to the application of the moment."""
+        await self.app(scope, receive, send)
+
+
 def _listen(host: str, port: int) -> socket.socket:
     # With the protocol named, asyncio switches Nagle's algorithm off: it holds small messages back
     # for 40 ms otherwise.
@@ -86,13 +104,18 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def page(
-    settings: Settings, offers: Offers | None = None, *, gateway: Gateway | None = None
+    settings: Settings,
+    offers: Offers | None = None,
+    *,
+    gateway: Gateway | None = None,
+    engines: Sequence[Badge] = (),
 ) -> Starlette:
     """The page for these settings.
 
     Args:
         settings: of this deployment.
         offers: what callers may choose; by default nothing.
+        engines: what hears, thinks and speaks, as far as it is known before a call.
         gateway: the WebSocket gateway, if it is to be served too.
 
     Raises:
@@ -110,6 +133,7 @@ def page(
         voices=offers.voices,
         languages=offers.languages,
         economy=offers.economy,
+        engines=engines,
         caller_attributes=frozenset(sources(settings.caller_id)),
         access=_access(settings),
     )
@@ -140,7 +164,9 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
             gateway = await _gateway(settings, choices, telemetry)
             if settings.metrics_port is not None:
                 say(f"The metrics: {await running.enter_async_context(_metrics(settings))}")
-        app = page(settings, find_offers(settings, choices), gateway=gateway)
+        app = page(
+            settings, find_offers(settings, choices), gateway=gateway, engines=badges(choices)
+        )
         served = serve_app(app, host=settings.web_host, port=settings.web_port)
         address = await running.enter_async_context(served)
         say(f"The page: {address}")
@@ -183,7 +209,9 @@ async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -
             engines_for_language, settings, choices, request.lang, wishes
         )
         caller_id = told_by_client(request.caller_id, settings.caller_id)
-        return build_call(own, engines, telemetry=telemetry, caller_id=caller_id)
+        outlet = ClientOutlet()
+        await outlet.set_attributes({ENGINES_ATTRIBUTE: as_json(engines.badges)})
+        return build_call(own, engines, outlet=outlet, telemetry=telemetry, caller_id=caller_id)
 
     config = GatewayConfig(
         access=_access(settings),

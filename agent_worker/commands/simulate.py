@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -17,6 +20,7 @@ from livekit.agents.voice import io
 
 from agent_worker.caller.wav import write_wav
 from agent_worker.engines.build import EngineError, build_engines
+from agent_worker.engines.choice import BUNDLED_LIMITS
 from agent_worker.engines.found import choose_engines
 from agent_worker.session import build_call
 from agent_worker.settings import Settings
@@ -33,6 +37,7 @@ _FRAME = int(SAMPLE_RATE * _FRAME_S)
 _QUIET_S = 2.0
 _LONGEST_S = 3600
 _ANSWER_TIMEOUT_S = 60.0
+_GREETING_TIMEOUT_S = 30.0
 
 Pcm = npt.NDArray[np.int16]
 
@@ -77,24 +82,37 @@ def read_audio(path: Path) -> Pcm:
 
 
 class Microphone(io.AudioInput):
-    """Samples as a microphone: in real time, then silence for as long as someone listens."""
+    """Samples as a microphone: in real time, with silence before and after them.
+
+    Args:
+        samples: spoken once `speak` is called.
+    """
 
     def __init__(self, samples: Pcm) -> None:
         super().__init__(label="wav")
         self._samples = samples
-        self._position = 0
+        self._sent = 0
+        self._position: int | None = None
         self._started_at: float | None = None
         self.finished = asyncio.Event()
+
+    def speak(self) -> float:
+        """Begins with the samples; gives the seconds of silence before them."""
+        self._position = 0
+        return self._sent / SAMPLE_RATE
 
     async def __anext__(self) -> rtc.AudioFrame:
         if self._started_at is None:
             self._started_at = time.monotonic()
-        due = self._started_at + self._position / SAMPLE_RATE
+        due = self._started_at + self._sent / SAMPLE_RATE
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        frame = self._samples[self._position : self._position + _FRAME]
-        self._position += _FRAME
-        if self._position >= len(self._samples):
-            self.finished.set()
+        self._sent += _FRAME
+        frame = self._samples[:0]
+        if self._position is not None:
+            frame = self._samples[self._position : self._position + _FRAME]
+            self._position += _FRAME
+            if self._position >= len(self._samples):
+                self.finished.set()
         frame = np.pad(frame, (0, _FRAME - len(frame)))
         return rtc.AudioFrame(frame.tobytes(), SAMPLE_RATE, 1, _FRAME)
 
@@ -115,11 +133,14 @@ class Loudspeaker(io.AudioOutput):
         self._running_since: float | None = None
         self._paused = False
         self._complete = False
+        self._deaf = False
         self._ending: asyncio.Task[None] | None = None
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         """Takes audio faster than it plays."""
         await super().capture_frame(frame)
+        if self._deaf:
+            return
         if not self._segment:
             self._played_s = 0.0
             self._complete = False
@@ -130,6 +151,7 @@ class Loudspeaker(io.AudioOutput):
     def flush(self) -> None:
         """The segment is complete; it ends when it has been played."""
         super().flush()
+        self._deaf = False
         if self._segment:
             self._complete = True
             self._end_when_played()
@@ -137,6 +159,9 @@ class Loudspeaker(io.AudioOutput):
     def clear_buffer(self) -> None:
         """Stops at once: what has not been played is dropped."""
         if self._segment:
+            # after a cut the rest may still be pushed until it is flushed: as a stretch of its
+            # own it would be heard, and end once more than stretches began
+            self._deaf = not self._complete
             self._keep_played()
             self._end(interrupted=True)
 
@@ -200,29 +225,76 @@ class Loudspeaker(io.AudioOutput):
         return out
 
 
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """What was said in the call, in its order."""
+
+    who: str
+    """caller (as heard) or agent."""
+    text: str
+    interrupted: bool = False
+
+    def __str__(self) -> str:
+        label = "heard" if self.who == "caller" else "agent"
+        return f" {label}: {self.text}{' ✂' if self.interrupted else ''}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Talk:
+    """A call that is over, as ``--json`` prints it."""
+
+    engines: dict[str, str]
+    lines: list[Line]
+    began_s: float
+    """Seconds from the recording's begin to the caller's first sample: the greeting."""
+    output: str
+    output_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def check_output(source: Path, target: Path) -> None:
+    """Finds out before the call whether its recording can be written.
+
+    Raises:
+        TalkError: it would overwrite the caller's side, or its folder is not there.
+    """
+    if target.resolve() == source.resolve():
+        raise TalkError(f"{target} is the input; name another file with -o")
+    if target.is_dir() or not target.parent.is_dir():
+        raise TalkError(f"{target} can't be written: name a file in a folder that is there")
+
+
 async def talk(
     settings: Settings,
     source: Path,
     target: Path,
     *,
     say: Callable[[str], None],
+    warn: Callable[[str], None] | None = None,
     caller_id: str | None = None,
-) -> None:
+) -> Talk:
     """Speaks a WAV to the agent and writes what it answers.
 
     Args:
-        source: the caller's side.
-        target: gets the agent's side, on the same time line.
+        source: the caller's side; it begins when the greeting is over.
+        target: gets the agent's side, from the call's begin.
         say: prints a line for people.
+        warn: is told what will disappoint.
         caller_id: who speaks, as the agent's memory knows them; None = somebody unknown.
 
     Raises:
         TalkError: as above.
     """
+    check_output(source, target)
     samples = read_audio(source)
     choices = await choose_engines(settings)
     if choices.problems:
         raise TalkError("\n".join(choices.problems))
+    if warn is not None and choices.stt.detail == "bundled":
+        warn(f"hearing: {BUNDLED_LIMITS}; {choices.stt.better}")
     try:
         engines = build_engines(settings, choices)
     except EngineError as e:
@@ -232,32 +304,55 @@ async def talk(
     call.session.input.audio = microphone
     call.session.output.audio = loudspeaker
     quiet = _Quiet()
+    lines: list[Line] = []
+    greeted = asyncio.Event()
+
+    def add(line: Line) -> None:
+        lines.append(line)
+        say(str(line))
 
     def on_heard(event: UserInputTranscribedEvent) -> None:
         quiet.disturb()
         if event.is_final and event.transcript:
-            say(f" heard: {event.transcript}")
+            add(Line("caller", event.transcript))
 
     def on_item(event: ConversationItemAddedEvent) -> None:
         quiet.disturb()
         if isinstance(event.item, llm.ChatMessage) and event.item.role == "assistant":
-            cut = " ✂" if event.item.interrupted else ""
-            say(f" agent: {event.item.text_content}{cut}")
+            add(Line("agent", event.item.text_content or "", event.item.interrupted))
+            greeted.set()
+
+    def idle() -> bool:
+        return call.session.agent_state == "listening" and loudspeaker.silent
 
     call.session.on("user_input_transcribed", on_heard)
     call.session.on("conversation_item_added", on_item)
     try:
         await call.start()
+        if settings.greeting:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GREETING_TIMEOUT_S):
+                    await greeted.wait()
+                    while not idle():
+                        await asyncio.sleep(0.05)
+        began_s = microphone.speak()
         await microphone.finished.wait()
         deadline = time.monotonic() + _ANSWER_TIMEOUT_S
         while quiet.for_s < _QUIET_S and time.monotonic() < deadline:
-            if call.session.agent_state != "listening" or not loudspeaker.silent:
+            if not idle():
                 quiet.disturb()
             await asyncio.sleep(0.05)
     finally:
         await call.aclose()
-    write_wav(target, loudspeaker.recording(), SAMPLE_RATE)
-    say(f"written: {target}")
+    recording = loudspeaker.recording()
+    try:
+        write_wav(target, recording, SAMPLE_RATE)
+    except OSError as e:
+        raise TalkError(f"{target} can't be written: {e.strerror}") from e
+    seconds = len(recording) / SAMPLE_RATE
+    say(f"written: {target} ({seconds:.1f} s, the agent's side)")
+    named = {"stt": choices.stt.name, "llm": choices.llm.name, "tts": choices.tts.name}
+    return Talk(named, lines, round(began_s, 2), str(target), round(seconds, 2))
 
 
 class _Quiet:

@@ -88,6 +88,8 @@ class CallAgain:
     """Whether an agent had served the caller before."""
     tell_busy: bool
     """Whether to tell that all agents are busy."""
+    jobs: tuple[str, ...] = ()
+    """Jobs that were known; with any other an agent is on its way after all."""
 
 
 @dataclasses.dataclass
@@ -193,6 +195,7 @@ class DispatchPlan:
             replace=tuple(dispatch.id for dispatch in dispatches),
             took_over=room.served,
             tell_busy=room.attempts > _BUSY_AFTER,
+            jobs=tuple(job.id for dispatch in dispatches for job in dispatch.jobs),
         )
 
     def _room(self, view: RoomView, now: float) -> _Room:

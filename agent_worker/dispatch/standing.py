@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 _BEAT_EVERY_S = 0.7
 _LOOK_EVERY_S = 0.1
 _REQUEST_S = 3.0
+_CALLED_OFF_S = 12.0
+"""Seconds in which an agent whose job the server ends has left; it may finish its sentence."""
 _SETTLES_S = 0.3
 """Seconds after which one who joined again knows who is in the room."""
 
@@ -93,14 +95,49 @@ class Standing:
         if self._beating is None:
             self._beating = asyncio.create_task(self._beat(room), name="standing.beat")
         for rival in self._rivals():
-            if await lives(room, rival):
+            if await lives(room, rival) and not await self._goes_soon(rival):
                 logger.info("another agent serves this room; this one leaves")
                 await self._ask("dispatch", self._delete_dispatch)
                 self._ctx.shutdown("another agent serves this room")
                 return False
+            if rival.identity not in room.remote_participants:
+                continue
             logger.warning("an agent that was left behind is thrown out")
             await self._ask("participant", lambda who=rival: self._remove(who))  # type: ignore[misc]
         return True
+
+    async def _goes_soon(self, rival: rtc.RemoteParticipant) -> bool:
+        """Whether another's dispatch was taken back, and it is gone or dead within a while.
+
+        The server ends the job of a dispatch that is deleted. A watch that called this agent took
+        back what had called the other, which may have come all the same; were this one to leave
+        before it, with its own dispatch, nobody would serve the room, and nobody would know.
+        """
+        called: list[str] | None = None
+
+        async def ask() -> None:
+            nonlocal called
+            dispatches = await self._ctx.api.agent_dispatch.list_dispatch(self._ctx.job.room.name)
+            called = [
+                job.state.participant_identity
+                for dispatch in dispatches
+                if dispatch.agent_name == self._agent_name
+                and dispatch.id != self._ctx.job.dispatch_id
+                for job in dispatch.state.jobs
+            ]
+
+        await self._ask("dispatches", ask)
+        if called is None or rival.identity in called:
+            return False
+        logger.info("the agent in this room is called off; this one waits for its place")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _CALLED_OFF_S
+        while loop.time() < until:
+            if not await lives(self._ctx.room, rival):
+                return True
+            await asyncio.sleep(_LOOK_EVERY_S)
+        # after a server's restart it serves on, without a dispatch
+        return False
 
     def ends_when(self, over: Callable[[], bool]) -> None:
         """Tells how to know that the call is ending: then its connection is not made again.

@@ -19,7 +19,8 @@ import aiohttp
 from livekit.agents import AgentServer, utils
 from livekit.agents.job import DEFAULT_PARTICIPANT_KINDS
 from livekit.agents.types import ATTRIBUTE_AGENT_NAME
-from livekit.protocol.agent import JobStatus
+from livekit.protocol.agent import Job, JobStatus
+from livekit.protocol.agent_dispatch import AgentDispatch
 from livekit.protocol.models import ParticipantInfo
 
 from agent_worker.settings import Settings
@@ -232,8 +233,7 @@ class ServerRooms:
                         job.state.participant_identity,
                         max(time.time() - job.state.started_at / 1e9, 0.0),
                     )
-                    for job in dispatch.state.jobs
-                    if job.state.participant_identity and job.state.status not in _ENDED
+                    for job in _running(dispatch)
                 ),
             )
             for dispatch in await self._server().agent_dispatch.list_dispatch(name)
@@ -253,6 +253,14 @@ class ServerRooms:
         ]
         if {dispatch.id for dispatch in before} != set(what.replace):
             logger.debug("another worker has called the agent", extra={"room": name})
+            return
+        if any(job.id not in what.jobs for dispatch in before for job in _running(dispatch)):
+            logger.debug("the agent is on its way after all", extra={"room": name})
+            return
+        here = await self.view(name)
+        if here is None or any(agent.identity not in what.remove for agent in here.agents):
+            # it came while this was decided: the server tells of its job later than it is there
+            logger.debug("the agent has come after all", extra={"room": name})
             return
         for identity in what.remove:
             await self._remove(name, identity)
@@ -291,6 +299,15 @@ class ServerRooms:
                 api.SendDataRequest(room=name, data=message.encode(), topic=BUSY_TOPIC)
             )
         )
+
+
+def _running(dispatch: AgentDispatch) -> list[Job]:
+    """Jobs that a worker took and that are not known to have ended."""
+    return [
+        job
+        for job in dispatch.state.jobs
+        if job.state.participant_identity and job.state.status not in _ENDED
+    ]
 
 
 def _is_caller(who: ParticipantInfo) -> bool:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from livekit.agents import NOT_GIVEN, NotGivenOr, llm, stt, tts
+from livekit.agents import NOT_GIVEN, APIError, NotGivenOr, llm, stt, tts
 
 from agent_worker.settings import Settings
 from flows.persona_profiles import Character, default_profiles, load_profiles
 
+from .badges import Badge, badges
 from .character_voices import CharacterVoices
 from .choice import Choice, Choices
 from .hung_voice import PatienceLimited
@@ -23,6 +25,8 @@ from .languages import languages, primary, same_language
 
 if TYPE_CHECKING:
     from flows.model import ModelOptions, ServerMemory
+
+logger = logging.getLogger(__name__)
 
 Recogniser = stt.STT[Any]
 
@@ -40,6 +44,8 @@ class Engines:
     """Of characters, by name."""
     standby_stt: Recogniser | None = None
     """Hears when the recogniser hangs."""
+    badges: tuple[Badge, ...] = ()
+    """What they are, in words for the caller."""
 
     async def aclose(self) -> None:
         """Closes them; safe to call twice."""
@@ -106,6 +112,7 @@ def build_engines(settings: Settings, choices: Choices) -> Engines:
             if settings.stt_fallback and choices.stt.detail != _BUNDLED
             else None
         ),
+        badges=badges(choices),
     )
 
 
@@ -117,6 +124,31 @@ async def try_engines(settings: Settings, choices: Choices) -> None:
     """
     import_plugins(choices)
     await build_engines(settings, choices).aclose()
+
+
+async def stage_faults(settings: Settings, choices: Choices) -> dict[str, str]:
+    """By stage why its engine can't be built, each tried alone."""
+    import_plugins(choices)
+    faults = {choice.stage: choice.problem for choice in choices if choice.problem}
+    if choices.stt.stage not in faults:
+        try:
+            await _built(choices.stt, lambda: _build_stt(settings, choices.stt)).aclose()
+        except EngineError as e:
+            faults[choices.stt.stage] = str(e.__cause__)
+    if choices.llm.stage not in faults:
+        try:
+            model, close = _built(choices.llm, lambda: _build_llm(settings, choices.llm))
+            await model.aclose()
+            if close is not None:
+                await close()
+        except EngineError as e:
+            faults[choices.llm.stage] = str(e.__cause__)
+    if choices.tts.stage not in faults:
+        try:
+            await _built(choices.tts, lambda: _build_tts(settings, choices.tts)).aclose()
+        except EngineError as e:
+            faults[choices.tts.stage] = str(e.__cause__)
+    return faults
 
 
 def _built(choice: Choice, build: Callable[[], T]) -> T:
@@ -165,7 +197,7 @@ def model_server(settings: Settings, choice: Choice) -> tuple[ModelOptions, Serv
         base_url=endpoint,
         model=name,
         kind=ServerKind(choice.server_kind) if choice.server_kind else ServerKind.OTHER,
-        api_key=settings.llm_api_key.get_secret_value(),
+        api_key=choice.api_key or settings.llm_api_key.get_secret_value(),
         temperature=settings.llm_temperature,
         max_tokens=settings.llm_max_tokens,
         context_tokens=choice.context_tokens,
@@ -189,6 +221,35 @@ def keep_model_warm(settings: Settings, choices: Choices) -> None:
     ).start()
 
 
+async def read_prompt_ahead(settings: Settings, choices: Choices) -> None:
+    """Has the worker's own model read the flow's prompt, which it keeps for all calls.
+
+    On a CPU that takes seconds, which the first caller would wait.
+    """
+    if not choices.llm.api_key:
+        return
+    patient = settings.model_copy(update={"first_word_timeout_s": _PROMPT_S, "llm_max_tokens": 1})
+    model, close = _build_llm(patient, choices.llm)
+    asked = llm.ChatContext.empty()
+    # as a call begins
+    asked.add_message(role="system", content=settings.instructions)
+    if settings.greeting:
+        asked.add_message(role="assistant", content=settings.greeting)
+    asked.add_message(role="user", content="Hello.")
+    try:
+        async with asyncio.timeout(_PROMPT_S), model.chat(chat_ctx=asked) as answer:
+            async for _ in answer:
+                pass
+    except (APIError, TimeoutError) as e:
+        # a call has its own ways of dealing with it
+        logger.warning("the language model was asked to say hello: %s", e)
+    finally:
+        await model.aclose()
+        if close is not None:
+            await close()
+
+
+_PROMPT_S = 120.0
 _CloseModel = Callable[[], Awaitable[None]] | None
 
 

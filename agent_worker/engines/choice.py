@@ -8,6 +8,8 @@ from pathlib import Path
 
 from agent_worker.settings import Settings
 
+from .local_models import LocalModel
+
 
 @dataclasses.dataclass(frozen=True)
 class HearingDevice:
@@ -44,6 +46,8 @@ class Found:
     suited_whisper: str = ""
     """The model to download for this machine; empty = not known."""
     hearing: HearingDevice = dataclasses.field(default_factory=HearingDevice)
+    whisper_fault: str = ""
+    """Why the model that the settings name is not to be had here; empty where it is, or none is."""
     piper_installed: bool = False
     piper_voices: tuple[Path, ...] = ()
     """Voices in the cache, best first."""
@@ -58,6 +62,14 @@ class Found:
     """Kind of that server, such as vllm or ollama."""
     llm_context: int | None = None
     """Tokens of context that it has for a call, where it tells."""
+    llm_key: str = dataclasses.field(default="", repr=False)
+    """Of the model that the worker runs itself; empty until it runs."""
+    house_model: Path | None = None
+    """GGUF file that the worker could run itself."""
+    house_fault: str = ""
+    """Why it can't."""
+    suited_llm: LocalModel | None = None
+    """The model to download for this machine; None = none has room."""
     llm_advice: tuple[str, ...] = ()
     """What is amiss with it, or with others that were looked at, a sentence each."""
     remote_flows: tuple[str, ...] = ()
@@ -84,6 +96,10 @@ class Choice:
     """Of a model server: tokens of a call that it holds; None where it does not tell."""
     warning: str = ""
     """What is amiss although this stage may run; empty when nothing is."""
+    house_model: Path | None = None
+    """GGUF file that the worker has to run for it first."""
+    api_key: str = dataclasses.field(default="", repr=False)
+    """Of the model that the worker runs itself."""
 
     @property
     def name(self) -> str:
@@ -147,7 +163,15 @@ def _stt_model(settings: Settings, found: Found) -> Choice:
     if settings.stt_model is not None:
         slow = settings.stt_model in found.too_slow
         reason = "set in the settings" + (f"; {_TOO_SLOW}" if slow else "")
-        return Choice("hearing", "faster-whisper", settings.stt_model, reason, better * slow)
+        return Choice(
+            "hearing",
+            "faster-whisper",
+            settings.stt_model,
+            reason,
+            better * slow,
+            # who names a model must not get another one, which hears wrong, without a word
+            f"stt_model: {found.whisper_fault}" if found.whisper_fault else "",
+        )
     if found.whisper_models:
         model = found.whisper_models[0]
         if model in found.too_slow:
@@ -164,10 +188,7 @@ def _stt_model(settings: Settings, found: Found) -> Choice:
 
 
 def _llm(settings: Settings, found: Found) -> Choice:
-    better = (
-        "for free conversation: start vLLM, llama.cpp or Ollama with a Qwen3 model on this "
-        "machine, or set llm_url"
-    )
+    better = _better_llm(found)
     if settings.llm == "offline":
         return Choice("thinking", "offline", "rules and tools, no model", "set so", better)
     if settings.llm == "remote":
@@ -176,22 +197,25 @@ def _llm(settings: Settings, found: Found) -> Choice:
         warning = "; ".join(found.llm_advice)
         reason = "set in the settings"
         return Choice("thinking", "remote", detail, reason, problem=problem, warning=warning)
+    if _runs_itself(settings, found):
+        return _own_model(settings, found)
     # Of a named server the address that answered: /v1 may have been left out.
     endpoint = found.llm_endpoint or settings.llm_url
     model = settings.llm_model or next(iter(found.llm_models), "")
     warning = "; ".join(found.llm_advice)
     if settings.llm == "auto" and endpoint is None:
+        warning = "; ".join(filter(None, [warning, found.house_fault]))
         return Choice(
             "thinking",
             "offline",
             "rules and tools, no model",
             "no model server is set, and none answered on the usual local ports"
-            if not warning
+            if not found.llm_advice
             else "no model server is set, and none on the usual local ports can chat",
             better,
             warning=warning,
         )
-    flow = "assistant" if settings.llm == "auto" else settings.llm
+    flow = _flow(settings)
     if endpoint is None:
         problem = f"llm={flow} needs a model server: set llm_url, or start one on this machine"
         problem = "; ".join([problem, *found.llm_advice])
@@ -202,6 +226,8 @@ def _llm(settings: Settings, found: Found) -> Choice:
         return Choice("thinking", flow, endpoint, "", "", problem)
     kind = f"{found.llm_kind} " if found.llm_kind else ""
     where = "llm_url is set" if settings.llm_url else f"a {kind}server answered on this machine"
+    if found.llm_key:
+        where = _OWN_REASON
     detail = f"{model} at {endpoint}"
     return Choice(
         "thinking",
@@ -211,7 +237,54 @@ def _llm(settings: Settings, found: Found) -> Choice:
         server_kind=settings.llm_kind or found.llm_kind,
         context_tokens=found.llm_context,
         warning=warning,
+        api_key=found.llm_key,
     )
+
+
+_OWN_REASON = "the worker runs it itself, with llama.cpp"
+
+
+def _flow(settings: Settings) -> str:
+    return "assistant" if settings.llm in ("auto", "local") else settings.llm
+
+
+def _runs_itself(settings: Settings, found: Found) -> bool:
+    """Whether a model of the worker's own is to answer, and does not run yet."""
+    if found.llm_key:
+        return False
+    if settings.llm == "local":
+        return True
+    if settings.llm_url is not None:
+        return False
+    if settings.llm_gguf is not None:
+        return True
+    return found.llm_endpoint is None and found.house_model is not None and not found.house_fault
+
+
+def _own_model(settings: Settings, found: Found) -> Choice:
+    flow, path, problem = _flow(settings), found.house_model, found.house_fault
+    if path is None:
+        problem = problem or f"no language model in the cache: {DOWNLOAD}, or set llm_gguf to one"
+    return Choice(
+        "thinking",
+        flow,
+        path.stem if path is not None else "",
+        _OWN_REASON,
+        problem=problem,
+        server_kind="llama.cpp",
+        house_model=path,
+    )
+
+
+def _better_llm(found: Found) -> str:
+    servers = "start vLLM, llama.cpp or Ollama with a Qwen3 model on this machine, or set llm_url"
+    suited = found.suited_llm
+    if suited is None:
+        return f"for free conversation: {servers}"
+    fetch = (
+        f"{DOWNLOAD} (it fetches {suited.name}, {suited.megabytes} MB, which suits this machine)"
+    )
+    return f"for free conversation: {fetch}, or {servers}"
 
 
 def _tts(settings: Settings, found: Found) -> Choice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,9 @@ from agent_worker.settings import Settings
 from .choice import Choices, Found, HearingDevice, choose
 from .found_model import find_model_server
 from .hearing_device import find_hearing_device
+from .house_model import find_house_model, find_machine, house_fault
 from .languages import primary
+from .local_models import suited_local_model
 
 _FLOW_SERVER_S = 2.0
 _MOST_FLOWS = 16
@@ -28,6 +31,8 @@ async def look_around(settings: Settings) -> Found:
     """
     model_server = await find_model_server(settings)
     remote_flows, flow_advice = await _remote_flows(settings)
+    machine = await asyncio.to_thread(find_machine)
+    own_model = await asyncio.to_thread(find_house_model, settings, machine)
     voices = _piper_voices(settings.voices_dir())
     hearing = await find_hearing_device(settings)
     models, too_slow, suited = _whisper_models(hearing)
@@ -36,6 +41,7 @@ async def look_around(settings: Settings) -> Found:
         too_slow=too_slow,
         suited_whisper=suited,
         hearing=hearing,
+        whisper_fault=_whisper_fault(settings),
         piper_installed=find_spec("piper") is not None,
         piper_voices=voices,
         piper_languages={voice.stem: _language_of(voice) for voice in voices},
@@ -47,6 +53,9 @@ async def look_around(settings: Settings) -> Found:
         llm_context=model_server.context_tokens,
         llm_advice=model_server.advice + flow_advice,
         remote_flows=remote_flows,
+        house_model=own_model,
+        house_fault=house_fault(settings, own_model),
+        suited_llm=suited_local_model(machine, max_sessions=settings.max_sessions),
     )
 
 
@@ -77,6 +86,19 @@ def _whisper_models(hearing: HearingDevice) -> tuple[tuple[str, ...], tuple[str,
         tuple(m for m in models.MODEL_NAMES if not model_costs.keeps_up(m, **here)),
         model_costs.suited_model(**here),
     )
+
+
+def _whisper_fault(settings: Settings) -> str:
+    """Why the Whisper model that the settings name can't be had on this machine."""
+    if settings.stt_model is None or settings.stt == "bundled":
+        return ""
+    from livekit.plugins.faster_whisper import models
+
+    try:
+        models.find_model(models.ModelSpec(models.check_model_name(settings.stt_model)))
+    except (models.ModelNotFoundError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def _piper_voices(folder: Path) -> tuple[Path, ...]:

@@ -39,7 +39,9 @@ async def find_model_server(settings: Settings) -> ModelServer:
     One that is loading its model is waited for, some minutes: without it a worker would not start,
     or serve every call without a model.
     """
-    if settings.llm in ("offline", "remote"):
+    if settings.llm in ("local", "offline", "remote"):
+        return ModelServer()
+    if settings.llm_gguf is not None and settings.llm_url is None:
         return ModelServer()
     from flows.discovery import discover_all, look_at
 

@@ -18,6 +18,7 @@ from .outbox import Outbox
 from .protocol import (
     SUBPROTOCOL,
     Action,
+    Answer,
     BeginAnew,
     Close,
     Connection,
@@ -152,6 +153,9 @@ class Link:
                     self._outbox.put(refusal)
             case Silence() if session is not None:
                 await session.interrupt()
+            case Answer() if session is not None:
+                if (refusal := await session.answer(action.text)) is not None:
+                    self._outbox.put(refusal)
             case BeginAnew() if session is not None:
                 await self._begin(action)
             case EndOfAudio() if session is not None:

@@ -44,6 +44,9 @@ browser's script processor, or what they record in a quarter of a second."""
 MAX_OPUS_BYTES = 1275
 """The longest frame that Opus knows (RFC 6716, section 3.2.1)."""
 
+MAX_TYPED = 8_000
+"""Characters of a message that is written."""
+
 MAX_BUFFERED_S = 30.0
 _ROUNDING_S = 1e-6
 MAX_ERRORS = 100
@@ -125,13 +128,20 @@ class Interrupt(_Message):
     type: Literal["interrupt", "tts_interrupt"]
 
 
+class Typed(_Message):
+    """The caller writes instead of talking; it interrupts the agent, and is answered."""
+
+    type: Literal["text"]
+    text: Annotated[str, StringConstraints(pattern=r"\S", max_length=MAX_TYPED)]
+
+
 class Reset(_Message):
     """The caller wants to begin anew: what was said is forgotten."""
 
     type: Literal["reset"]
 
 
-ClientMessage = SessionStart | SessionResume | AudioChunk | AudioEnd | Interrupt | Reset
+ClientMessage = SessionStart | SessionResume | AudioChunk | AudioEnd | Interrupt | Typed | Reset
 _ADAPTER: TypeAdapter[ClientMessage] = TypeAdapter(
     Annotated[ClientMessage, Field(discriminator="type")]
 )
@@ -179,6 +189,13 @@ class Silence:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """Take what the caller wrote for their turn."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class BeginAnew:
     """Have the session forget what was said."""
 
@@ -191,7 +208,7 @@ class Close:
     reason: str
 
 
-Action = Send | Start | Resume | Hear | EndOfAudio | Silence | BeginAnew | Close
+Action = Send | Start | Resume | Hear | EndOfAudio | Silence | Answer | BeginAnew | Close
 
 
 def error(code: str, message: str, *, recoverable: bool = True) -> Send:
@@ -314,6 +331,8 @@ class Connection:
                 return [EndOfAudio()]
             case Interrupt():
                 return [Silence()]
+            case Typed():
+                return [Answer(message.text)]
             case Reset():
                 return [BeginAnew()]
         raise AssertionError(message)

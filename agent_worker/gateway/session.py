@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from livekit.agents import (
     Agent,
@@ -21,10 +21,12 @@ from livekit.agents import (
 )
 from livekit.agents.voice.transcription import TranscriptSynchronizer
 
+from agent_worker.call.flood import Allowance, Bucket
 from livekit import rtc
 
 from .audio import GatewayAudioInput, GatewayAudioOutput
 from .callers import Caller
+from .client_outlet import ClientOutlet
 from .confidence import ConfidenceTap
 from .outbox import Outbox, Outgoing
 from .protocol import (
@@ -42,6 +44,8 @@ from .words import SayingTap, SpokenWords, WordsTap
 
 logger = logging.getLogger(__name__)
 
+_ANSWERED = Allowance(at_once=6, per_second=1)
+"""Written messages: each one asks the model anew."""
 _INTERRUPT_PATIENCE_S = 2.0
 _PONG_PATIENCE_S = 2.0
 
@@ -57,6 +61,14 @@ class GatewayCall(Protocol):
 
     async def aclose(self) -> None:
         """Ends the session and closes what belongs to it; safe to call twice."""
+
+
+@runtime_checkable
+class TakesTyping(Protocol):
+    """An agent that counts what is written as a turn."""
+
+    def typed_turn(self) -> None:
+        """The caller has written."""
 
 
 class LiveSession:
@@ -114,6 +126,11 @@ class LiveSession:
         self._last_activity = time.monotonic()
         self._busy = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._typed = Bucket(_ANSWERED, time.monotonic())
+        # a call that is told of nothing but its sound and words has none
+        outlet = getattr(call, "outlet", None)
+        self._outlet = outlet if isinstance(outlet, ClientOutlet) else ClientOutlet()
+        self._outlet.follow(self._tell)
         self._closed = False
         self.ended = asyncio.Event()
         self.gone = asyncio.Event()
@@ -214,7 +231,8 @@ class LiveSession:
                         "resumed": resumed,
                         "last_seq": self.last_seq,
                     }
-                )
+                ),
+                *self._outlet.state(),
             ]
         )
 
@@ -246,6 +264,18 @@ class LiveSession:
     def end_of_audio(self) -> None:
         """The client has stopped sending for now; silence is heard whenever no frames come."""
         self._input.end()
+
+    async def answer(self, text: str) -> Send | None:
+        """Takes what the caller wrote for their turn. Returns the error where it was left out."""
+        if not self._typed.take(1, time.monotonic()):
+            return error("too_fast", "too many messages at once; wait a little")
+        await self.interrupt()
+        if isinstance(self._call.agent, TakesTyping):
+            self._call.agent.typed_turn()
+        # Not running any more, or not yet: there is nobody to answer.
+        with contextlib.suppress(RuntimeError):
+            self._call.session.generate_reply(user_input=text)
+        return None
 
     async def interrupt(self) -> None:
         """Makes the agent be quiet."""
@@ -295,6 +325,10 @@ class LiveSession:
         frames = [pcm] if self._encoder is None else self._encoder.encode(pcm)
         for frame in frames:
             self._post([*self._reply.audio(), frame])
+
+    def _tell(self, message: Send) -> None:
+        if self._heard:
+            self._post([message])
 
     def _voice_stopped(self, interrupted: bool) -> None:
         if self._heard:

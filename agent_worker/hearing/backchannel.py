@@ -171,6 +171,7 @@ class BargeInPolicy:
         self._is_echo = False
         self._is_final = False
         self._is_faint = False
+        self._before_agent = False
         self._stopped = False
 
     @property
@@ -183,6 +184,12 @@ class BargeInPolicy:
         """Whether the agent has heard itself in this call."""
         return self._echo.was_heard
 
+    @property
+    def only_stops(self) -> bool:
+        """Whether the words over the agent's say "stop", and nothing else."""
+        kinds = _segment(split_words(self._text), _lists_for(self._language))
+        return kinds is not None and Kind.STOP in kinds
+
     def agent_says(self, text: str) -> None:
         """The agent speaks these words now or soon; a reply may come in several pieces."""
         self._echo.agent_says(text)
@@ -194,11 +201,12 @@ class BargeInPolicy:
         """A transcript without the agent's own words at its beginning."""
         return self._echo.without_echo(text)
 
-    def speech_started(self, at: float | None = None) -> None:
-        """The caller begins to speak over the agent."""
+    def speech_started(self, at: float | None = None, *, before_agent: bool = False) -> None:
+        """The caller begins to speak over the agent; or the agent over them, `before_agent`."""
         if self._started_at is not None and self._stopped:
             return
         self._clear()
+        self._before_agent = before_agent
         self._started_at = self._clock() if at is None else at
 
     def speech_ended(self, at: float | None = None) -> None:
@@ -216,7 +224,7 @@ class BargeInPolicy:
 
     def loudness(self, below_usual_db: float) -> None:
         """How far the speech over the agent's lies below the caller's own voice, as it is known."""
-        self._is_faint = below_usual_db >= self._faint_db
+        self._is_faint = below_usual_db >= self._faint_db and not self._before_agent
 
     def settled(self) -> None:
         """The speech over the agent's was dealt with."""
@@ -281,7 +289,7 @@ class BargeInPolicy:
                 return Overlap.IGNORE
             was_short = self._ended_at < started_at + self._pause_after_s
             return Overlap.WAIT if was_short else Overlap.PAUSE
-        if self._echo.was_heard or self._is_faint:
+        if (self._echo.was_heard and not self._before_agent) or self._is_faint:
             # The sound may be the agent itself; only words can tell.
             return Overlap.WAIT
         if now >= started_at + self._stop_after_s:

@@ -23,10 +23,10 @@ class WatchedBargeIn(BargeInPolicy):
         self._had_words = False
         super().__init__(**options)
 
-    def speech_started(self, at: float | None = None) -> None:
+    def speech_started(self, at: float | None = None, *, before_agent: bool = False) -> None:
         """The caller begins to speak over the agent."""
         self._close()
-        super().speech_started(at)
+        super().speech_started(at, before_agent=before_agent)
 
     def heard(self, text: str, *, is_final: bool = False, language: str | None = None) -> None:
         """A partial or final transcript of the speech over the agent's."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -40,6 +41,7 @@ from .agent_voice import AgentVoice
 from .backchannel import BargeInPolicy, Overlap
 from .end_of_turn_model import PauseListener
 from .loudness import CallerLoudness
+from .resumed_turn import ResumedTurn
 from .turns import EndOfTurnPolicy
 
 logger = logging.getLogger(__name__)
@@ -90,6 +92,7 @@ class TurnTaking:
         self._session: AgentSession[Any] | None = None
         self._voice = AgentVoice()
         self._loudness = CallerLoudness()
+        self._resumed = ResumedTurn()
         self._changed = asyncio.Event()
         self._turn_changed = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
@@ -98,10 +101,17 @@ class TurnTaking:
         self._final_pending = False
         self._finals = 0
         self._final_at = 0.0
+        self._began_at = 0.0
         self._ended_at: float | None = None
+        self._taken_at = math.inf
         self._has_words = False
         self._reply = ""
         self._closed = False
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the turn under way, or taken last, goes on with one that the agent broke into."""
+        return self._resumed.resumes
 
     @property
     def detector(self) -> _Detector:
@@ -178,7 +188,7 @@ class TurnTaking:
         heard = await session.commit_user_turn(
             transcript_timeout=self._final_timeout_s, stt_flush_duration=0.0
         )
-        self._end_of_turn.committed()
+        self._took_turn()
         return heard
 
     def forget_turn(self) -> None:
@@ -189,6 +199,7 @@ class TurnTaking:
         self._running().clear_user_turn()
         self._final_pending = False
         self._end_of_turn.dropped()
+        self._resumed.dropped()
         self._settle()
 
     def _running(self) -> AgentSession[Any]:
@@ -252,8 +263,13 @@ class TurnTaking:
         while not self._closed and (wait_s := self._commit_in_s(finals)) > 0:
             self._turn_changed.clear()
             await _wait(self._turn_changed, wait_s)
-        self._end_of_turn.committed()
+        self._took_turn()
         self._loudness.turn_taken()
+
+    def _took_turn(self) -> None:
+        self._end_of_turn.committed()
+        self._resumed.taken()
+        self._taken_at = self._clock()
 
     def _commit_in_s(self, finals: int) -> float:
         now = self._clock()
@@ -299,9 +315,12 @@ class TurnTaking:
         """What to keep of words said over the agent; None: nothing."""
         decision = self._decide_overlap()
         kept = self._barge_in.without_echo(text) if decision is Overlap.STOP else None
+        if kept and self._barge_in.only_stops:
+            self._resumed.dropped()
         if is_final:
             if kept is None:
                 self._end_of_turn.dropped()
+                self._resumed.dropped()
             self._settle()
             if kept is None and self._ended_at is None and self._agent_speaks():
                 # A long speech comes in several finals, and the rest of it is over the agent too.
@@ -312,7 +331,9 @@ class TurnTaking:
         # The event carries the time of the sound, not that of its detection.
         at = event.created_at
         if event.new_state == "speaking":
+            self._began_at = at
             self._ended_at = None
+            self._resumed.caller_spoke(at)
             self._flushed = False
             self._final_pending = True
             self._has_words = False
@@ -328,6 +349,7 @@ class TurnTaking:
                 self._settle()
         elif event.old_state == "speaking":
             self._ended_at = at
+            self._resumed.caller_fell_silent(at)
             self._end_of_turn.speech_ended(at)
             self._barge_in.speech_ended(at)
             if self._listener is not None:
@@ -342,7 +364,13 @@ class TurnTaking:
         if event.new_state == "speaking":
             # Only now: a speculative answer may never be heard.
             self._end_of_turn.agent_said(self._reply)
-            if self._speaking():
+            self._resumed.agent_spoke(self._clock())
+            if self._final_pending and self._began_at > self._taken_at:
+                # They went on before a sound of the answer: what is heard is not the agent.
+                self._barge_in.speech_started(self._began_at, before_agent=True)
+                if self._ended_at is not None:
+                    self._barge_in.speech_ended(self._ended_at)
+            elif self._speaking():
                 self._barge_in.speech_started(self._clock())
         elif event.old_state == "speaking" and not self._barge_in.active:
             self._end_of_turn.agent_finished()

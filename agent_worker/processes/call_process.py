@@ -12,6 +12,7 @@ from agent_worker.worker import build_server, run
 from livekit.plugins.faster_whisper import engines
 from livekit.plugins.faster_whisper.engine_process.lifeline import end_with_parent
 
+from .pulse import keep_beating
 from .supervisor import Orders
 
 
@@ -25,6 +26,7 @@ def run_call_process() -> int:
     if not isinstance(orders, Orders):
         raise TypeError("a call process is started by `agent-worker start`")
     end_with_parent(parent)
+    keep_beating(orders.pulse)
     engines.use_engine_processes(orders.engines)
     settings = load_settings(
         max_sessions=orders.max_sessions,
@@ -33,6 +35,5 @@ def run_call_process() -> int:
         metrics_port=orders.metrics_port,
     )
     with Telemetry.of(settings) as telemetry:
-        return run(
-            build_server(settings, orders.choices, telemetry), orders.command, list(orders.rest)
-        )
+        server = build_server(settings, orders.choices, telemetry, family=os.getppid())
+        return run(server, orders.command, list(orders.rest))

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import pickle
+import secrets
 import signal
 import socket
 import sys
@@ -25,10 +26,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from agent_worker.engines.choice import Choices
 from agent_worker.settings import Settings, export_environment
-from agent_worker.telemetry.merged_metrics import merge
+from agent_worker.telemetry.merged_metrics import Figures
 from livekit.plugins.faster_whisper.engine_process import EngineProcesses, Meeting
 
 from .plan import pause_s, shares
+from .pulse import BEAT_EVERY_S, Listener, Patient, Pulse, listen
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class Orders:
     rest: tuple[str, ...]
     health_port: int
     metrics_port: int | None
+    pulse: Pulse
 
 
 class Supervisor:
@@ -74,6 +77,7 @@ class Supervisor:
         self._ports = _free_ports(len(self._shares))
         self._metrics_ports = _free_ports(len(self._shares))
         self._running: dict[int, asyncio.subprocess.Process] = {}
+        self._figures = Figures()
 
     def stop(self) -> None:
         """Lets calls end, for `drain_timeout_s`, and then everything."""
@@ -88,25 +92,34 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         with contextlib.closing(EngineProcesses()) as engines:
-            async with self._pages():
-                await asyncio.gather(
-                    *(self._keep(i, engines.meeting) for i in range(len(self._shares)))
-                )
+            transport, listener, port = await listen()
+            with contextlib.closing(transport):
+                async with self._pages():
+                    await asyncio.gather(
+                        *(
+                            self._keep(i, engines.meeting, listener, port)
+                            for i in range(len(self._shares))
+                        )
+                    )
         return 0
 
-    async def _keep(self, index: int, engines: Meeting) -> None:
-        """Runs one call process, and a new one whenever it ends by itself."""
+    async def _keep(self, index: int, engines: Meeting, listener: Listener, port: int) -> None:
+        """Runs one call process, and a new one whenever it ends by itself, or hangs."""
         failures = 0
         while not self._stopping.is_set():
             started_at = time.monotonic()
-            process = await self._start(index, engines)
+            pulse, patient = Pulse(port, secrets.token_bytes(16)), Patient()
+            listener.expect(pulse.secret, patient)
+            process = await self._start(index, engines, pulse)
             try:
-                await self._wait(process)
+                await self._wait(process, patient)
             finally:
+                listener.forget(pulse.secret)
                 del self._running[index]
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
+                self._figures.ended(index)
             if self._stopping.is_set():
                 return
             failures = failures + 1 if time.monotonic() - started_at < _LONG_LIFE_S else 1
@@ -117,7 +130,9 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s(failures))
 
-    async def _start(self, index: int, engines: Meeting) -> asyncio.subprocess.Process:
+    async def _start(
+        self, index: int, engines: Meeting, pulse: Pulse
+    ) -> asyncio.subprocess.Process:
         # from the loop's own thread, which stays: see `lifeline`
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -137,6 +152,7 @@ class Supervisor:
             self._rest,
             self._ports[index],
             None if self._settings.metrics_port is None else self._metrics_ports[index],
+            pulse,
         )
         if process.stdin is not None:
             with contextlib.suppress(ConnectionError):
@@ -146,17 +162,20 @@ class Supervisor:
             process.terminate()
         return process
 
-    async def _wait(self, process: asyncio.subprocess.Process) -> None:
+    async def _wait(self, process: asyncio.subprocess.Process, patient: Patient) -> None:
+        """Waits until it has ended, hangs, or had its time after the order to stop."""
         ended = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(self._stopping.wait())
+        watching = asyncio.create_task(_until_it_hangs(process, patient))
+        first = (ended, stopping, watching)
         try:
-            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done() and not ended.done():
                 await asyncio.wait({ended}, timeout=self._settings.drain_timeout_s + _GRACE_S)
         finally:
-            for task in (ended, stopping):
+            for task in first:
                 task.cancel()
-            await asyncio.gather(ended, stopping, return_exceptions=True)
+            await asyncio.gather(*first, return_exceptions=True)
 
     @contextlib.asynccontextmanager
     async def _pages(self) -> AsyncIterator[None]:
@@ -177,7 +196,7 @@ class Supervisor:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         pages = await asyncio.gather(*(_ask(port, "/metrics") for port in self._metrics_ports))
-        body = merge(page for page in pages if page)
+        body = self._figures.page(dict(enumerate(pages)))
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _healthy(self, _: web.Request) -> web.Response:
@@ -204,6 +223,12 @@ class Supervisor:
                 ],
             }
         )
+
+
+async def _until_it_hangs(process: asyncio.subprocess.Process, patient: Patient) -> None:
+    while not patient.hangs():
+        await asyncio.sleep(BEAT_EVERY_S)
+    logger.error("a call process hangs and is ended", extra={"pid": process.pid})
 
 
 def _rss_mib(pid: int) -> float:

@@ -8,11 +8,14 @@ any other.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 
 from livekit.agents import llm
 
+_LONGEST_NAME = 64
+_MOST_SPEAKERS = 32
 SPEAKER_KEY = "speaker"
 """In a chunk's `extra`, who speaks from there on; see `livekit.plugins.langgraph.LLM`."""
 
@@ -48,6 +51,14 @@ class SpeakerMarks:
 
     def __init__(self) -> None:
         self._voice: str | None = None
+        self._length = 0
+        self._names: deque[tuple[str, int]] = deque(maxlen=_MOST_SPEAKERS)
+
+    def new_names(self) -> list[tuple[str, int]]:
+        """Who has begun to speak since the last time: name, and characters of the reply before."""
+        names = list(self._names)
+        self._names.clear()
+        return names
 
     def mark(self, chunk: llm.ChatChunk) -> None:
         """Marks the next chunk's words."""
@@ -58,7 +69,11 @@ class SpeakerMarks:
         if isinstance(speaker, dict):
             voice = speaker.get("voice")
             self._voice = voice if isinstance(voice, str) and voice else None
+            name = speaker.get("name")
+            if isinstance(name, str) and name:
+                self._names.append((name[:_LONGEST_NAME], self._length))
         if delta.content:
+            self._length += len(delta.content)
             # set after the chunk was made: its validation would make it a plain string again
             delta.content = voiced(delta.content, self._voice)
 

@@ -91,6 +91,8 @@ class TurnRecord:
     """Set once the answer has ended; None where its server tells no figures."""
     failure: str = ""
     """Why there was no answer but an apology; empty where there was one."""
+    typed: bool = False
+    """Whether the caller wrote: then the times count from the message's arrival."""
 
     @property
     def stages_ms(self) -> dict[str, float]:
@@ -119,6 +121,7 @@ class TurnRecord:
             "heard_until": None if heard is None else dataclasses.asdict(heard),
             "tokens": None if self.tokens is None else dataclasses.asdict(self.tokens),
             **({"failure": self.failure} if self.failure else {}),
+            **({"typed": True} if self.typed else {}),
         }
 
     def to_json(self) -> str:
@@ -132,6 +135,7 @@ class _Taken:
 
     speech_ended_at: float | None
     heard: Mapping[str, float]
+    typed: bool = False
 
 
 class TurnLatency:
@@ -176,6 +180,12 @@ class TurnLatency:
             self._end_unanswered()
             self._taken = _Taken(self._speech_ended_at, dict(self._heard))
 
+    def typed(self) -> None:
+        """The caller has written: a turn that stands as it comes, and has nothing to hear."""
+        self._end_unanswered()
+        now = self._clock()
+        self._taken = _Taken(now, {"committed": now}, typed=True)
+
     def begin_generation(self) -> Generation:
         """A new attempt at an answer."""
         self._generation = Generation()
@@ -210,7 +220,11 @@ class TurnLatency:
         self._turn += 1
         at = {**taken.heard, **generation.at}
         self._answered = TurnRecord(
-            self._turn, taken.speech_ended_at, at, failure=generation.failure
+            self._turn,
+            taken.speech_ended_at,
+            at,
+            failure=generation.failure,
+            typed=taken.typed,
         )
         self._answering = generation
         self._taken = None
@@ -265,7 +279,13 @@ class TurnLatency:
             generation = self._generation
             failure = "" if generation is None or generation.reported else generation.failure
             self._ended.append(
-                TurnRecord(self._turn, taken.speech_ended_at, taken.heard, failure=failure)
+                TurnRecord(
+                    self._turn,
+                    taken.speech_ended_at,
+                    taken.heard,
+                    failure=failure,
+                    typed=taken.typed,
+                )
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -13,16 +13,54 @@ from prometheus_client.samples import Sample
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
-def merge(pages: Iterable[str]) -> bytes:
+class Figures:
+    """What several processes have counted, though some end and begin again at nought.
+
+    A count that falls looks to Prometheus like a restart of the whole worker. So the last page of a
+    process is kept: while it does not answer, and once it has ended what it counted.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, str] = {}
+        self._ended: dict[int, str] = {}
+
+    def page(self, answers: Mapping[int, str | None]) -> bytes:
+        """One page of all.
+
+        Args:
+            answers: of each process, by its place; None = it did not answer.
+        """
+        self._last.update({place: page for place, page in answers.items() if page})
+        return merge([*self._last.values(), *self._ended.values()])
+
+    def ended(self, place: int) -> None:
+        """The process at a place has ended; another one may follow."""
+        last = self._last.pop(place, None)
+        if last is not None:
+            before = self._ended.get(place)
+            pages = [last] if before is None else [last, before]
+            self._ended[place] = merge(pages, only=_COUNTS).decode()
+
+
+_COUNTS = frozenset({"counter", "histogram", "summary"})
+
+
+def merge(pages: Iterable[str], *, only: frozenset[str] | None = None) -> bytes:
     """Adds up what several pages in Prometheus's text format say.
 
     Counters, histograms and gauges of calls, memory and queues are sums; of times since the epoch
-    the earliest stays. A process that was replaced begins at nought, as after any restart.
+    the earliest stays.
+
+    Args:
+        pages: of the processes.
+        only: types of figures; None = all.
     """
     families: dict[str, Metric] = {}
     values: dict[str, dict[_Key, float]] = {}
     for page in pages:
         for family in text_string_to_metric_families(page):
+            if only is not None and family.type not in only:
+                continue
             families.setdefault(family.name, family)
             sums = values.setdefault(family.name, {})
             for sample in family.samples:

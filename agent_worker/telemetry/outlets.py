@@ -52,10 +52,12 @@ class Telemetry:
 
     def turn_ended(self, call_id: str, record: TurnRecord) -> None:
         """Takes a turn whose record is complete."""
-        self.metrics.turn_ended(record)
+        if not record.typed:
+            # what is written is not waited for: it would make the figures of speech look better
+            self.metrics.turn_ended(record)
         if self._turn_log is not None:
             self._turn_log.write(json.dumps({"call": call_id, **record.to_dict()}))
-        if self._spans is not None:
+        if self._spans is not None and not record.typed:
             self._spans.turn_ended(call_id, record)
 
     def close(self) -> None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import queue
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+if sys.platform != "win32":
+    import fcntl
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +27,8 @@ class TurnLog:
     """Appends lines to a file, in a thread of its own: a slow disk must not stall a call.
 
     A full file becomes ``<name>.1``, that one ``<name>.2`` and so on; the oldest is dropped. The
-    file is opened for each line, so another program may move it away at any time.
+    file is opened for each line, so another program may move it away at any time; several processes
+    may write to one.
     """
 
     def __init__(
@@ -70,14 +79,25 @@ class TurnLog:
                 self._failed(e.strerror or type(e).__name__)
 
     def _append(self, data: bytes) -> None:
-        with self._path.open("ab") as file:
-            if file.tell() and file.tell() + len(data) > self._max_bytes:
-                self._put_aside()
-            else:
+        with self._locked() as file:
+            if not file.tell() or file.tell() + len(data) <= self._max_bytes:
                 file.write(data)
                 return
-        with self._path.open("ab") as file:
+            self._put_aside()
+        with self._locked() as file:
             file.write(data)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[IO[bytes]]:
+        """The file of this name, for one process at a time: else two put it aside at once."""
+        while True:
+            with self._path.open("ab") as file:
+                _lock(file)
+                # while this one waited, another may have put it aside
+                if _is_at(file, self._path):
+                    file.seek(0, os.SEEK_END)
+                    yield file
+                    return
 
     def _put_aside(self) -> None:
         names = [self._path]
@@ -93,3 +113,16 @@ class TurnLog:
             logger.warning(
                 "turns can't be logged", extra={"path": str(self._path), "reason": reason}
             )
+
+
+def _lock(file: IO[bytes]) -> None:
+    # it is let go with the file; Windows does not rename a file that another has open
+    if sys.platform != "win32":
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from .latency import summary
@@ -33,6 +33,18 @@ _LEGEND_COLUMNS = 4
 
 Row = tuple[str, dict[str, float]]
 """What the caller said, and milliseconds from the end of it to each stage."""
+
+
+def stages_text(stages: Mapping[str, float]) -> str:
+    """One turn in a line, its stages in the order of time.
+
+    Args:
+        stages: milliseconds by name. A reply that was begun early has its first token before the
+            turn was committed.
+    """
+    order = {name: place for place, name in enumerate(COLUMNS)}
+    passed = sorted(stages.items(), key=lambda stage: (stage[1], order.get(stage[0], len(order))))
+    return " → ".join(f"{name} {ms:.0f}" for name, ms in passed) + " ms"
 
 
 def waterfall_text(rows: Sequence[Row]) -> str:

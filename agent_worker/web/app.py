@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +23,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent_worker.engines.badges import Badge
 from agent_worker.engines.offers import Offer
 from agent_worker.serving.access import Access, AccessDeniedError, RateLimit
 from agent_worker.serving.exposure import check_exposure, is_loopback
@@ -58,6 +60,7 @@ class WebConfig:
         host: the address that the page is to be served on. With development keys only loopback
             is accepted.
         title: the heading of the page.
+        engines: what hears, thinks and speaks, where that is known.
         token_ttl_s: how long a token lets its holder join.
         fields: request fields which callers may set; by default all of them on loopback, and
             beyond it all but the room and the identity.
@@ -77,6 +80,7 @@ class WebConfig:
     characters: Sequence[Offer] = ()
     voices: Sequence[Offer] = ()
     languages: Sequence[Offer] = ()
+    engines: Sequence[Badge] = ()
     token_ttl_s: float = 600.0
     caller_attributes: frozenset[str] = frozenset()
     """Attributes by which callers are remembered; strangers can't set them."""
@@ -188,7 +192,8 @@ def create_app(config: WebConfig, *, gateway: Gateway | None = None) -> Starlett
             Route("/health", health),
             Route("/api/config", describe),
             Route("/api/token", token, methods=["POST"]),
-            *([] if gateway is None else [gateway.route()]),
+            # the same page, which takes the WebSocket where its address says so
+            *([] if gateway is None else [gateway.route(), Route("/s2s/", page)]),
             *(
                 Mount(f"/{folder}", StaticFiles(directory=web_dir / folder, html=True))
                 for folder in _FOLDERS
@@ -247,6 +252,8 @@ def _description(config: WebConfig) -> dict[str, object]:
         "characters": entries(config.characters),
         "voices": entries(config.voices),
         "languages": entries(config.languages),
+        "economy": entries(config.economy),
+        "engines": [dataclasses.asdict(badge) for badge in config.engines],
     }
 
 

@@ -79,6 +79,25 @@ async def test_who_comes_before_the_worker_is_served_once_by_one_agent_and_a_sec
         assert bob.agent_state() == "", "a room that called another agent gets none of this name"
 
 
+async def test_an_agent_that_finds_one_whose_call_was_taken_back_waits_for_its_place(
+    livekit_server: RunningServer, tmp_path: Path
+) -> None:
+    # two watchers, or one that looked a moment too early: the first agent came after all
+    settings = real.worker_settings(livekit_server, agent_name="twice")
+    line = Line(livekit_server, agent="twice")
+    log = tmp_path / "worker.log"
+    async with line.caller() as ann, run_worker(settings, log_file=log):
+        await greeted(ann)
+        (first,) = await line.agents()
+        await line.take_back_dispatches()
+        await line.dispatch("twice")
+        async with asyncio.timeout(TIMEOUT_S):
+            while first in (there := await line.agents()) or len(there) != 1:
+                await asyncio.sleep(0.1)
+        assert "five" in (await ask(ann, "what is two plus three")).lower()
+        assert len(await line.agents()) == 1
+
+
 async def test_who_joins_while_the_server_has_just_restarted_is_served_by_one_agent(
     tmp_path: Path,
 ) -> None:

@@ -119,12 +119,12 @@ def look_at_socket(url: str, strangers: list[str]) -> None:
 
 
 @asynccontextmanager
-async def page_for(server: RunningServer) -> AsyncIterator[str]:
+async def page_for(server: RunningServer, *, agent_name: str = real.AGENT) -> AsyncIterator[str]:
     config = WebConfig(
         livekit_url=server.url,
         api_key=server.api_key,
         api_secret=server.api_secret,
-        agent_name=real.AGENT,
+        agent_name=agent_name,
     )
     async with serve_app(create_app(config), host="127.0.0.1", port=0) as address:
         yield address
@@ -170,6 +170,7 @@ async def test_a_caller_is_heard_right_and_hears_the_answer(
         await says(page, "user", "time is it")
         await says(page, "agent", "It is")
         await page.wait_for_function("window.heard.some((level) => level > 0.02)")
+        await page.click("#latency summary")
         await expect(page.locator("#turns tr").first).to_be_visible(timeout=PATIENCE_MS)
         assert (await page.inner_text("#p50")).endswith(" ms")
         assert await page.locator("#turns rect").count() >= 3
@@ -243,7 +244,8 @@ async def test_a_page_that_is_loaded_anew_goes_on_with_its_call_until_it_is_hung
         await greeted(page)
         await writes("remember that my name is alice")
         await says(page, "agent", "Alice")
-        await join(page, address, "#join-text")
+        await join(page, address, "#continue")
+        await says(page, "user", "remember that my name is alice")
         await expect(page.locator("#state")).to_have_text("Listening", timeout=PATIENCE_MS)
         await writes("what is my name")
         await says(page, "agent", "Alice")
@@ -343,12 +345,18 @@ async def test_the_thin_client_talks_over_the_websocket(tmp_path: Path, quirk: s
     ):
         await page.add_init_script(quirk)
         await open_page(page, f"{address}/s2s/")
-        await page.click("#start")
+        await page.click("#join")
         await says(page, "agent", "Welcome.")
         await page.wait_for_selector("body[data-sounding=true]")
         await says(page, "user", "hello there")
         await says(page, "agent", "Good day.")
         await page.wait_for_selector("body[data-sounding=true]")
         await photograph(page, "websocket")
-        await page.click("#stop")
-        await expect(page.locator("#state")).to_have_text("Not connected")
+        await page.fill("#message", "and now in writing")
+        await page.press("#message", "Enter")
+        await says(page, "user", "and now in writing")
+        await expect(
+            page.locator("#transcript li[data-who=agent]", has_text="Good day.")
+        ).to_have_count(2, timeout=PATIENCE_MS)
+        await page.click("#leave")
+        await expect(page.locator("#connection-text")).to_have_text("Not connected")

@@ -12,6 +12,7 @@ from playwright.async_api import expect
 from agent_worker.commands.livekit_server import RunningServer
 from agent_worker.commands.serve_web import page as page_app
 from agent_worker.commands.serve_web import serve_app
+from agent_worker.engines.badges import Badge
 from agent_worker.engines.offers import Offer, Offers
 from tests import real
 from tests.accessibility import violations, violations_everywhere
@@ -37,6 +38,12 @@ OFFERS = Offers(
     languages=(Offer("en", "English"), Offer("zh", "中文")),
 )
 
+ENGINES = (
+    Badge("hearing", "Whisper, demo model", True, "It knows little.", "agent-worker more"),
+    Badge("thinking", "Rules, no model"),
+    Badge("voice", "eSpeak NG"),
+)
+
 RARE_SIGHTS = """() => {
     const line = document.querySelector('#transcript li[data-who=user]').cloneNode(true);
     line.querySelector('p').innerHTML = '<span>what </span><span class="unsure">time is</span>'
@@ -45,7 +52,12 @@ RARE_SIGHTS = """() => {
     agents.querySelector('p').innerHTML = '<span>It </span><span class="unsure">is five</span>'
         + ' <span class="cut">interrupted</span>';
     document.querySelector('#transcript').append(line, agents);
-    for (const id of ['latest', 'text-only', 'talk']) document.getElementById(id).hidden = false;
+    line.classList.add('aside');
+    agents.querySelector('p').insertAdjacentHTML(
+        'beforeend', ' <s class="unsaid">in the morning</s>');
+    document.querySelector('#busy').textContent = 'All agents are busy.';
+    const rare = ['latest', 'text-only', 'talk', 'busy', 'not-heard', 'save-sound', 'interrupt'];
+    for (const id of rare) document.getElementById(id).hidden = false;
     document.getElementById('mute').setAttribute('aria-pressed', 'true');
 }"""
 
@@ -53,7 +65,8 @@ RARE_SIGHTS = """() => {
 @asynccontextmanager
 async def page_with_choices(server: RunningServer) -> AsyncIterator[str]:
     settings = real.worker_settings(server, web_token="open sesame")
-    async with serve_app(page_app(settings, OFFERS), host="127.0.0.1", port=0) as address:
+    app = page_app(settings, OFFERS, engines=ENGINES)
+    async with serve_app(app, host="127.0.0.1", port=0) as address:
         yield address
 
 
@@ -66,8 +79,9 @@ async def test_before_a_call_the_page_can_be_read_by_everyone(
         chromium(None, expected=denied) as page,
     ):
         await open_page(page, address)
-        await page.select_option("select[name=flow]", "persona")
-        await expect(page.locator("select[name=character]")).to_be_visible()
+        await page.check("input[name=flow][value=persona]")
+        await expect(page.locator("input[name=character]").first).to_be_visible()
+        await page.click("#devices summary")
         assert await violations_everywhere(page) == []
         await photograph(page, "choices")
         await page.click("#join-text")
@@ -83,6 +97,7 @@ async def test_in_a_call_the_page_can_be_read_by_everyone(
         await open_page(page, address)
         await page.click("#join")
         await says(page, "user", "hello")
+        await page.click("#latency summary")
         await expect(page.locator("#turns tr").first).to_be_visible(timeout=PATIENCE_MS)
         assert await violations_everywhere(page) == []
         await page.evaluate(RARE_SIGHTS)

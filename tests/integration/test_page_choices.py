@@ -55,7 +55,7 @@ async def test_the_language_chosen_is_heard_and_spoken(choosing: Settings, tmp_p
     async with await serve(choosing) as address, chromium(wav) as page:
         await open_page(page, address)
         await page.select_option("select[name=language]", label="中文")
-        await page.select_option("select[name=flow]", "offline")
+        await page.check("input[name=flow][value=offline]")
         await page.click("#join")
         await says(page, "agent", "你好，有什么可以帮你？")
         await says(page, "user", "现在几点")
@@ -69,11 +69,13 @@ async def test_the_language_chosen_is_heard_and_spoken(choosing: Settings, tmp_p
 async def test_the_character_chosen_is_the_one_who_answers(choosing: Settings) -> None:
     async with await serve(choosing) as address, chromium(None) as page:
         await open_page(page, address)
-        await expect(page.locator("select[name=character]")).to_be_hidden()
-        await page.select_option("select[name=flow]", label="Characters – each with a voice")
-        await page.select_option("select[name=character]", "Leo")
+        await expect(page.locator("input[name=character]").first).to_be_hidden()
+        await page.click("label.card:has-text('Characters')")
+        await page.check("input[name=character][value=Leo]")
         await page.click("#join-text")
         await says(page, "agent", "How can I help you?")
         await page.fill("#message", "Mira, are you there?")
         await page.press("#message", "Enter")
         await says(page, "agent", "The stars are out.")
+        said = page.locator("#transcript li[data-who=agent]", has_text="The stars are out.")
+        await expect(said.locator(".who")).to_have_text("Leo")

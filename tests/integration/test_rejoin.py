@@ -51,6 +51,12 @@ class Line:
             )
         return [p.identity for p in there.participants if p.kind == api.ParticipantInfo.AGENT]
 
+    async def take_back_dispatches(self) -> None:
+        """Of all agents; the server then ends their jobs."""
+        async with self._service() as service:
+            for dispatch in await service.agent_dispatch.list_dispatch(self._room):
+                await service.agent_dispatch.delete_dispatch(dispatch.id, self._room)
+
     async def dispatch(self, agent: str) -> None:
         """Calls an agent into the room."""
         async with self._service() as service:

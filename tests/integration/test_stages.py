@@ -57,11 +57,12 @@ async def test_another_voice_takes_over(livekit_server: RunningServer, tmp_path:
         assert await greeted(caller) == "Hello. How can I help you?"
 
 
-async def test_the_bundled_model_takes_over_from_a_model_that_is_not_there(
+async def test_the_bundled_model_takes_over_from_a_model_that_can_not_be_loaded(
     livekit_server: RunningServer, tmp_path: Path
 ) -> None:
-    missing = str(tmp_path / "no-such-model")
-    async with call(livekit_server, tmp_path, stt="auto", stt_model=missing) as caller:
+    async with call(
+        livekit_server, tmp_path, stt="auto", stt_model=_broken_model(tmp_path)
+    ) as caller:
         await greeted(caller)
         assert "five" in (await ask(caller, "what is two plus three")).lower()
 
@@ -122,16 +123,21 @@ async def test_a_model_that_hangs_is_bridged_and_apologised_for_and_the_call_goe
 async def test_a_recogniser_that_breaks_is_said_and_shown_and_typing_still_works(
     livekit_server: RunningServer, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "model.bin").write_bytes(b"no model")
+    broken = _broken_model(tmp_path)
     async with call(
-        livekit_server, tmp_path, stt="faster-whisper", stt_model=str(broken), stt_fallback=False
+        livekit_server, tmp_path, stt="faster-whisper", stt_model=broken, stt_fallback=False
     ) as caller:
         await _answered(caller, "can't hear you", 0.0)
         assert caller.agent_attribute("agent.hearing") == "lost"
         since = await caller.write("what is two plus three")
         await _answered(caller, "five", since)
+
+
+def _broken_model(folder: Path) -> str:
+    broken = folder / "broken"
+    broken.mkdir()
+    (broken / "model.bin").write_bytes(b"no model")
+    return str(broken)
 
 
 async def _answered(caller: SimulatedCaller, words: str, since: float) -> None:

@@ -162,3 +162,23 @@ test("leaving ends the session for good", async () => {
   assert.equal(FakeSocket.opened.length, 1);
   assert.equal(states.at(-1), "closed");
 });
+
+test("wishes go with the start, what is written goes while it is open, and a session is taken up by its id", async () => {
+  const { client, socket } = await open({ wishes: { flow: "persona", character: "Leo" } });
+  assert.equal(socket.sent[0].flow, "persona");
+  assert.equal(socket.sent[0].character, "Leo");
+  assert.equal(client.say("hello"), true);
+  assert.deepEqual(socket.sent.at(-1), { type: "text", text: "hello" });
+  client.close();
+  assert.equal(client.say("too late"), false);
+
+  FakeSocket.opened = [];
+  const again = new S2SClient({ url: "ws://x/ws/s2s", WebSocket: FakeSocket });
+  const opening = again.takeUp("the-id-of-before");
+  await turn();
+  const [second] = FakeSocket.opened;
+  assert.deepEqual(second.sent[0], { type: "session_resume", session_id: "the-id-of-before", last_seq: -1 });
+  second.say(started(again, 41));
+  await opening;
+  assert.deepEqual([again.state, again.lastSeq], ["open", 41]);
+});

@@ -1,11 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { joinAdvice } from "../../web/app/advice.js";
+import { RequestError } from "../../web/app/api.js";
+import { readBadges } from "../../web/app/badges.js";
 import { fitting } from "../../web/app/choices.js";
+import { chime } from "../../web/app/devices.js";
+import { KeptTranscript } from "../../web/app/kept.js";
 import { Latency } from "../../web/app/latency.js";
-import { loudness } from "../../web/app/level.js";
+import { inBands, loudness } from "../../web/app/level.js";
+import { fileName } from "../../web/app/recorder.js";
 import { Ticket } from "../../web/app/ticket.js";
-import { Transcript, agreement } from "../../web/app/transcript.js";
+import { Transcript, agreement, asText, lines } from "../../web/app/transcript.js";
 
 test("what two partials agree on is firm, up to a word's end", () => {
   assert.equal(agreement("what ti", "what time is"), "what ".length);
@@ -159,4 +165,209 @@ test("neither a call that was hung up nor one whose token has run out is taken u
   assert.equal(ticket.take(WISH), null);
   ticket.left();
   assert.equal(ticket.take(WISH), null);
+});
+
+test("the fragments of one turn stand in one bubble, and a new turn begins after the answer", () => {
+  const transcript = new Transcript(() => 0);
+  transcript.user("1", "I would like", true);
+  const [entry] = transcript.user("2", "to or", false);
+  assert.deepEqual([entry.id, entry.text, entry.firm, entry.done], ["1", "I would like to or", 13, false]);
+  transcript.user("2", "to order tea.", true);
+  assert.equal(entry.text, "I would like to order tea.");
+  assert.equal(entry.done, true);
+  transcript.agent("3", "Of course.");
+  assert.notEqual(transcript.user("4", "thanks", true)[0], entry);
+});
+
+test("fragments are joined as their language joins words", () => {
+  const transcript = new Transcript(() => 0);
+  transcript.user("1", "现在", true);
+  assert.equal(transcript.user("2", "几点", true)[0].text, "现在几点");
+});
+
+test("a partial that never becomes final goes, and comes back with a late final", () => {
+  let now = 0;
+  const transcript = new Transcript(() => now);
+  transcript.user("1", "hm", false);
+  now = 5000;
+  assert.deepEqual(transcript.settle(), []);
+  now = 7000;
+  const [gone] = transcript.settle();
+  assert.deepEqual([gone.text, transcript.empty], ["", true]);
+  transcript.agent("2", "Hello.");
+  const [back] = transcript.user("1", "Hm, well.", true);
+  assert.deepEqual([back, back.text, transcript.order.indexOf(back)], [gone, "Hm, well.", 0]);
+});
+
+test("what was said over the agent and was no turn stays as an aside", () => {
+  let now = 0;
+  const transcript = new Transcript(() => now);
+  transcript.agent("1", "Once upon a time ");
+  transcript.user("2", "mhm", false);
+  transcript.agent("1", "there was a king.");
+  now = 7000;
+  const [aside] = transcript.settle();
+  assert.deepEqual([aside.text, aside.aside, aside.done], ["mhm", true, true]);
+  transcript.agentEnd("1");
+  now = 20_000;
+  const [turn] = transcript.user("3", "and then", true);
+  assert.notEqual(turn, aside);
+});
+
+test("an aside that turns out to be a turn is one", () => {
+  let now = 0;
+  const transcript = new Transcript(() => now);
+  transcript.agent("1", "Once upon ");
+  transcript.user("2", "stop", false);
+  now = 7000;
+  transcript.settle();
+  transcript.agentEnd("1");
+  assert.equal(transcript.user("3", "please", true)[0].aside, false);
+});
+
+test("of an answer that was talked over the words that were not said are kept apart", () => {
+  const transcript = new Transcript(() => 0);
+  transcript.agent("1", "It is **five**. And ", { ahead: true });
+  const [entry] = transcript.agent("1", "then six.", { ahead: true });
+  assert.equal(entry.firm, 0);
+  transcript.spoken("1", "It is five. ");
+  assert.equal(entry.text.slice(0, entry.firm), "It is **five**.");
+  transcript.agentEnd("1", { interrupted: true });
+  assert.deepEqual([entry.cut, entry.text.slice(entry.heard)], [true, " And then six."]);
+  assert.equal(asText(transcript), "Agent: It is **five**. [interrupted]\n");
+});
+
+test("an answer that was spoken to its end has nothing unsaid", () => {
+  const transcript = new Transcript(() => 0);
+  const [entry] = transcript.agent("1", "Good day.", { ahead: true });
+  transcript.spoken("1", "Good day.");
+  transcript.agentEnd("1", { interrupted: false });
+  assert.deepEqual([entry.cut, entry.heard, entry.firm], [false, null, 9]);
+});
+
+test("each character's words stand under their name", () => {
+  const transcript = new Transcript(() => 0);
+  transcript.speaker("Mira", 0);
+  const [entry] = transcript.agent("1", "The engine hums. ");
+  transcript.speaker("Leo", 20);
+  transcript.agent("1", "The stars are out.");
+  assert.deepEqual(lines(entry).map(({ name, from, to }) => [name, entry.text.slice(from, to)]), [
+    ["Mira", "The engine hums. "],
+    ["Leo", "The stars are out."],
+  ]);
+  assert.equal(asText(transcript), "Mira: The engine hums.\nLeo: The stars are out.\n");
+});
+
+test("a name that comes just after its first words belongs to them, and none to what nobody named", () => {
+  let now = 0;
+  const transcript = new Transcript(() => now);
+  const [first] = transcript.agent("1", "The en");
+  now = 200;
+  transcript.speaker("Mira", 0);
+  assert.deepEqual(lines(first).map(({ name }) => name), ["Mira"]);
+  transcript.agentEnd("1");
+  const [second] = transcript.agent("2", "Goodbye.");
+  assert.deepEqual(lines(second).map(({ name }) => name), [null]);
+});
+
+test("typed turns have a waterfall of their own and stay out of the figures of speech", () => {
+  const latency = new Latency();
+  latency.add(record(1, { committed: 0 }, 50, { typed: true }));
+  assert.equal(latency.turns[0].typed, true);
+  assert.equal(latency.percentile(0.5), 50);
+  latency.add(record(2, {}, 400));
+  latency.add(record(3, { committed: 0 }, 60, { typed: true }));
+  assert.equal(latency.percentile(0.5), 400);
+});
+
+function storage() {
+  const kept = new Map();
+  return {
+    getItem: (name) => kept.get(name) ?? null,
+    setItem: (name, value) => kept.set(name, value),
+    removeItem: (name) => kept.delete(name),
+  };
+}
+
+test("a page that is loaded anew has its transcript back, for some minutes", () => {
+  const clock = { now: 1_000_000 };
+  const kept = new KeptTranscript(storage(), () => clock.now);
+  const before = new Transcript(() => 0);
+  before.typed("1", "what time is it");
+  before.speaker("Mira", 0);
+  before.agent("2", "It is five.");
+  kept.save(before);
+  clock.now += 9 * 60_000;
+  const after = new Transcript(() => 0);
+  after.restore(kept.load());
+  assert.equal(asText(after), "You: what time is it\nMira: It is five.\n");
+  assert.notEqual(after.user("3", "and now", true)[0], after.order[0]);
+  clock.now += 2 * 60_000;
+  assert.deepEqual(kept.load(), []);
+  clock.now -= 2 * 60_000;
+  assert.deepEqual(kept.load(), [], "what is forgotten is gone");
+});
+
+test("what is kept of a long call are its latest words", () => {
+  const kept = new KeptTranscript(storage(), () => 0);
+  const long = new Transcript(() => 0);
+  for (let n = 0; n < 300; n += 1) long.typed(`t${n}`, `${n} ${"word ".repeat(1000)}`);
+  kept.save(long);
+  const entries = kept.load();
+  assert.ok(entries.length > 10 && entries.length < 300);
+  assert.ok(entries.at(-1).text.startsWith("299 "));
+});
+
+test("a call that waits is offered with what was chosen, for as long as it waits", () => {
+  const clock = { now: 100_000 };
+  const ticket = ticketAt(clock);
+  ticket.keep(WISH, GRANT, { microphone: true });
+  assert.equal(ticket.waiting(), null);
+  ticket.left({ microphone: false });
+  clock.now += 10_000;
+  assert.deepEqual(ticket.waiting(), { choices: WISH.choices, microphone: false, forMs: 20_000 });
+  clock.now += 21_000;
+  assert.equal(ticket.waiting(), null);
+});
+
+test("how much is said is no choice where rules answer", () => {
+  const lists = { ...LISTS, flows: [...LISTS.flows, { id: "offline" }], economy: [{ id: "off" }, { id: "on" }] };
+  assert.deepEqual(ids(fitting(lists, {}).economy), ["off", "on"]);
+  assert.deepEqual(ids(fitting(lists, { flow: "offline" }).economy), []);
+});
+
+test("whoever can't join is told what to do", () => {
+  assert.match(joinAdvice(new RequestError(429, "")), /Wait half a minute/);
+  assert.match(joinAdvice(Object.assign(new Error("x"), { code: "unknown_session" })), /Start a new one/);
+  assert.match(joinAdvice(Object.assign(new Error("x"), { code: "busy" })), /busy/);
+  assert.match(joinAdvice(Object.assign(new Error("x"), { code: 1 }), "ws://here"), /ws:\/\/here/);
+});
+
+test("badges are read from a list or its JSON, and nonsense is none", () => {
+  const told = [{ stage: "hearing", name: "Whisper", toy: true, note: "n", command: "c" }, { stage: "odd", name: "x" }];
+  const read = [{ stage: "hearing", name: "Whisper", toy: true, note: "n", command: "c" }];
+  assert.deepEqual(readBadges(told), read);
+  assert.deepEqual(readBadges(JSON.stringify(told)), read);
+  for (const nonsense of ["{", "{}", [], [{ stage: "hearing", name: 7 }], null, undefined]) assert.equal(readBadges(nonsense), null);
+});
+
+test("a spectrum in bands shows a tone where it is", () => {
+  const bins = new Uint8Array(512);
+  bins[Math.round((1000 / 24_000) * 512)] = 255;
+  const bands = inBands(bins, 24_000, 12);
+  assert.equal(bands.length, 12);
+  assert.deepEqual(bands.flatMap((value, band) => (value === 1 ? [band] : [])), [7]);
+});
+
+test("the test sound is a WAV file that is neither silent nor clipped", () => {
+  const file = chime(24_000);
+  const text = (from, to) => String.fromCharCode(...file.slice(from, to));
+  assert.deepEqual([text(0, 4), text(8, 16), text(36, 40)], ["RIFF", "WAVEfmt ", "data"]);
+  const samples = new Int16Array(file.buffer, 44);
+  const loudest = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+  assert.ok(loudest > 3000 && loudest < 20_000);
+});
+
+test("two recordings of one day have two names", () => {
+  assert.equal(fileName("call", "webm", new Date(2026, 0, 2, 3, 4)), "call-2026-01-02-0304.webm");
 });

@@ -30,6 +30,16 @@ export function joinAdvice(error, serverUrl) {
         return `The server refused: ${error.message}.`;
     }
   }
+  switch (error?.code) {
+    case "busy":
+      return "All agents are busy. Try again in a while.";
+    case "unknown_session":
+      return "That call is over. Start a new one.";
+    case "lost":
+      return "The connection was refused. Check the access key, if there is one, and that the server runs.";
+    case "unsupported_lang":
+      return `The server refused: ${error.message}.`;
+  }
   if (error?.reasonName === "NotAllowed") {
     return "The LiveKit server does not accept this page’s token: both need the same key and secret. Run “agent-worker doctor”.";
   }

@@ -1,4 +1,5 @@
-// One call: the room, the microphone, the words and the agent. Says what happens as events.
+// One call in a LiveKit room: the microphone, the words and the agent. Says what happens as events;
+// socket_call.js says the same of a call over a WebSocket.
 
 import { requestToken } from "./api.js";
 import { Ticket } from "./ticket.js";
@@ -13,11 +14,16 @@ const REJOIN_WAITS_MS = [500, 1000, 2000, 3000, 5000, 5000, 5000, 10_000, 10_000
 
 /**
  * Events, each with its `detail`: "connection" (joining, connected, reconnecting, ended), "state"
- * (the agent's), "user" {id, text, final}, "agent" {id, text}, "agent-end" {id}, "latency" (JSON),
- * "microphone" {track, muted, error}, "sound" {blocked}, "voice" {textOnly, track}, "agent-missing".
+ * (the agent's, or "waiting", or "busy"), "user" {id, text, final}, "agent" {id, text, ahead},
+ * "spoken" {id, text}, "agent-end" {id, interrupted}, "speaker" {name, at}, "latency" (JSON),
+ * "engines" (JSON), "busy" {text}, "microphone" {track, muted, error}, "sound" {blocked},
+ * "voice" {textOnly, deaf, track}, "agent-missing".
  */
 export class Call extends EventTarget {
-  /** @param {{agentName: string, choices: Object<string, string>, key: string, deviceId: string}} wish */
+  /**
+   * @param {{agentName: string, choices: Object<string, string>, key: string, deviceId: string,
+   *   speakerId: string}} wish
+   */
   constructor(wish) {
     super();
     this.wish = wish;
@@ -30,6 +36,17 @@ export class Call extends EventTarget {
     this.wantsMicrophone = false;
     this.muted = false;
     this.agentTries = 0;
+    this.busy = "";
+  }
+
+  /** The way back into the call of before, for a page that is loaded anew. */
+  static ticket() {
+    return new Ticket();
+  }
+
+  /** Whether the agent can be told to be quiet by a button. */
+  get canInterrupt() {
+    return false;
   }
 
   async join({ microphone }) {
@@ -59,7 +76,7 @@ export class Call extends EventTarget {
   goAway() {
     if (this.left) return;
     this.left = true;
-    this.ticket.left();
+    this.ticket.left({ microphone: this.wantsMicrophone });
     this.room?.disconnect();
   }
 
@@ -72,16 +89,31 @@ export class Call extends EventTarget {
     await this.#setMicrophone(!muted);
   }
 
-  /** Asks for the microphone again, after it was refused. */
-  async retryMicrophone() {
-    this.wantsMicrophone = true;
-    await this.#setMicrophone(!this.muted);
+  /** Talks from now on, or writes: the microphone is asked for, or let go of. */
+  async useMicrophone(on) {
+    this.wantsMicrophone = on;
+    this.muted = false;
+    // While the connection is made anew there is none: the next one is joined so.
+    if (!this.room) return;
+    if (on) {
+      await this.#setMicrophone(true);
+      return;
+    }
+    const { localParticipant } = this.room;
+    const track = localParticipant.getTrackPublication(Track.Source.Microphone)?.track;
+    if (track) await localParticipant.unpublishTrack(track, true);
+    this.#emit("microphone", { track: null, muted: false });
   }
 
   async chooseMicrophone(deviceId) {
     this.wish.deviceId = deviceId;
     await this.room.switchActiveDevice("audioinput", deviceId);
     this.#emitMicrophone();
+  }
+
+  async chooseSpeaker(deviceId) {
+    this.wish.speakerId = deviceId;
+    await this.room.switchActiveDevice("audiooutput", deviceId || "default");
   }
 
   unlockSound() {
@@ -97,6 +129,7 @@ export class Call extends EventTarget {
       audioCaptureDefaults: { echoCancellation: true, noiseSuppression: true, autoGainControl: true },
       // What is said while the call connects is kept, and sent to the agent when it is there.
       publishDefaults: { preConnectBuffer: true },
+      ...(this.wish.speakerId ? { audioOutput: { deviceId: this.wish.speakerId } } : {}),
     });
     this.room = room;
     this.#listen(room);
@@ -108,7 +141,7 @@ export class Call extends EventTarget {
       const grant = kept ?? (await requestToken(this.wish));
       this.serverUrl = grant.server_url;
       await room.connect(grant.server_url, grant.participant_token, { maxRetries: 0 });
-      this.ticket.keep(this.wish, grant);
+      this.ticket.keep(this.wish, grant, { microphone: this.wantsMicrophone });
     } catch (error) {
       this.room = null;
       room.removeAllListeners();
@@ -180,11 +213,16 @@ export class Call extends EventTarget {
         this.#emit("voice", { track: track.mediaStreamTrack });
       })
       .on(RoomEvent.TrackUnsubscribed, (track) => track.detach().forEach((element) => element.remove()))
+      .on(RoomEvent.DataReceived, (data, _, __, topic) => topic === "agent.busy" && this.#wait(data))
       .on(RoomEvent.AudioPlaybackStatusChanged, () => this.#emit("sound", { blocked: !room.canPlaybackAudio }))
       .on(RoomEvent.LocalTrackPublished, () => this.#emitMicrophone())
       .on(RoomEvent.MediaDevicesChanged, () => this.#emitMicrophone());
     room.registerTextStreamHandler("lk.transcription", (reader, from) => this.#readWords(room, reader, from));
     room.registerTextStreamHandler("agent.latency", async (reader) => this.#emit("latency", await reader.readAll().catch(() => "")));
+    room.registerTextStreamHandler("agent.speaker", async (reader) => {
+      const { name, at } = read(await reader.readAll().catch(() => ""));
+      if (typeof name === "string" && Number.isInteger(at)) this.#emit("speaker", { name, at });
+    });
   }
 
   #dismissed() {
@@ -215,10 +253,13 @@ export class Call extends EventTarget {
     const agent = agentIn(room);
     if (agent) {
       this.agentTries = 0;
+      this.busy = "";
       this.#emitAgent(agent);
       return;
     }
-    this.#emit("state", "waiting");
+    this.#emit("state", this.busy ? "busy" : "waiting");
+    // Whoever was told to wait is served as soon as an agent is free: in this room, so they stay.
+    if (this.busy) return;
     // After a break the server may know the room, but have no agent for it any more.
     if (this.agentTries > 1) {
       this.agentTries -= 1;
@@ -230,7 +271,18 @@ export class Call extends EventTarget {
 
   #emitAgent(agent) {
     this.#emit("state", agent.attributes["lk.agent.state"] ?? "initializing");
-    this.#emit("voice", { textOnly: agent.attributes["agent.voice"] === "text-only" });
+    const { "agent.voice": voice, "agent.hearing": hearing, "agent.engines": engines } = agent.attributes;
+    this.#emit("voice", { textOnly: voice === "text-only", deaf: hearing === "lost" });
+    if (engines) this.#emit("engines", engines);
+  }
+
+  #wait(data) {
+    if (agentIn(this.room)) return;
+    const { text } = read(new TextDecoder().decode(data));
+    clearTimeout(this.agentTimer);
+    this.busy = typeof text === "string" && text ? text : "All agents are busy. Stay here: one will come as soon as it is free.";
+    this.#emit("busy", { text: this.busy });
+    this.#emit("state", "busy");
   }
 
   async #setMicrophone(on) {
@@ -254,6 +306,14 @@ export class Call extends EventTarget {
 
   #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
+
+function read(json) {
+  try {
+    return JSON.parse(json) ?? {};
+  } catch {
+    return {};
   }
 }
 

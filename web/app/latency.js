@@ -23,7 +23,7 @@ export class Latency {
 
   /**
    * @param {string} json one record, as the agent sends it
-   * @returns {?{interrupted: boolean, heardS: ?number}} the turn, with the seconds of its answer
+   * @returns {?{typed: boolean, interrupted: boolean, heardS: ?number}} the turn, with the seconds of its answer
    *   that were heard where it was interrupted; null where it was no record
    */
   add(json) {
@@ -36,9 +36,13 @@ export class Latency {
     return turn;
   }
 
-  /** @param {number} part 0 to 1 */
+  /**
+   * Of the turns that were spoken, where there are any: a typed one has no end of speech to wait for.
+   * @param {number} part 0 to 1
+   */
   percentile(part) {
-    const totals = this.turns.map((turn) => turn.total).sort((a, b) => a - b);
+    const spoken = this.turns.filter((turn) => !turn.typed);
+    const totals = (spoken.length ? spoken : this.turns).map((turn) => turn.total).sort((a, b) => a - b);
     if (!totals.length) return null;
     return totals[Math.max(0, Math.ceil(part * totals.length) - 1)];
   }
@@ -66,5 +70,5 @@ function read(json) {
   }
   const seconds = record.heard_until?.seconds;
   const heardS = typeof seconds === "number" && Number.isFinite(seconds) ? seconds : null;
-  return { turn: record.turn, stages, total, interrupted: Number.isFinite(record.interrupted_at), heardS };
+  return { turn: record.turn, stages, total, interrupted: Number.isFinite(record.interrupted_at), heardS, typed: record.typed === true };
 }

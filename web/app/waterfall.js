@@ -7,8 +7,8 @@ const ROWS = 8;
 const WIDTH = 1000;
 
 export class Waterfall {
-  constructor({ table, body, empty, legend, p50, p95 }) {
-    Object.assign(this, { table, body, empty, legend, p50, p95 });
+  constructor({ table, body, empty, legend, p50, p95, brief }) {
+    Object.assign(this, { table, body, empty, legend, p50, p95, brief });
     for (const [name, label] of STAGES) {
       const item = document.createElement("li");
       const swatch = document.createElement("span");
@@ -26,6 +26,7 @@ export class Waterfall {
     this.empty.hidden = any;
     this.p50.textContent = any ? milliseconds(latency.percentile(0.5)) : "–";
     this.p95.textContent = any ? milliseconds(latency.percentile(0.95)) : "–";
+    this.brief.textContent = any ? ` · answers after ${milliseconds(latency.percentile(0.5))}` : "";
     const ends = turns.map((turn) => Math.max(turn.total, turn.stages.at(-1)?.to ?? 0));
     const scale = WIDTH / Math.max(1000, ...ends);
     this.body.replaceChildren(...turns.map((turn) => row(turn, scale)));
@@ -37,6 +38,12 @@ function row(turn, scale) {
   const number = document.createElement("th");
   number.scope = "row";
   number.textContent = String(turn.turn);
+  if (turn.typed) {
+    const typed = document.createElement("abbr");
+    typed.title = "typed";
+    typed.textContent = "⌨";
+    number.append(" ", typed);
+  }
   const drawing = document.createElement("td");
   drawing.className = "bars";
   drawing.append(bars(turn, scale));

@@ -102,6 +102,8 @@ export class Speaker {
   context = null;
   /** @type {AudioWorkletNode | null} */
   node = null;
+  /** @type {MediaStreamAudioDestinationNode | null} */
+  copy = null;
   stopped = false;
 
   /**
@@ -116,6 +118,16 @@ export class Speaker {
   /** Whether the browser keeps the page silent, for nobody has touched it yet. */
   get blocked() {
     return this.context?.state === "suspended";
+  }
+
+  /** What is played, for those who draw or record it. */
+  get track() {
+    if (!this.context || !this.node) return null;
+    if (!this.copy) {
+      this.copy = this.context.createMediaStreamDestination();
+      this.node.connect(this.copy);
+    }
+    return this.copy.stream.getAudioTracks()[0] ?? null;
   }
 
   async start() {

@@ -22,13 +22,17 @@ const FINAL_ERRORS = new Set(["unknown_session", "session_exists", "busy", "unsu
  * @typedef {{type: "audio_stream_stop", interrupted: boolean}} AudioStreamStop
  * @typedef {{type: "response_end", interrupted: boolean}} ResponseEnd
  * @typedef {{type: "error", code: string, message: string, recoverable: boolean}} ErrorMessage
- * @typedef {SessionStarted | SessionReset | AsrPartial | AsrFinal | LlmToken | Spoken | AudioStreamStart | TtsAudio | AudioStreamStop | ResponseEnd | ErrorMessage} ServerMessage
+ * @typedef {{type: "speaker", name: string, at: number}} SpeakerBegins
+ * @typedef {{type: "latency", record: Record<string, unknown>}} Latency
+ * @typedef {{type: "attributes", attributes: Record<string, string>}} Attributes
+ * @typedef {SessionStarted | SessionReset | AsrPartial | AsrFinal | LlmToken | Spoken | AudioStreamStart | TtsAudio | AudioStreamStop | ResponseEnd | SpeakerBegins | Latency | Attributes | ErrorMessage} ServerMessage
  * @typedef {"connecting" | "open" | "reconnecting" | "closed"} ConnectionState
  * @typedef {{[M in ServerMessage as M["type"]]: M} & {state: ConnectionState, audio: ArrayBuffer}} S2SEvents
  * @typedef {Error & {code?: unknown, recoverable?: boolean}} RefusedError why a session did not open: as the
  *   server said, or with the code "lost", or what the browser had against the address
  * @typedef {{url: string, lang?: string, token?: string, WebSocket?: typeof WebSocket,
- *   wait?: (ms: number) => Promise<unknown>}} S2SClientOptions
+ *   wishes?: Record<string, string>, wait?: (ms: number) => Promise<unknown>}} S2SClientOptions
+ *   `wishes` are flow, character, voice and economy, ids out of `/api/config`
  */
 
 /**
@@ -48,11 +52,12 @@ export class S2SClient extends EventTarget {
   streaming = false;
 
   /** @param {S2SClientOptions} options */
-  constructor({ url, lang, token, WebSocket = globalThis.WebSocket, wait = sleep }) {
+  constructor({ url, lang, token, wishes = {}, WebSocket = globalThis.WebSocket, wait = sleep }) {
     super();
     this.url = url;
     this.lang = lang;
     this.token = token;
+    this.wishes = wishes;
     this.WebSocket = WebSocket;
     this.wait = wait;
     this.sessionId = randomId();
@@ -74,16 +79,31 @@ export class S2SClient extends EventTarget {
 
   /** Opens the session; resolves when it is open. */
   async open() {
+    await this.#begin({
+      type: "session_start",
+      session_id: this.sessionId,
+      ...(this.lang ? { lang: this.lang } : {}),
+      ...this.wishes,
+      audio: { sample_rate: SAMPLE_RATE, format: "pcm16", channels: 1 },
+      output_sample_rate: VOICE_RATE,
+    });
+  }
+
+  /**
+   * Takes up a session that a page had before it was loaded anew; resolves when it is open.
+   * @param {string} sessionId
+   */
+  async takeUp(sessionId) {
+    this.sessionId = sessionId;
+    await this.#begin({ type: "session_resume", session_id: sessionId, last_seq: -1 });
+  }
+
+  /** @param {object} first */
+  async #begin(first) {
     this.left = false;
     this.#setState("connecting");
     try {
-      await this.#connect({
-        type: "session_start",
-        session_id: this.sessionId,
-        ...(this.lang ? { lang: this.lang } : {}),
-        audio: { sample_rate: SAMPLE_RATE, format: "pcm16", channels: 1 },
-        output_sample_rate: VOICE_RATE,
-      });
+      await this.#connect(first);
     } catch (error) {
       this.left = true;
       this.#setState("closed");
@@ -111,6 +131,17 @@ export class S2SClient extends EventTarget {
 
   interrupt() {
     if (this.#ready) this.#send({ type: "interrupt" });
+  }
+
+  /**
+   * Writes instead of talking: the agent stops, and answers.
+   * @param {string} text
+   * @returns {boolean} whether it was sent
+   */
+  say(text) {
+    if (!this.#ready) return false;
+    this.#send({ type: "text", text });
+    return true;
   }
 
   /** Begins anew: the agent forgets what was said. */

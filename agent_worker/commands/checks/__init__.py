@@ -1,6 +1,7 @@
 """What `doctor` tries rather than assumes: each file one part of a call, each check a finding."""
 
 from .finding import Finding
+from .program import try_program
 from .run import run_checks
 
-__all__ = ["Finding", "run_checks"]
+__all__ = ["Finding", "run_checks", "try_program"]

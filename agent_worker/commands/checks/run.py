@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import dataclasses
+from collections.abc import Awaitable, Callable, Collection
 
 from agent_worker.engines.build import EngineError, Engines, build_engines, import_plugins
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.choice import Choice, Choices
 from agent_worker.settings import Settings
 
 from .conversation import try_model, try_voice_and_ears
@@ -20,12 +21,15 @@ _PATIENCE_S = 90.0
 """For one check: a model that loads first takes its time."""
 
 
-async def run_checks(settings: Settings, choices: Choices) -> list[Finding]:
+async def run_checks(
+    settings: Settings, choices: Choices, broken: Collection[str] = ()
+) -> list[Finding]:
     """Tries the server, the engines and the machine as a call would use them.
 
     Args:
         settings: of the worker.
-        choices: of the worker; without a problem.
+        choices: of the worker.
+        broken: stages that are known not to work; the others are tried without them.
     """
     findings = [*await _in_time("server", lambda: try_server(settings))]
     findings += await asyncio.to_thread(look_at_machine, settings)
@@ -33,17 +37,39 @@ async def run_checks(settings: Settings, choices: Choices) -> list[Finding]:
     findings += await _in_time("documents", lambda: try_documents(settings))
     # what stands in when an engine fails must not speak for it here
     alone = settings.model_copy(update={"stt_fallback": False, "tts_fallback": False})
+    if {"hearing", "speaking", "thinking"} <= set(broken):
+        return findings
+    alone, choices = _with_stand_ins(alone, choices, broken)
     import_plugins(choices)
     try:
         engines = build_engines(alone, choices)
     except EngineError as e:
         return [*findings, Finding("engines", "broken", str(e))]
     try:
-        findings += await _in_time("voice", lambda: try_voice_and_ears(alone, engines))
-        findings += await _in_time("model", lambda: _model(choices, engines))
+        if "speaking" not in broken:
+            tried = await _in_time("voice", lambda: try_voice_and_ears(alone, engines))
+            findings += [f for f in tried if f.what != "ears" or "hearing" not in broken]
+        if "thinking" not in broken:
+            findings += await _in_time("model", lambda: _model(choices, engines))
     finally:
         await engines.aclose()
     return findings
+
+
+def _with_stand_ins(
+    settings: Settings, choices: Choices, broken: Collection[str]
+) -> tuple[Settings, Choices]:
+    """Puts what always works in the place of what does not, so that the rest can be tried."""
+    if "hearing" in broken:
+        stt = Choice("hearing", "faster-whisper", "bundled", "")
+        settings = settings.model_copy(update={"stt_device": "cpu", "stt_compute_type": ""})
+        choices = dataclasses.replace(choices, stt=stt)
+    if "thinking" in broken:
+        choices = dataclasses.replace(choices, llm=Choice("thinking", "offline", "", ""))
+    if "speaking" in broken:
+        settings = settings.model_copy(update={"tts_voice": None})
+        choices = dataclasses.replace(choices, tts=Choice("speaking", "espeak", "", ""))
+    return settings, choices
 
 
 def _model(choices: Choices, engines: Engines) -> Awaitable[list[Finding]]:

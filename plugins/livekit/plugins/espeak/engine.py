@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from livekit.local_tts.threads import WorkThreads
+from local_tts.threads import WorkThreads
 
 from . import library as c
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator
 
 from livekit.agents import APIConnectionError, APITimeoutError
 
-from livekit.local_tts.text import cut_at_last
-from livekit.local_tts.timed_speech import Chunk, SpokenWord
+from local_tts.text import cut_at_last
+from local_tts.timed_speech import Chunk, SpokenWord
 
 from .engine import SAMPLE_RATE, Engine, SpeechOptions, WordEvent
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from livekit.local_tts.text import encodable
-from livekit.local_tts.timed_speech import Chunk, ChunkedStream, SynthesizeStream
+from local_tts.text import encodable
+from local_tts.timed_speech import Chunk, ChunkedStream, SynthesizeStream
 
 from .engine import SAMPLE_RATE, Engine, SpeechOptions
 from .speech import speak, split_long

@@ -8,8 +8,8 @@ from dataclasses import replace
 from livekit.agents import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
-from livekit.local_tts.options import Tokenizer, checked_numbers
-from livekit.local_tts.timed_tts import TimedTTS
+from local_tts.options import Tokenizer, checked_numbers
+from local_tts.timed_tts import TimedTTS
 
 from .engine import SAMPLE_RATE, SpeechOptions, Voice, require_library, shared
 from .languages import voice_for_language

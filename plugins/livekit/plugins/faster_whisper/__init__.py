@@ -31,6 +31,7 @@ __all__ = [
     "download",
     "is_available",
     "queue_depths",
+    "recent_final_wait_s",
 ]
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 
 from livekit.agents import APITimeoutError
 
-from .decode import Decoded, Job
+from .job import Decoded, Job
 from .statistics import EngineStatistics
 
 

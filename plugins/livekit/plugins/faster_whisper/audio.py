@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from livekit import rtc
 
-from .decode import SAMPLE_RATE
+from .job import SAMPLE_RATE
 
 
 def mono(frame: rtc.AudioFrame) -> rtc.AudioFrame:

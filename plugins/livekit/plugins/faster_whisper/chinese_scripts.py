@@ -10,13 +10,9 @@ import functools
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from .language import parse_language
 from .words import Word
-
-if TYPE_CHECKING:
-    from .decode import Decoded
 
 Script = Literal["simplified", "traditional", "taiwan", "hong kong"]
 
@@ -85,20 +81,6 @@ def words_in_script(words: Iterable[Word], script: Script) -> tuple[Word, ...]:
         out.append(replace(word, text=converted[at : at + len(word.text)]))
         at += len(word.text)
     return tuple(out)
-
-
-def in_asked_script(decoded: Decoded, language: str | None) -> Decoded:
-    """Returns what was heard in the script that a language setting asks for.
-
-    Args:
-        decoded: In any language; only Chinese is changed.
-        language: As `STT` takes it.
-    """
-    if decoded.language not in CHINESE:
-        return decoded
-    mode, _ = parse_language(language)
-    script = script_of(language if mode == "fixed" else decoded.language)
-    return replace(decoded, words=words_in_script(decoded.words, script))
 
 
 def _converted(text: str, script: Script) -> str:

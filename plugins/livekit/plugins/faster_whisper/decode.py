@@ -8,24 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .alignment import words_of
 from .gates import compression_ratio
 from .hints import judged_without_hints
+from .job import FULL_FRAMES, MAX_SAMPLES, Decoded, Job, Plan, Samples
+from .language import SURE_OF_ANOTHER
 from .models import Hardware, ModelSpec, choose_hardware, find_model
-from .soundness import Doubt, reason_to_doubt, without_timeless_copies
-from .tuning import BUNDLED, FULL_FRAMES, STOCK, Tuning
-from .words import Word, text_of
-
-Samples = npt.NDArray[np.float32]
-AudioContext = Literal["auto", "full"]
-
-SAMPLE_RATE = 16000
-"""Hertz; the only rate that Whisper knows."""
-MAX_SAMPLES = FULL_FRAMES * 160
+from .soundness import reason_to_doubt, without_timeless_copies
+from .tuning import BUNDLED, STOCK, Tuning
+from .words import Word
 
 _MAX_TEXT_TOKENS = 448
 _MAX_PROMPT_TOKENS = 50
@@ -35,83 +30,6 @@ _MIN_NEW_TOKENS = 12
 _MIN_LOG_PROBABILITY = -1.0
 _MAX_COMPRESSION = 2.4
 _BEST_OF = 5
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """One window of audio to decode."""
-
-    samples: Samples
-    """Mono at 16 kHz, 30 s at most."""
-    language: str | None = "en"
-    """Whisper's code, or None to detect it."""
-    prompt: str = ""
-    """Text that came before, or that sets the style."""
-    keyterms: tuple[str, ...] = ()
-    """Words to expect."""
-    beam_size: int | None = None
-    """None is what suits the model; partials are greedy."""
-    audio_ctx: AudioContext = "auto"
-    """"auto" is a window that fits, "full" the whole one."""
-    is_final: bool = True
-    """Partials are made in haste: greedy, and no doubt is raised."""
-    voice: tuple[tuple[float, float], ...] | None = None
-    """Where a voice was heard, as (start, end) in seconds from the first sample; None: unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """What the model heard; times are seconds from the start of the job's samples."""
-
-    words: tuple[Word, ...]
-    language: str
-    language_probability: float
-    mean_log_probability: float
-    no_speech_probability: float
-    frames: int
-    """Mel frames encoded, padding included."""
-    tokens: int = 0
-    """Text tokens written."""
-    doubt: Doubt | None = None
-    """What speaks against a final's text. Over the whole window nothing better is to be had."""
-
-    @property
-    def text(self) -> str:
-        """The words as running text."""
-        return text_of(self.words)
-
-    @property
-    def repeated(self) -> bool:
-        """Whether the decoder looped."""
-        return self.doubt is Doubt.LOOP
-
-    @property
-    def wants_a_second_look(self) -> bool:
-        """Whether decoding again over the whole window may give a better text."""
-        return self.doubt is not None and self.frames < FULL_FRAMES
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a job will be run. Jobs with equal plans may share a batch."""
-
-    frames: int
-    language: str | None
-    prompt_tokens: int
-    beam_size: int
-    is_final: bool = True
-
-
-class Decoder(Protocol):
-    """What an engine runs; stand-ins for tests are written against this."""
-
-    def plan(self, job: Job) -> Plan:
-        """Returns how the job would be run."""
-        ...
-
-    def decode(self, jobs: Sequence[Job]) -> list[Decoded]:
-        """Runs jobs with one and the same plan, and returns as many results in their order."""
-        ...
 
 
 @dataclass
@@ -185,14 +103,17 @@ class WhisperDecoder:
         prompt = self._prompt(job, job.language or self._languages[0])
         language = job.language if self._whisper.is_multilingual else "en"
         beam_size = (job.beam_size or self._tuning.final_beam) if job.is_final else 1
-        return Plan(frames, language, len(prompt.tokens), beam_size, job.is_final)
+        return Plan(frames, language, len(prompt.tokens), beam_size, job.is_final, job.may_switch)
 
     def decode(self, jobs: Sequence[Job]) -> list[Decoded]:
         """Encodes and decodes a batch, and aligns its words with the audio."""
         plan = self.plan(jobs[0])
+        if len(jobs) > 1 and (plan.language is None or plan.may_switch):
+            # A batch is decoded in one language, and each of these may be in its own.
+            return [self.decode([job])[0] for job in jobs]
         features, lengths = self._features(jobs, plan.frames)
         encoded = self._model.encode(features)
-        language, probability = self._language(encoded, plan.language)
+        language, probability = self._language(encoded, plan)
         tokenizer = self._tokenizer(language)
         prompts = [self._prompt(job, language) for job in jobs]
         limit = self._token_limit(max(lengths) / 100)
@@ -224,6 +145,7 @@ class WhisperDecoder:
                 no_speech_probability=hypothesis.no_speech_probability,
                 frames=plan.frames,
                 tokens=len(tokens[row]),
+                profits_from_whole=trust is not None,
                 doubt=doubt,
             )
             results.append(
@@ -307,12 +229,14 @@ class WhisperDecoder:
             lengths.append(max(1, mel.shape[1]))
         return batch, lengths
 
-    def _language(self, encoded: Any, language: str | None) -> tuple[str, float]:
+    def _language(self, encoded: Any, plan: Plan) -> tuple[str, float]:
         if not self._whisper.is_multilingual:
             return "en", 1.0
-        if language is not None:
-            return language, 1.0
+        if plan.language is not None and not plan.may_switch:
+            return plan.language, 1.0
         token, probability = self._whisper.detect_language(encoded)[0][0]
+        if plan.language is not None and probability < SURE_OF_ANOTHER:
+            return plan.language, 1.0
         return token[2:-2], float(probability)
 
     def _known_languages(self) -> tuple[str, ...]:
@@ -368,30 +292,5 @@ class WhisperDecoder:
         alignments = self._whisper.align(encoded, start, tokens, lengths)
         for row, alignment in enumerate(alignments):
             if tokens[row]:
-                words[row] = _words(alignment, tokens[row], tokenizer, lengths[row] / 100)
+                words[row] = words_of(alignment, tokens[row], tokenizer, lengths[row] / 100)
         return words
-
-
-def _words(
-    alignment: Any, tokens: list[int], tokenizer: Any, duration_s: float
-) -> tuple[Word, ...]:
-    """Turns pairs of (token, encoder frame of 20 ms) into words with times."""
-    pairs = np.array(alignment.alignments)
-    first_frames = pairs[np.diff(pairs[:, 0], prepend=-1) > 0, 1] * 0.02
-    texts, groups = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
-    probabilities = alignment.text_token_probs
-    words: list[Word] = []
-    at = 0
-    for text, group in zip(texts[:-1], groups[:-1], strict=True):
-        begin, end = at, at + len(group)
-        at = end
-        start_s = float(first_frames[min(begin, len(first_frames) - 1)])
-        end_s = float(first_frames[min(end, len(first_frames) - 1)])
-        probability = float(np.mean(probabilities[begin:end])) if end > begin else 0.0
-        if words and not any(c.isalnum() for c in text):
-            # A mark belongs to the word before it, and takes no time of its own.
-            last = words[-1]
-            words[-1] = Word(last.text + text, last.start, last.end, last.probability)
-        else:
-            words.append(Word(text, start_s, min(max(end_s, start_s), duration_s), probability))
-    return tuple(words)

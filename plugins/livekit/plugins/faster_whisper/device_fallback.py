@@ -8,9 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from .decode import SAMPLE_RATE, Decoded, Decoder, Job, Plan, WhisperDecoder
+from .decode import WhisperDecoder
 from .device_check import Check, check_device, cpu_hardware, instead_of, usable_hardware
 from .device_faults import DeviceError, DeviceFault, fault_of
+from .job import SAMPLE_RATE, Decoded, Decoder, Job, Plan
 from .log import logger
 from .model_costs import COSTS, keeps_up
 from .models import Hardware, ModelSpec, is_available, usable_cores

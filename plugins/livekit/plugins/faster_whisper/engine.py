@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from livekit.agents import APIConnectionError, APIError
 
 from .any_engine import AnyEngine
-from .decode import Decoded, Decoder, Job
 from .errors import PartialDropped, closed_error, decode_error, load_error
+from .job import Decoded, Decoder, Job
 from .log import logger
 from .schedule import Schedule, Waiting
 from .statistics import Counts, EngineStatistics
@@ -133,7 +133,11 @@ class Engine(AnyEngine):
     def statistics(self) -> EngineStatistics:
         """Returns what the engine has done so far."""
         with self._changed:
-            return self._counts.summary(loaded=self.loaded, depth=len(self._schedule))
+            since = [ticket.queued_at for ticket in self._schedule.finals]
+            recent_s = self._counts.recent_final_wait_s(since, time.monotonic())
+            return self._counts.summary(
+                loaded=self.loaded, depth=len(self._schedule), recent_final_wait_s=recent_s
+            )
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Ends the thread after the batch under way, and fails what waits. Safe to call twice."""
@@ -221,8 +225,7 @@ class Engine(AnyEngine):
                     waited = now - ticket.queued_at
                     self._counts.waited_s += waited
                     if ticket.job.is_final:
-                        longest = max(self._counts.max_final_wait_s, waited)
-                        self._counts.max_final_wait_s = longest
+                        self._counts.final_waited(waited, now)
                 return batch
 
     @property

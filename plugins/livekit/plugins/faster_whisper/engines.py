@@ -59,6 +59,13 @@ def queue_depths() -> dict[str, int]:
     return depths
 
 
+def recent_final_wait_s() -> float:
+    """Returns how long finals wait just now for the busiest model of this process's streams."""
+    with _engines_lock:
+        engines = list(_engines.values())
+    return max((e.statistics().recent_final_wait_s for e in engines), default=0.0)
+
+
 def close_engines() -> None:
     """Closes every engine of this process and frees the models."""
     with _engines_lock:

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from .inventions import is_echo
-
-if TYPE_CHECKING:
-    from .decode import Decoded, Job
+from .job import Decoded, Job
 
 _OWN_WORDS = 0.3
 """Mean probability of the words, which the alignment gives without the hints, above which the model

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 AUTO = "auto"
-"""Detected once a second of voice was heard, then kept for the stream."""
+"""Detected once a second of voice was heard, then kept until the caller turns to another one."""
 MULTI = "multi"
 """Detected anew in every utterance, for callers who switch between languages."""
+
+SURE_OF_ANOTHER = 0.8
+"""Probability from which a language is taken for a call's new one. It is asked for only where a
+text in the old one is in doubt, and over the whole window: on a short one a second of Spanish may
+well be Portuguese, or Tamil."""
 
 LanguageMode = Literal["fixed", "auto", "multi"]
 
@@ -56,8 +61,8 @@ def parse_language(language: str | None) -> tuple[LanguageMode, str | None]:
 class LanguageLock:
     """Which language a stream's next run is told to use.
 
-    With "auto" the first sure detection over enough voice is kept; until then, and with "multi"
-    always, the model is asked each time.
+    With "auto" the first sure detection over enough voice is kept until a surer one of another
+    language; until then, and with "multi" always, the model is asked each time.
     """
 
     def __init__(
@@ -86,10 +91,29 @@ class LanguageLock:
         """The language to decode with, or None where it is to be detected."""
         return self._code
 
-    def observe(self, code: str, probability: float, voiced_s: float) -> None:
-        """Takes what the model detected in an utterance with that much voice so far."""
-        enough = voiced_s >= self._min_voiced_s and probability >= self._min_probability
-        if self._mode != "fixed" and self._code is None and enough:
+    @property
+    def may_switch(self) -> bool:
+        """Whether a language is kept that may still give way to another."""
+        return self._mode != "fixed" and self._code is not None
+
+    def observe(
+        self, code: str, probability: float, voiced_s: float, *, is_final: bool = True
+    ) -> None:
+        """Takes what the model detected.
+
+        Args:
+            code: The language.
+            probability: Of it.
+            voiced_s: Seconds of voice in the utterance so far.
+            is_final: Whether the detection is that of a final. A partial hears a word or two, on a
+                short window, so it must be as sure as for a switch.
+        """
+        if self._mode == "fixed" or voiced_s < self._min_voiced_s:
+            return
+        least = self._min_probability if is_final else max(SURE_OF_ANOTHER, self._min_probability)
+        if (self._code is None and probability >= least) or (
+            self.may_switch and probability >= SURE_OF_ANOTHER
+        ):
             self._code = code
 
     def next_utterance(self) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from livekit.agents import utils
 from livekit.local_inference import VAD
 
-from .decode import SAMPLE_RATE
+from .job import SAMPLE_RATE
 from .options import Options
 from .partials import PartialTranscript
 from .utterance import Utterance
@@ -71,7 +71,7 @@ class Listener:
         self._pending.clear()
         self._heard_samples += len(rest) // 2
         if self._open is not None:
-            self._open.extend(rest)
+            self._open.sound.extend(rest)
             self._close()
         self._tracker.reset()
         self._recent.clear()
@@ -79,9 +79,13 @@ class Listener:
             return
         if not self.utterances:
             self.utterances.append(self._begin(self._heard_samples, starts_speech=False))
-            self.utterances[-1].ends_speech = False
-            self.utterances[-1].closed = True
-        self.utterances[-1].flushed = True
+            self.utterances[-1].close(ends_speech=False)
+        self.utterances[-1].ask_for_an_answer()
+
+    def cut(self, at_sample: int) -> None:
+        """Ends the utterance under way at a place in it, and goes on with the rest."""
+        if self._open is not None:
+            self._cut_running_speech(at_sample)
 
     def _hear_window(self, window: bytes) -> None:
         self._heard_samples += WINDOW
@@ -98,32 +102,30 @@ class Listener:
             return
         utterance = self._open
         if change is VoiceChange.RESUME and utterance.silence_s >= self.options.cutting_pause_s(
-            utterance.duration_s
+            utterance.sound.duration_s
         ):
             utterance = self._cut_running_speech(
                 self._heard_samples - WINDOW - int(utterance.silence_s / 2 * SAMPLE_RATE)
             )
-        utterance.extend(window)
-        utterance.silence_s = self._tracker.silence_s
-        utterance.pause_s = self._pause.pause_windows * WINDOW_S
-        utterance.sounded_windows += self._pause.sounding
-        if self._tracker.voiced:
-            utterance.voiced_windows += 1
-            utterance.note_voice(WINDOW)
-            utterance.last_heard_at = self._wall_clock()
+        utterance.hear(
+            window,
+            voiced=self._tracker.voiced,
+            sounding=self._pause.sounding,
+            silence_s=self._tracker.silence_s,
+            pause_s=self._pause.pause_windows * WINDOW_S,
+            at=self._wall_clock(),
+        )
         if change is VoiceChange.END:
             self._close()
-        elif utterance.duration_s > self.options.hard_limit_s:
-            end = utterance.end_sample
-            self._cut_running_speech(utterance.quietest_near(end - SAMPLE_RATE, within=SAMPLE_RATE))
+        elif utterance.sound.duration_s > self.options.hard_limit_s:
+            sound = utterance.sound
+            end = sound.end_sample
+            self._cut_running_speech(sound.quietest_near(end - SAMPLE_RATE, within=SAMPLE_RATE))
 
     def _start(self) -> None:
         start = self._heard_samples - len(self._recent) // 2
         utterance = self._begin(start, starts_speech=True)
-        utterance.extend(bytes(self._recent))
-        utterance.note_voice(WINDOW * self._tracker.run)
-        utterance.voiced_windows = utterance.sounded_windows = self._tracker.run
-        utterance.onset_s = (self._heard_samples - WINDOW * self._tracker.run) / SAMPLE_RATE
+        utterance.begin_with(bytes(self._recent), self._tracker.run)
         self._recent.clear()
         self._open = utterance
         self.utterances.append(utterance)
@@ -132,9 +134,7 @@ class Listener:
         before = self._open
         assert before is not None
         after = self._begin(at_sample, starts_speech=False)
-        before.hand_over(after, at_sample)
-        before.closed = True
-        before.ends_speech = False
+        before.cut_at(at_sample, after)
         self._open = after
         self.utterances.append(after)
         return after
@@ -159,7 +159,7 @@ class Listener:
 
     def _close(self) -> None:
         assert self._open is not None
-        self._open.closed = True
+        self._open.close()
         self._open = None
         self._recent.clear()
 

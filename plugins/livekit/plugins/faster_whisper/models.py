@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,9 +99,11 @@ def check_model_name(model: object) -> str:
         raise TypeError(f"model must be a name or a path, not {type(model).__name__}")
     looks_like_path = os.sep in model or "/" in model or Path(model).is_dir()
     if not model or (model not in MODEL_NAMES and not looks_like_path):
+        close = difflib.get_close_matches(model, MODEL_NAMES, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
         raise ValueError(
-            f"unknown Whisper model {model!r}; use a folder, a repository 'owner/name', or one of "
-            + ", ".join(MODEL_NAMES)
+            f"unknown Whisper model {model!r}{hint}; use a folder, a repository 'owner/name', or "
+            "one of " + ", ".join(MODEL_NAMES)
         )
     return model
 
@@ -116,7 +119,10 @@ def find_model(spec: ModelSpec) -> Path:
     elif Path(spec.model).is_dir():
         folder = Path(spec.model)
     elif spec.model not in MODEL_NAMES and spec.model.count("/") != 1:
-        raise ModelNotFoundError(f"Whisper model folder {spec.model!r} not found")
+        raise ModelNotFoundError(
+            f"Whisper model folder {spec.model!r} not found; name a folder that is there, a "
+            "repository 'owner/name', or a size such as base"
+        )
     else:
         folder = _find_in_cache(spec)
     if not (folder / "model.bin").is_file():
@@ -150,7 +156,7 @@ def download(model: str, download_dir: str | None = None) -> Path:
     try:
         return Path(
             huggingface_hub.snapshot_download(
-                _repository(model), cache_dir=download_dir, allow_patterns=_FILES
+                repository_of(model), cache_dir=download_dir, allow_patterns=_FILES
             )
         )
     except Exception as error:
@@ -195,7 +201,12 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
-def _repository(model: str) -> str:
+def repository_of(model: str) -> str:
+    """Returns the hub's repository of a model that is named, or is one.
+
+    Raises:
+        ValueError: There is no such model.
+    """
     if "/" in model:
         return model
     from faster_whisper.utils import _MODELS
@@ -212,7 +223,7 @@ def _find_in_cache(spec: ModelSpec) -> Path:
     try:
         return Path(
             huggingface_hub.snapshot_download(
-                _repository(spec.model),
+                repository_of(spec.model),
                 cache_dir=spec.download_dir,
                 allow_patterns=_FILES,
                 local_files_only=True,

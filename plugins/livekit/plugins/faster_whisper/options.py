@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from .decode import AudioContext
 from .gates import Gates
+from .job import AudioContext
 from .voice import VoiceOptions
 
 

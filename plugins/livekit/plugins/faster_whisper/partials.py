@@ -12,6 +12,7 @@ to keep. `options.Confirming` says what is asked for.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,6 +102,7 @@ class PartialTranscript:
                 break
             same += 1
         counts = [n + 1 for n in self._agreed[:same]] + [1] * (len(rest) - same)
+        steady = [self._was_there(word) for word in rest]
         confirmed = 0
         for word, count in zip(rest[:same], counts, strict=False):
             # A word that the alignment gives no time to has no sound to stand on.
@@ -108,10 +110,12 @@ class PartialTranscript:
             if count < self._runs or word.probability < self._min_probability or not placed:
                 break
             confirmed += 1
+        steady = [True] * (len(self._confirmed) + confirmed) + steady[confirmed:]
         self._confirmed.extend(rest[:confirmed])
         self._previous, self._agreed = rest[confirmed:], counts[confirmed:]
         shown = tuple(w for w in self._previous if w.start < audio_end_s - self._hold_back_s)
-        return Observation(tuple(self._confirmed), shown, self._place_to_cut(audio_end_s))
+        place = self._place_to_cut(steady, audio_end_s)
+        return Observation(tuple(self._confirmed), shown, place)
 
     def finalize(self, words: Sequence[Word]) -> tuple[Word, ...]:
         """Returns the whole window's words: the confirmed ones, then those of the last run."""
@@ -123,7 +127,24 @@ class PartialTranscript:
         gone = self._confirmed[: len(self._confirmed) - len(kept)]
         self._confirmed = kept
         self._anchor_s = at_s
+        # What the last run wrote before the cut must not meet what the next one writes after it.
+        self._previous, self._agreed = (), []
         return tuple(gone)
+
+    def split_off(self, at_s: float) -> PartialTranscript:
+        """Ends this transcript at a place, and returns the one that goes on from there."""
+        after = PartialTranscript(
+            anchor_s=self._anchor_s,
+            tail_s=self._tail_s,
+            runs=self._runs,
+            min_probability=self._min_probability,
+            hold_back_s=self._hold_back_s,
+            max_window_s=self._max_window_s,
+        )
+        after._confirmed = self._confirmed
+        self._confirmed = list(after.cut(at_s))
+        self._previous, self._agreed = (), []
+        return after
 
     def _continuation(self, words: Sequence[Word]) -> tuple[Word, ...]:
         """Returns the words that follow the confirmed ones in a run."""
@@ -148,20 +169,33 @@ class PartialTranscript:
                 return tuple(words[nearest:])
         return tuple(word for word in words if (word.start + word.end) / 2 > end_s)
 
-    def _place_to_cut(self, audio_end_s: float) -> float | None:
+    def _was_there(self, word: Word) -> bool:
+        """Tells whether the previous run wrote a word at the same place."""
+        return any(
+            old.key == word.key and abs(old.start - word.start) < _SAME_PLACE_S
+            for old in self._previous
+        )
+
+    def _place_to_cut(self, steady: Sequence[bool], audio_end_s: float) -> float | None:
+        """Returns a place between two words that two runs agree on.
+
+        They need not be confirmed: one name that every run spells anew keeps all that follows it
+        from being so.
+        """
         if audio_end_s - self._anchor_s <= self._max_window_s:
             return None
+        words = [*self._confirmed, *self._previous]
         latest = audio_end_s - _KEPT_AFTER_CUT_S
-        candidates = [w for w in self._confirmed if self._anchor_s < w.end <= latest]
-        if not candidates:
-            return None
-        sentence_ends = [
-            w
-            for w in candidates
-            if w.ends_sentence and w.end - self._anchor_s > 1 / 3 * self._max_window_s
+        pairs = [
+            (word, following)
+            for (word, known), (following, also_known) in itertools.pairwise(
+                zip(words, steady, strict=True)
+            )
+            if known and also_known and self._anchor_s < word.end <= latest
         ]
-        last = (sentence_ends or candidates)[-1]
-        index = self._confirmed.index(last) + 1
-        following = self._confirmed[index : index + 1] or self._previous[:1]
-        next_start = following[0].start if following else last.end
-        return (last.end + max(last.end, next_start)) / 2
+        if not pairs:
+            return None
+        earliest = self._anchor_s + self._max_window_s / 3
+        ends = [pair for pair in pairs if pair[0].ends_sentence and pair[0].end > earliest]
+        last, following = (ends or pairs)[-1]
+        return (last.end + max(last.end, following.start)) / 2

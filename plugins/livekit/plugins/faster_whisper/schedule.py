@@ -51,6 +51,11 @@ class Schedule(Generic[TTicket]):
         return bool(self._finals)
 
     @property
+    def finals(self) -> list[TTicket]:
+        """Those that wait, the oldest first."""
+        return [w.ticket for w in self._finals]
+
+    @property
     def is_batch_full(self) -> bool:
         """Whether waiting longer for company can't help the next batch."""
         queue = self._finals or self._partials

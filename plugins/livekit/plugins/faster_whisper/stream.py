@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 from livekit.agents import APIConnectOptions, APIError, stt, utils
 
@@ -13,25 +13,22 @@ from livekit import rtc
 
 from .any_engine import AnyEngine as Engine
 from .audio import mono
-from .chinese_scripts import in_asked_script
-from .decode import SAMPLE_RATE, AudioContext, Decoded, Job
 from .errors import PartialDropped
+from .job import SAMPLE_RATE, AudioContext, Decoded, Job
 from .language import LanguageLock, parse_language
 from .listener import Listener
 from .log import logger
 from .options import Options
-from .transcript import speech_data, stands, words_in_stream
-from .utterance import Speculation, Utterance
+from .second_look import better_of
+from .transcript import in_asked_script, speech_data, stands, wants_a_second_look, words_in_stream
+from .utterance import LastLook, NextStep, Speculation, Utterance
 from .voice import WINDOW_S
 from .words import Word, text_of
-
-if TYPE_CHECKING:
-    from .stt import STT
 
 _SLICE_BYTES = 2 * SAMPLE_RATE
 _PROMPT_CHARACTERS = 200
 _USAGE_EVERY_S = 5.0
-_PAUSE_BEGINS_S = 0.03
+_LANGUAGE_SHOWN = 0.5
 _CUT_SEARCH = int(0.06 * SAMPLE_RATE)
 
 
@@ -45,7 +42,7 @@ class RecognizeStream(stt.RecognizeStream):
     def __init__(
         self,
         *,
-        stt: STT,
+        stt: stt.STT[Any],
         engine: Callable[[], Engine],
         options: Options,
         conn_options: APIConnectOptions,
@@ -152,15 +149,16 @@ class RecognizeStream(stt.RecognizeStream):
                 continue
             utterance = utterances[0]
             self._announce(utterance)
-            if utterance.closed:
-                await self._finish(engine, utterance)
-                utterances.popleft()
-            elif self._speculation_due(utterance):
-                await self._speculate(engine, utterance)
-            elif self._partial_due(utterance):
-                await self._show_partial(engine, utterance)
-            else:
-                await self._wait_for_audio()
+            match utterance.next_step(self._options):
+                case NextStep.FINAL:
+                    await self._finish(engine, utterance)
+                    utterances.popleft()
+                case NextStep.SPECULATE:
+                    await self._speculate(engine, utterance)
+                case NextStep.PARTIAL:
+                    await self._show_partial(engine, utterance)
+                case NextStep.WAIT:
+                    await self._wait_for_audio()
         self._report_usage("", at_least_s=0.0)
 
     async def _wait_for_audio(self) -> None:
@@ -185,33 +183,13 @@ class RecognizeStream(stt.RecognizeStream):
                 )
             )
 
-    def _speculation_due(self, utterance: Utterance) -> bool:
-        return (
-            utterance.pause_s >= self._options.speculative_silence_s
-            and utterance.sounded_windows > utterance.speculated_windows
-        )
-
-    def _partial_due(self, utterance: Utterance) -> bool:
-        if not self._options.interim_results:
-            return False
-        new = (utterance.end_sample - utterance.decoded_at_sample) / SAMPLE_RATE
-        new_sound = utterance.sounded_windows > utterance.decoded_sounded_windows
-        if utterance.pause_s > _PAUSE_BEGINS_S:
-            # A run can't be stopped; one that starts now would hold the speculative final up.
-            return False
-        # The pre-roll is not news, but saves no time either.
-        if utterance.decoded_sounded_windows == 0:
-            new = utterance.sounded_windows * WINDOW_S
-        return new_sound and new >= self._options.interim_interval_s
-
     async def _show_partial(self, engine: Engine, utterance: Utterance) -> None:
-        end_sample = utterance.end_sample
-        utterance.decoded_at_sample = end_sample
-        utterance.decoded_sounded_windows = utterance.sounded_windows
+        end_s = utterance.sound.end_s
+        utterance.partial_begins()
         decoding = self._decode(engine, utterance, is_final=False)
         try:
             decoded = await self._unless(
-                decoding, lambda: utterance.closed or self._speculation_due(utterance)
+                decoding, lambda: utterance.closed or utterance.may_be_over(self._options)
             )
         except PartialDropped:
             return
@@ -223,8 +201,11 @@ class RecognizeStream(stt.RecognizeStream):
             return
         if decoded is None or not stands(decoded, utterance, self._options.gates):
             return
+        if decoded.language_probability < _LANGUAGE_SHOWN:
+            # Half a word in a wrong script is worse than nothing for another quarter of a second.
+            return
         words = words_in_stream(decoded, utterance)
-        seen = utterance.partials.observe(words, end_sample / SAMPLE_RATE)
+        seen = utterance.partials.observe(words, end_s)
         if seen.text:
             utterance.interim_shown = True
             self._send(
@@ -234,54 +215,37 @@ class RecognizeStream(stt.RecognizeStream):
                 confirmed=seen.confirmed,
             )
         if seen.cut_at_s is not None and not utterance.closed:
-            self._cut(utterance, seen.cut_at_s)
-
-    def _cut(self, utterance: Utterance, at_s: float) -> None:
-        """Sends the words before a place as final, and goes on from there."""
-        at_sample = utterance.quietest_near(int(at_s * SAMPLE_RATE), _CUT_SEARCH)
-        words = utterance.partials.cut(at_sample / SAMPLE_RATE)
-        if not words:
-            return
-        utterance.drop_before(at_sample)
-        self._send(stt.SpeechEventType.FINAL_TRANSCRIPT, utterance, words, confirmed=words)
-        self._remember(words)
-        self._report_usage(utterance.request_id)
+            at_sample = int(seen.cut_at_s * SAMPLE_RATE)
+            self._listener.cut(utterance.sound.quietest_near(at_sample, _CUT_SEARCH))
 
     async def _speculate(self, engine: Engine, utterance: Utterance) -> None:
-        windows = utterance.sounded_windows
-        utterance.speculated_windows = windows
-        # A partial of the same speech afterwards would make the preflight look outdated.
-        utterance.decoded_sounded_windows = windows
-        utterance.decoded_at_sample = utterance.end_sample
+        windows = utterance.speculation_begins()
 
         def superseded() -> bool:
             return utterance.sounded_windows > windows
 
-        decoded = await self._unless(self._decode(engine, utterance, is_final=True), superseded)
-        if decoded is None:
+        first = await self._unless(self._decode(engine, utterance, is_final=True), superseded)
+        if first is None:
             return
-        first = self._prepare(utterance, decoded, windows)
-        if first.is_sure:
+        in_doubt = wants_a_second_look(first, utterance, self._options.gates)
+        self._prepare(utterance, first, windows, in_doubt=in_doubt)
+        if not in_doubt:
             return
         # While the silence lasts there is time to listen again to all of it.
         again = self._decode(engine, utterance, is_final=True, audio_ctx="full")
         second = await self._unless(again, superseded)
         if second is not None:
-            self._prepare(utterance, second, windows)
+            self._prepare(utterance, better_of(first, second), windows, in_doubt=False)
 
-    def _prepare(self, utterance: Utterance, decoded: Decoded, windows: int) -> Speculation:
+    def _prepare(
+        self, utterance: Utterance, decoded: Decoded, windows: int, *, in_doubt: bool
+    ) -> None:
         """Keeps a final that was made ahead of time, and sends it unless it is in grave doubt."""
         words = self._final_words(decoded, utterance)
-        earlier = utterance.speculation
-        utterance.speculation = Speculation(
-            words, decoded.language, windows, is_sure=not decoded.wants_a_second_look
-        )
-        spoilt = decoded.wants_a_second_look and decoded.doubt is not None and decoded.doubt.spoils
-        known = earlier is not None and earlier.sounded_windows == windows
-        news = earlier is None or not known or text_of(earlier.words) != text_of(words)
-        if words and news and not spoilt:
+        is_news = utterance.prepare(Speculation(words, windows, decoded if in_doubt else None))
+        spoilt = in_doubt and decoded.doubt is not None and decoded.doubt.spoils
+        if words and is_news and not spoilt:
             self._send(stt.SpeechEventType.PREFLIGHT_TRANSCRIPT, utterance, words, confirmed=words)
-        return utterance.speculation
 
     async def _finish(self, engine: Engine, utterance: Utterance) -> None:
         words = await self._last_words(engine, utterance)
@@ -303,18 +267,16 @@ class RecognizeStream(stt.RecognizeStream):
 
     async def _last_words(self, engine: Engine, utterance: Utterance) -> tuple[Word, ...]:
         """Returns what was said up to the end of an utterance."""
-        speculation = utterance.speculation
-        ahead = speculation is not None and speculation.sounded_windows == utterance.sounded_windows
-        if speculation is not None and ahead and speculation.is_sure:
-            return speculation.words
-        if not utterance.voiced_windows:
-            return ()
-        if not ahead:
-            decoded = await self._decode(engine, utterance, is_final=True)
-            if not decoded.wants_a_second_look:
-                return self._final_words(decoded, utterance)
-        decoded = await self._decode(engine, utterance, is_final=True, audio_ctx="full")
-        return self._final_words(decoded, utterance)
+        look = utterance.last_look()
+        if look is LastLook.NONE:
+            return utterance.prepared_words()
+        first = utterance.speculation.in_doubt if utterance.speculation is not None else None
+        if look is LastLook.SHORT or first is None:
+            first = await self._decode(engine, utterance, is_final=True)
+            if not wants_a_second_look(first, utterance, self._options.gates):
+                return self._final_words(first, utterance)
+        whole = await self._decode(engine, utterance, is_final=True, audio_ctx="full")
+        return self._final_words(better_of(first, whole), utterance)
 
     async def _unless(
         self, decoding: Awaitable[Decoded], superseded: Callable[[], bool]
@@ -349,14 +311,15 @@ class RecognizeStream(stt.RecognizeStream):
     ) -> Decoded:
         options = self._options
         job = Job(
-            samples=utterance.samples(),
+            samples=utterance.sound.samples(),
             language=self._lock.code,
+            may_switch=audio_ctx == "full" and self._lock.may_switch,
             prompt=f"{options.prompt} {self._previous_text}".strip(),
             keyterms=options.keyterms,
             beam_size=options.beam_size,
             audio_ctx=audio_ctx or options.audio_ctx,
             is_final=is_final,
-            voice=utterance.voice() if is_final else None,
+            voice=utterance.sound.voice() if is_final else None,
         )
         decoded = await engine.decode(
             job,
@@ -366,7 +329,10 @@ class RecognizeStream(stt.RecognizeStream):
         )
         self._language = decoded.language
         self._lock.observe(
-            decoded.language, decoded.language_probability, utterance.voiced_windows * WINDOW_S
+            decoded.language,
+            decoded.language_probability,
+            utterance.voiced_windows * WINDOW_S,
+            is_final=is_final,
         )
         return in_asked_script(decoded, options.language)
 
@@ -392,7 +358,7 @@ class RecognizeStream(stt.RecognizeStream):
         data = speech_data(
             words,
             language=self._language or "en",
-            span_s=(utterance.start_s, utterance.end_sample / SAMPLE_RATE),
+            span_s=(utterance.sound.start_s, utterance.sound.end_s),
             offset_s=self.start_time_offset,
             confirmed=confirmed,
         )

@@ -21,17 +21,17 @@ from livekit.agents.utils import AudioBuffer, is_given
 
 from .any_engine import AnyEngine
 from .audio import pcm_of
-from .chinese_scripts import in_asked_script
-from .decode import SAMPLE_RATE, AudioContext, Job
 from .engines import engine_for
 from .gates import Gates
+from .job import SAMPLE_RATE, AudioContext, Job
 from .language import LanguageLock, parse_language
 from .listener import Listener
 from .models import BUNDLED, ModelSpec, check_model_name
 from .options import ANY_PAUSE, LENIENT, LONG_PAUSES, Confirming, Options
+from .second_look import better_of
 from .statistics import EngineStatistics
 from .stream import RecognizeStream
-from .transcript import speech_data, stands, words_in_stream
+from .transcript import in_asked_script, speech_data, stands, wants_a_second_look, words_in_stream
 from .utterance import Utterance
 from .voice import WINDOW_S, VoiceOptions
 from .words import Word, text_of
@@ -287,19 +287,20 @@ class STT(stt.STT[str]):
                 lock.next_utterance()
                 previous = ""
             job = Job(
-                samples=utterance.samples(),
+                samples=utterance.sound.samples(),
                 language=lock.code,
                 prompt=f"{options.prompt} {previous[-200:]}".strip(),
                 keyterms=options.keyterms,
                 beam_size=options.beam_size,
                 audio_ctx=options.audio_ctx,
-                voice=utterance.voice(),
+                voice=utterance.sound.voice(),
             )
             decoded = await engine.decode(job, timeout_s=max(0.0, deadline - time.monotonic()))
-            if decoded.wants_a_second_look:
+            if wants_a_second_look(decoded, utterance, options.gates):
                 deadline = time.monotonic() + conn_options.timeout
-                job = replace(job, audio_ctx="full")
-                decoded = await engine.decode(job, timeout_s=conn_options.timeout)
+                job = replace(job, audio_ctx="full", may_switch=lock.may_switch)
+                whole = await engine.decode(job, timeout_s=conn_options.timeout)
+                decoded = better_of(decoded, whole)
             # The deadline is for an answer, not for the length of a recording.
             deadline = time.monotonic() + conn_options.timeout
             if stands(decoded, utterance, options.gates):

@@ -8,9 +8,11 @@ from dataclasses import replace
 from livekit.agents import LanguageCode, stt
 from livekit.agents.types import TimedString
 
-from .decode import Decoded
+from .chinese_scripts import CHINESE, script_of, words_in_script
 from .gates import Evidence, Gates, reason_to_reject
 from .inventions import without_credits
+from .job import Decoded
+from .language import parse_language
 from .log import logger
 from .utterance import Utterance
 from .voice import WINDOW_S
@@ -40,9 +42,20 @@ def stands(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
     return reason is None
 
 
+def wants_a_second_look(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
+    """Tells whether a final over a short window should be decoded again over the whole one.
+
+    What is about to be dropped as invented is looked at twice as well: a real "goodbye" may be
+    as improbable as an invented one on a short window, and is not on the whole.
+    """
+    if decoded.wants_a_second_look:
+        return True
+    return decoded.may_be_bettered and bool(decoded.words) and not stands(decoded, utterance, gates)
+
+
 def words_in_stream(decoded: Decoded, utterance: Utterance) -> list[Word]:
     """Returns the words with times in seconds from the start of the stream."""
-    start_s = utterance.start_s
+    start_s = utterance.sound.start_s
     words = [
         replace(w, start=w.start + start_s, end=w.end + start_s)
         for w in without_credits(decoded.words)
@@ -52,6 +65,20 @@ def words_in_stream(decoded: Decoded, utterance: Utterance) -> list[Word]:
     if words and words[0].start < onset_s < words[0].end:
         words[0] = replace(words[0], start=onset_s)
     return words
+
+
+def in_asked_script(decoded: Decoded, language: str | None) -> Decoded:
+    """Returns what was heard in the script that a language setting asks for.
+
+    Args:
+        decoded: In any language; only Chinese is changed.
+        language: As `STT` takes it.
+    """
+    if decoded.language not in CHINESE:
+        return decoded
+    mode, _ = parse_language(language)
+    script = script_of(language if mode == "fixed" else decoded.language)
+    return replace(decoded, words=words_in_script(decoded.words, script))
 
 
 def speech_data(

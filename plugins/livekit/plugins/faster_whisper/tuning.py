@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .job import FULL_FRAMES
 from .soundness import Trust
-
-FULL_FRAMES = 3000
-"""Mel frames in Whisper's whole window of 30 s, 10 ms each."""
 
 
 @dataclass(frozen=True, slots=True)

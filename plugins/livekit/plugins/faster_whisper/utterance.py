@@ -1,19 +1,46 @@
-"""One stretch of speech: its audio and what has been found out about it so far."""
+"""One stretch of speech: what has been found out about it, and what is to be done next. No I/O.
+
+Its listener tells it what is heard (`hear`, `begin_with`, `close`, `ask_for_an_answer`); its stream
+asks for the next step and tells it what came of it. Nobody else writes here.
+"""
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
+from enum import Enum, auto
 
-import numpy as np
-import numpy.typing as npt
-
-from .decode import SAMPLE_RATE
+from .job import SAMPLE_RATE, Decoded
+from .kept_sound import KeptSound
+from .options import Options
 from .partials import PartialTranscript
-from .voice import WINDOW
+from .voice import WINDOW, WINDOW_S
 from .words import Word
 
-_QUIET_SPAN = SAMPLE_RATE // 50
+_PAUSE_BEGINS_S = 0.03
+
+
+class NextStep(Enum):
+    """What a stream does next for its oldest utterance."""
+
+    FINAL = auto()
+    """It is over: send what was said."""
+    SPECULATE = auto()
+    """It may be over: make a final ahead of time."""
+    PARTIAL = auto()
+    """There is enough new speech to show."""
+    WAIT = auto()
+    """Nothing is to be done before more is heard."""
+
+
+class LastLook(Enum):
+    """What is still to be decoded for a final."""
+
+    NONE = auto()
+    """The final was prepared, or nothing was said."""
+    SHORT = auto()
+    """Nothing was prepared."""
+    WHOLE = auto()
+    """What was prepared is in doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +48,15 @@ class Speculation:
     """A final made before it was known that the speech had ended."""
 
     words: tuple[Word, ...]
-    language: str
     sounded_windows: int
     """Sound heard when it was made; more since then makes it void."""
-    is_sure: bool = True
-    """Whether nothing speaks against it, or nothing better is to be had."""
+    in_doubt: Decoded | None = None
+    """What it was made of, where a second look is still to be had."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether nothing speaks against it, or nothing better is to be had."""
+        return self.in_doubt is None
 
 
 class Utterance:
@@ -51,97 +82,149 @@ class Utterance:
         """
         self.request_id = request_id
         self.starts_speech = starts_speech
-        self.ends_speech = True
         self.partials = partials
+        self.sound = KeptSound(start_sample)
         self.heard_at = heard_at
         self.last_heard_at = heard_at
+        """Wall clock of the last voice."""
         self.onset_s = start_sample / SAMPLE_RATE
+        """Where in the stream the voice begins."""
+        self.closed = False
+        self.ends_speech = True
+        """Whether it ends with speech, not with a cut; known once it is closed."""
+        self.flushed = False
+        """Whether somebody waits for its final, empty or not."""
+        self.voiced_windows = 0
+        """In which the detector heard a voice."""
+        self.sounded_windows = 0
+        """In which there was sound as loud as the speaker's."""
+        self.silence_s = 0.0
+        """Since the last voice."""
+        self.pause_s = 0.0
+        """Since the last sound of the speaker."""
         self.announced = False
         self.interim_shown = False
-        self.closed = False
-        self.flushed = False
-        self.voiced_windows = 0
-        self.silence_s = 0.0
-        self.sounded_windows = 0
-        self.pause_s = 0.0
-        self.decoded_sounded_windows = 0
-        self.decoded_at_sample = start_sample
         self.speculation: Speculation | None = None
-        self.speculated_windows = 0
-        self._pcm = bytearray()
-        self._voice: deque[tuple[int, int]] = deque()
-        self._start_sample = start_sample
+        self._speculated_windows = 0
+        self._decoded_sounded_windows = 0
+        self._decoded_at_sample = start_sample
 
-    @property
-    def start_sample(self) -> int:
-        """Where the audio that is still kept begins in the stream."""
-        return self._start_sample
+    def begin_with(self, pcm: bytes, voiced_windows: int) -> None:
+        """Takes the sound that led up to the speech, of which the last windows are voiced."""
+        self.sound.extend(pcm)
+        self.sound.note_voice(WINDOW * voiced_windows)
+        self.voiced_windows = self.sounded_windows = voiced_windows
+        self.onset_s = self.sound.end_s - voiced_windows * WINDOW_S
 
-    @property
-    def end_sample(self) -> int:
-        """Where it ends in the stream."""
-        return self._start_sample + len(self._pcm) // 2
+    def hear(
+        self,
+        window: bytes,
+        *,
+        voiced: bool,
+        sounding: bool,
+        silence_s: float,
+        pause_s: float,
+        at: float,
+    ) -> None:
+        """Takes one more window of the voice detector, and what was found in it.
 
-    @property
-    def start_s(self) -> float:
-        """Seconds from the start of the stream."""
-        return self._start_sample / SAMPLE_RATE
+        Args:
+            window: 16-bit mono audio.
+            voiced: Whether the detector heard a voice in it.
+            sounding: Whether it is as loud as the speaker.
+            silence_s: Seconds since the last voice.
+            pause_s: Seconds since the last sound of the speaker.
+            at: Wall clock, seconds since the epoch.
+        """
+        self.sound.extend(window)
+        self.silence_s = silence_s
+        self.pause_s = pause_s
+        self.sounded_windows += sounding
+        if voiced:
+            self.voiced_windows += 1
+            self.sound.note_voice(WINDOW)
+            self.last_heard_at = at
 
-    @property
-    def duration_s(self) -> float:
-        """Seconds of audio kept."""
-        return len(self._pcm) / 2 / SAMPLE_RATE
+    def close(self, *, ends_speech: bool = True) -> None:
+        """Ends it: nothing more will be heard."""
+        self.closed = True
+        self.ends_speech = ends_speech
 
-    def extend(self, pcm: bytes) -> None:
-        """Adds 16-bit mono audio."""
-        self._pcm += pcm
+    def cut_at(self, at_sample: int, after: Utterance) -> None:
+        """Ends it in running speech, and hands what it heard since to the next one."""
+        voiced = self.sound.hand_over(after.sound, at_sample) // WINDOW
+        after.voiced_windows = after.sounded_windows = voiced
+        after.partials = self.partials.split_off(at_sample / SAMPLE_RATE)
+        self.voiced_windows = max(0, self.voiced_windows - voiced)
+        if voiced:
+            # What was prepared holds for all of it.
+            self.speculation = None
+        self.close(ends_speech=False)
 
-    def note_voice(self, samples: int) -> None:
-        """Notes that the last so many samples were voiced."""
-        start, end = self.end_sample - samples, self.end_sample
-        if self._voice and self._voice[-1][1] >= start:
-            self._voice[-1] = (self._voice[-1][0], end)
-        else:
-            self._voice.append((start, end))
+    def ask_for_an_answer(self) -> None:
+        """Has a final sent even where nothing was said."""
+        self.flushed = True
 
-    def voice(self) -> tuple[tuple[float, float], ...]:
-        """Returns where a voice was heard in the audio kept, as seconds from its first sample."""
-        first = self._start_sample
-        return tuple(
-            (max(0, start - first) / SAMPLE_RATE, (end - first) / SAMPLE_RATE)
-            for start, end in self._voice
-            if end > first
+    def next_step(self, options: Options) -> NextStep:
+        """Returns what to do next."""
+        if self.closed:
+            return NextStep.FINAL
+        if self.may_be_over(options):
+            return NextStep.SPECULATE
+        return NextStep.PARTIAL if self._has_news(options) else NextStep.WAIT
+
+    def may_be_over(self, options: Options) -> bool:
+        """Tells whether a pause is long enough for a final ahead of time that is not made yet."""
+        return (
+            self.pause_s >= options.speculative_silence_s
+            and self.sounded_windows > self._speculated_windows
         )
 
-    def samples(self) -> npt.NDArray[np.float32]:
-        """Returns the audio kept, in [-1, 1]."""
-        pcm = np.frombuffer(bytes(self._pcm), "<i2")
-        return pcm.astype(np.float32) / np.float32(32768)
+    def last_look(self) -> LastLook:
+        """Returns what is still to be decoded, once it is closed."""
+        if self._is_speculation_current and self.speculation is not None:
+            return LastLook.NONE if self.speculation.is_sure else LastLook.WHOLE
+        return LastLook.SHORT if self.voiced_windows else LastLook.NONE
 
-    def hand_over(self, after: Utterance, at_sample: int) -> None:
-        """Gives the audio from a sample of the stream on, and its voice, to the next utterance."""
-        at = 2 * max(0, min(at_sample - self._start_sample, len(self._pcm) // 2))
-        after.extend(bytes(self._pcm[at:]))
-        del self._pcm[at:]
-        after._voice = deque((max(s, at_sample), e) for s, e in self._voice if e > at_sample)
-        self._voice = deque((s, min(e, at_sample)) for s, e in self._voice if s < at_sample)
-        voiced = sum(end - start for start, end in after._voice) // WINDOW
-        after.voiced_windows = after.sounded_windows = voiced
+    def prepared_words(self) -> tuple[Word, ...]:
+        """Returns the words of a final that was made ahead of time and still holds."""
+        if self.speculation is None or not self._is_speculation_current:
+            return ()
+        return self.speculation.words
 
-    def drop_before(self, at_sample: int) -> None:
-        """Forgets the audio before a sample of the stream."""
-        at = max(0, min(at_sample - self._start_sample, len(self._pcm) // 2))
-        del self._pcm[: 2 * at]
-        self._start_sample += at
-        while self._voice and self._voice[0][1] <= self._start_sample:
-            self._voice.popleft()
+    def partial_begins(self) -> None:
+        """Notes that what was heard up to now is being decoded."""
+        self._decoded_at_sample = self.sound.end_sample
+        self._decoded_sounded_windows = self.sounded_windows
 
-    def quietest_near(self, at_sample: int, within: int) -> int:
-        """Returns the middle of the quietest 20 ms within so many samples of a place."""
-        samples = self.samples()
-        low = max(0, at_sample - within - self._start_sample)
-        high = min(len(samples), at_sample + within - self._start_sample)
-        if high - low < 2 * _QUIET_SPAN:
-            return at_sample
-        energy = np.convolve(samples[low:high] ** 2, np.ones(_QUIET_SPAN), "valid")
-        return self._start_sample + low + int(np.argmin(energy)) + _QUIET_SPAN // 2
+    def speculation_begins(self) -> int:
+        """Notes that a final is being made, and returns the windows of sound that it covers."""
+        # A partial of the same speech afterwards would make the preflight look outdated.
+        self.partial_begins()
+        self._speculated_windows = self.sounded_windows
+        return self.sounded_windows
+
+    def prepare(self, made: Speculation) -> bool:
+        """Keeps a final that was made ahead of time; tells whether it says something new."""
+        earlier, self.speculation = self.speculation, made
+        if earlier is None or earlier.sounded_windows != made.sounded_windows:
+            return True
+        return [word.text for word in earlier.words] != [word.text for word in made.words]
+
+    @property
+    def _is_speculation_current(self) -> bool:
+        made = self.speculation
+        return made is not None and made.sounded_windows == self.sounded_windows
+
+    def _has_news(self, options: Options) -> bool:
+        if not options.interim_results:
+            return False
+        if self.pause_s > _PAUSE_BEGINS_S:
+            # A run can't be stopped; one that starts now would hold the speculative final up.
+            return False
+        new = (self.sound.end_sample - self._decoded_at_sample) / SAMPLE_RATE
+        # The pre-roll is not news, but saves no time either.
+        if self._decoded_sounded_windows == 0:
+            new = self.sounded_windows * WINDOW_S
+        has_new_sound = self.sounded_windows > self._decoded_sounded_windows
+        return has_new_sound and new >= options.interim_interval_s

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from livekit.local_tts.threads import WorkThreads
+from local_tts.threads import WorkThreads
 
 from .log import logger
 from .split import CannotSplitError

@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Iterator
 
 from livekit.agents import APIConnectionError, APITimeoutError
 
-from livekit.local_tts.text import cut_at_last, encodable
-from livekit.local_tts.timed_speech import Chunk, SpokenWord
+from local_tts.text import cut_at_last, encodable
+from local_tts.timed_speech import Chunk, SpokenWord
 
 from .alignment import WordSpan, align_words, phoneme_starts
 from .engine import Engine, Sentence, SpeechOptions, VoiceError

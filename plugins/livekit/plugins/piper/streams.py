@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from livekit.local_tts.timed_speech import Chunk, ChunkedStream, SynthesizeStream
+from local_tts.timed_speech import Chunk, ChunkedStream, SynthesizeStream
 
 from .engine import Engine, SpeechOptions
 from .speech import speak, speakable, split_long

@@ -11,8 +11,8 @@ from typing import Any
 from livekit.agents import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
-from livekit.local_tts.options import Tokenizer, checked_numbers
-from livekit.local_tts.timed_tts import TimedTTS
+from local_tts.options import Tokenizer, checked_numbers
+from local_tts.timed_tts import TimedTTS
 
 from .engine import SpeechOptions, require_piper, shared
 from .log import logger

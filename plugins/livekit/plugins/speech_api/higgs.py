@@ -19,7 +19,7 @@ import httpx
 from livekit.agents import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
-from livekit.local_tts.options import Tokenizer, checked
+from local_tts.options import Tokenizer, checked
 
 from .character import SAMPLE_RATE, Character, VoiceMemory
 from .reference import read_recording

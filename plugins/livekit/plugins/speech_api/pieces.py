@@ -10,7 +10,7 @@ import httpx
 from livekit.agents import APIConnectOptions, APIError
 from livekit.agents.utils import aio
 
-from livekit.local_tts.text import cut_long, is_speakable
+from local_tts.text import cut_long, is_speakable
 
 from .body import Usage
 from .log import logger

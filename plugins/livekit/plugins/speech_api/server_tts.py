@@ -20,8 +20,8 @@ from livekit.agents import (
 )
 from livekit.agents.utils import aio
 
-from livekit.local_tts.open_streams import OpenStreams
-from livekit.local_tts.options import Tokenizer, sentences_unless
+from local_tts.open_streams import OpenStreams
+from local_tts.options import Tokenizer, sentences_unless
 
 from .log import logger
 from .pieces import Voice

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from livekit.agents import APIConnectOptions, tts
 from livekit.agents.utils import shortuuid
 
-from livekit.local_tts.options import Tokenizer
-from livekit.local_tts.pieces import speak_in_pieces
-from livekit.local_tts.text import encodable
+from local_tts.options import Tokenizer
+from local_tts.pieces import speak_in_pieces
+from local_tts.text import encodable
 
 from .pcm import frame_size_ms
 from .pieces import PieceSpeaker, Voice

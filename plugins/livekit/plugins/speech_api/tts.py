@@ -11,7 +11,7 @@ import httpx
 from livekit.agents import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
-from livekit.local_tts.options import Tokenizer, checked
+from local_tts.options import Tokenizer, checked
 
 from .reference import reference_field
 from .request import SpeechRequest

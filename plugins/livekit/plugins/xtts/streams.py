@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from livekit.agents import APIConnectOptions, APIError, tts
 from livekit.agents.utils import shortuuid
 
-from livekit.local_tts.options import Tokenizer
-from livekit.local_tts.pieces import Pieces, speak_in_pieces
-from livekit.local_tts.text import cut_long, encodable, is_speakable
+from local_tts.options import Tokenizer
+from local_tts.pieces import Pieces, speak_in_pieces
+from local_tts.text import cut_long, encodable, is_speakable
 
 from .log import logger
 

@@ -18,8 +18,8 @@ from livekit.agents import (
 )
 from livekit.agents.utils import is_given
 
-from livekit.local_tts.open_streams import OpenStreams
-from livekit.local_tts.options import Tokenizer, checked_numbers, sentences_unless
+from local_tts.open_streams import OpenStreams
+from local_tts.options import Tokenizer, checked_numbers, sentences_unless
 
 from . import shared
 from .download import default_model_dir

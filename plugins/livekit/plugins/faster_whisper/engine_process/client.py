@@ -14,9 +14,9 @@ from multiprocessing.connection import Client, Connection
 from livekit.agents import APIConnectionError, APIError
 
 from livekit.plugins.faster_whisper.any_engine import AnyEngine
-from livekit.plugins.faster_whisper.decode import Decoded, Job
 from livekit.plugins.faster_whisper.engine import LOAD_LIMIT_S
 from livekit.plugins.faster_whisper.errors import PartialDropped, closed_error
+from livekit.plugins.faster_whisper.job import Decoded, Job
 from livekit.plugins.faster_whisper.log import logger
 from livekit.plugins.faster_whisper.models import ModelSpec
 from livekit.plugins.faster_whisper.schedule import Schedule, Waiting

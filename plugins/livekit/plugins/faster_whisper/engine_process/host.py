@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection, Listener
 
 from livekit.agents import APIError
 
-from livekit.plugins.faster_whisper.decode import Decoded, Decoder
 from livekit.plugins.faster_whisper.engine import STALL_S, Engine
 from livekit.plugins.faster_whisper.errors import PartialDropped
+from livekit.plugins.faster_whisper.job import Decoded, Decoder
 from livekit.plugins.faster_whisper.models import ModelSpec
 
 from .lifeline import end_with_parent

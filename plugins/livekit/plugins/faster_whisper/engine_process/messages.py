@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from livekit.plugins.faster_whisper.decode import Decoded, Job
+from livekit.plugins.faster_whisper.job import Decoded, Job
 from livekit.plugins.faster_whisper.models import ModelSpec
 from livekit.plugins.faster_whisper.statistics import EngineStatistics
 

@@ -1,0 +1,76 @@
+"""CPU and memory of a measured set-up, by kind of process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import psutil
+
+from .demo import DemoError
+
+KINDS = ("worker", "call processes", "engine processes", "server", "callers")
+
+
+@dataclass
+class Usage:
+    """What processes have used so far."""
+
+    cpu_s: float = 0.0
+    rss_mib: float = 0.0
+    processes: int = 0
+
+
+@dataclass
+class Look:
+    """All of them at one moment."""
+
+    kinds: dict[str, Usage] = field(default_factory=lambda: {kind: Usage() for kind in KINDS})
+
+    @property
+    def worker(self) -> Usage:
+        """The worker with its call and engine processes."""
+        own = [self.kinds[kind] for kind in KINDS[:3]]
+        return Usage(sum(u.cpu_s for u in own), sum(u.rss_mib for u in own), len(own))
+
+
+def look(worker: int, *, server: int | None = None, callers: Sequence[int] = ()) -> Look:
+    """Looks at a worker, its children, and the processes around it.
+
+    Raises:
+        DemoError: the worker is gone.
+    """
+    seen = Look()
+    try:
+        process = psutil.Process(worker)
+        _add(seen.kinds["worker"], process)
+        for child in process.children(recursive=True):
+            # one may end while it is asked
+            with suppress(psutil.NoSuchProcess):
+                _add(seen.kinds[_kind(child.cmdline())], child)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            raise DemoError("the worker is gone")
+    except psutil.NoSuchProcess:
+        raise DemoError("the worker is gone") from None
+    for kind, pids in (("server", [server] if server else []), ("callers", callers)):
+        for pid in pids:
+            with suppress(psutil.NoSuchProcess):
+                _add(seen.kinds[kind], psutil.Process(pid))
+    return seen
+
+
+def _kind(command: Sequence[str]) -> str:
+    if "call-process" in command:
+        return "call processes"
+    if any("engine_process" in part for part in command):
+        return "engine processes"
+    return "worker"
+
+
+def _add(usage: Usage, process: psutil.Process) -> None:
+    with process.oneshot():
+        times = process.cpu_times()
+        usage.cpu_s += times.user + times.system
+        usage.rss_mib += process.memory_info().rss / 2**20
+        usage.processes += 1

@@ -1,0 +1,106 @@
+"""The language model that the worker runs itself: what is on this machine for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+from agent_worker.settings import Settings
+
+from .local_models import LocalModel, Machine, fits, local_models
+
+EXTRA = "pip install 'livekit-agent-worker[llama]'"
+
+
+def llama_installed() -> bool:
+    """Whether llama.cpp's wheel is here."""
+    return find_spec("xllamacpp") is not None
+
+
+def find_machine() -> Machine:
+    """What a model of ours could run on."""
+    return Machine(_cores(), psutil.virtual_memory().available, _gpu_bytes())
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri")
+_LOOK = """
+import xllamacpp
+gpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_GPU
+print(*(device["memory_free"] for device in xllamacpp.get_device_info() if device["type"] == gpu))
+"""
+"""A build without a backend for a GPU lists none, even where there is one."""
+_LOOK_S = 20.0
+
+
+def _gpu_bytes() -> int | None:
+    """Free memory of the GPUs that the installed wheel can use.
+
+    Asked in a process of its own: a GPU's library takes memory of it for as long as it is loaded.
+    """
+    may_be = sys.platform != "linux" or any(Path(device).exists() for device in _GPU_DEVICES)
+    if not may_be or not llama_installed():
+        return None
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", _LOOK], capture_output=True, text=True, timeout=_LOOK_S
+        )
+        free = [int(word) for word in asked.stdout.split()]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return sum(free) if free else None
+
+
+def version() -> str:
+    """Of the wheel; empty where it is not installed."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version("xllamacpp")
+    return ""
+
+
+def find_house_model(settings: Settings, machine: Machine) -> Path | None:
+    """The GGUF file of the settings, else the best Qwen3 that was downloaded and fits.
+
+    Where none of those fits the smallest is taken: it was downloaded to be used.
+    """
+    if settings.llm_gguf is not None:
+        return settings.llm_gguf
+    there = [(model, path) for model in local_models() if (path := in_cache(model)) is not None]
+    fit = [path for model, path in there if fits(model, machine)]
+    if fit:
+        return fit[-1]
+    return there[0][1] if there else None
+
+
+def house_fault(settings: Settings, path: Path | None) -> str:
+    """Why the worker can't run that file itself; empty where it can, or there is none."""
+    if settings.llm_gguf is not None and not settings.llm_gguf.is_file():
+        return f"llm_gguf: no such file: {settings.llm_gguf}"
+    if path is not None and not llama_installed():
+        return f"llama.cpp is not installed: {EXTRA}"
+    return ""
+
+
+def in_cache(model: LocalModel) -> Path | None:
+    """The model's file in the hub's cache, of whichever revision; None where it is not whole."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{model.repository.replace('/', '--')}"
+    for path in sorted((folder / "snapshots").glob(f"*/{model.file}")):
+        # the hub's client gives a file its name only when it is whole
+        if path.is_file() and path.stat().st_size == model.bytes:
+            return path
+    return None

@@ -1,0 +1,57 @@
+"""What callers are told about the engines that serve them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from agent_worker.engines.badges import Badge, as_json, badges
+from agent_worker.engines.choice import Choices, Found, choose
+from agent_worker.settings import load_settings
+
+
+def chosen(found: Found, **settings: object) -> Choices:
+    return choose(load_settings(**settings), found)
+
+
+def test_where_the_bundled_model_listens_the_caller_is_told_with_the_command() -> None:
+    hearing, thinking, voice = badges(chosen(Found(espeak_installed=True)))
+    assert hearing.toy and "small vocabulary" in hearing.note
+    assert hearing.command == "agent-worker download-files"
+    assert (thinking.stage, thinking.name) == ("thinking", "Rules, no model")
+    assert (voice.stage, voice.name) == ("voice", "eSpeak NG")
+    assert not thinking.toy and not voice.toy
+
+
+def test_real_engines_are_named_by_model_and_are_no_toys() -> None:
+    found = Found(
+        whisper_models=("Systran/faster-whisper-base",),
+        piper_installed=True,
+        piper_voices=(Path("en_US-joe-medium.onnx"),),
+        piper_languages={"en_US-joe-medium": "en"},
+        llm_endpoint="http://10.0.0.7:8000/v1",
+        llm_models=("Qwen/Qwen3-4B",),
+    )
+    shown = badges(chosen(found))
+    assert [badge.name for badge in shown] == ["Whisper base", "Qwen3-4B", "Piper en_US-joe-medium"]
+    assert not any(badge.toy for badge in shown)
+
+
+def test_neither_addresses_nor_folders_are_told() -> None:
+    secret = {
+        "stt_model": "/home/ann/models/faster-whisper-small",
+        "llm": "remote",
+        "flow_url": "http://10.0.0.7:9000",
+        "tts": "speech-api",
+        "tts_url": "http://10.0.0.8:8000/v1",
+    }
+    told = as_json(badges(chosen(Found(), **secret)))
+    assert "10.0.0" not in told and "/home" not in told
+    assert [one["stage"] for one in json.loads(told)] == ["hearing", "thinking", "voice"]
+    assert json.loads(told)[0]["name"] == "Whisper small"
+
+
+def test_a_long_name_is_cut() -> None:
+    found = Found(whisper_models=("x" * 200,), espeak_installed=True)
+    first: Badge = badges(chosen(found))[0]
+    assert len(first.name) <= 48 and first.name.endswith("…")

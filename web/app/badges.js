@@ -1,0 +1,66 @@
+// What hears, thinks and speaks: a badge each, and a plain notice where the demo's toy model listens.
+
+const STAGES = { hearing: "Hearing", thinking: "Thinking", voice: "Voice" };
+
+/**
+ * @typedef {{stage: string, name: string, toy: boolean, note: string, command: string}} Badge
+ * @param {unknown} told a list, or the JSON of one
+ * @returns {?Badge[]} null where it was none
+ */
+export function readBadges(told) {
+  let list = told;
+  if (typeof told === "string") {
+    try {
+      list = JSON.parse(told);
+    } catch {
+      return null;
+    }
+  }
+  if (!Array.isArray(list)) return null;
+  const text = (value) => (typeof value === "string" ? value : "");
+  const read = list
+    .filter((one) => STAGES[one?.stage] && text(one.name))
+    .map((one) => ({ stage: one.stage, name: one.name, toy: one.toy === true, note: text(one.note), command: text(one.command) }));
+  return read.length ? read : null;
+}
+
+export class Badges {
+  constructor({ list, notice, text, command, copy, close }) {
+    Object.assign(this, { list, notice, text, command });
+    this.dismissed = false;
+    copy.addEventListener("click", async () => {
+      await navigator.clipboard?.writeText(command.textContent).catch(() => {});
+      copy.textContent = "Copied";
+    });
+    close.addEventListener("click", () => {
+      this.dismissed = true;
+      notice.hidden = true;
+    });
+  }
+
+  /** @param {?Badge[]} badges */
+  show(badges) {
+    if (!badges) return;
+    this.list.replaceChildren(...badges.map(draw));
+    const toy = badges.find((badge) => badge.toy);
+    this.notice.hidden = !toy || this.dismissed;
+    if (!toy) return;
+    this.text.textContent = toy.note;
+    this.command.textContent = toy.command;
+  }
+}
+
+function draw({ stage, name, toy, note }) {
+  const item = document.createElement("li");
+  item.dataset.stage = stage;
+  item.dataset.toy = String(toy);
+  if (note) item.title = note;
+  const what = document.createElement("span");
+  what.className = "what";
+  what.textContent = STAGES[stage];
+  const which = document.createElement("span");
+  which.className = "which";
+  which.textContent = name;
+  item.append(what, " ", which);
+  return item;
+}
