@@ -278,11 +278,16 @@ def _doctor(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     _quiet_logs()
-    # what a plugin would log about its failure is in the report
-    logging.getLogger("livekit").setLevel(logging.CRITICAL)
     if sys.stderr.isatty():
         print("Trying each part of a call …", file=sys.stderr)
-    report = asyncio.run(examine(settings))
+    # what a plugin would log about its failure is in the report
+    plugins = logging.getLogger("livekit")
+    level = plugins.level
+    plugins.setLevel(logging.CRITICAL)
+    try:
+        report = asyncio.run(examine(settings))
+    finally:
+        plugins.setLevel(level)
     if options.json:
         print(json.dumps(report.to_dict(), ensure_ascii=False, indent=2))
     else:

@@ -44,7 +44,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:\d{1,5
 """As browsers send it: lower case, without a path."""
 
 SttEngine = Literal["auto", "faster-whisper", "bundled"]
-TtsEngine = Literal["auto", "piper", "espeak", "xtts", "speech-api", "higgs"]
+TtsEngine = Literal["auto", "piper", "kokoro", "espeak", "xtts", "speech-api", "higgs"]
 LlmEngine = Literal["auto", "local", "offline", "assistant", "router", "persona", "remote"]
 ChoiceKind = Literal["flow", "character", "voice", "language", "economy"]
 LlmKind = Literal["vllm", "sglang", "llama.cpp", "ollama", "lm-studio", "openrouter", "other"]
@@ -323,15 +323,21 @@ class Settings(BaseSettings):
     )
 
     # -- speaking ------------------------------------------------------------------------------
-    tts: TtsEngine = Field("auto", description="auto: a Piper voice in the cache, else espeak-ng.")
+    tts: TtsEngine = Field(
+        "auto",
+        description="auto: a Piper voice in the cache, else Kokoro if it is there, else espeak.",
+    )
     tts_voice: str | None = Field(
         None,
-        description="Piper voice name or .onnx file, espeak voice (+f3 = the language's voice in "
-        "that variant), or speech server voice.",
+        description="Piper voice name or .onnx file, Kokoro voice (af_heart), espeak voice (+f3 = "
+        "the language's voice in that variant), or speech server voice.",
     )
     tts_speed: float = Field(1.0, ge=0.25, le=4.0, description="Speed; 1.0 = the voice's own.")
     tts_url: str | None = Field(
         None, description="OpenAI-compatible speech server for tts=speech-api."
+    )
+    kokoro_url: str | None = Field(
+        None, description="Mirror of the release that tts=kokoro is fetched from; unset = GitHub."
     )
     tts_model: str | None = Field(
         None, description="Model name at the speech server, or XTTS folder."
@@ -554,6 +560,10 @@ class Settings(BaseSettings):
     def voices_dir(self) -> Path:
         """Folder of downloaded Piper voices."""
         return self.cache_dir / "voices"
+
+    def kokoro_dir(self) -> Path:
+        """Folder of Kokoro's model and voices."""
+        return self.voices_dir() / "kokoro"
 
 
 class _TomlSource(InitSettingsSource):

@@ -19,7 +19,7 @@ import espeakng_loader
 import numpy as np
 import numpy.typing as npt
 
-from livekit.plugins.espeak import library as c
+from local_tts import espeak_library as c
 
 Samples = npt.NDArray[np.float32]
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livekit.plugins.piper.alignment import align_words, phoneme_starts, split_words
+from livekit.plugins.piper.durations import phoneme_starts
 from livekit.plugins.piper.engine import Engine
 from livekit.plugins.piper.voices import find_voice
+from local_tts.word_alignment import align_words, split_words
 from tests import tiny_piper
 
 

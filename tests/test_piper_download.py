@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from livekit.plugins import piper
-from livekit.plugins.piper.download import show_bar
+from local_tts.fetch import show_bar
 from tests import tiny_piper
 from tests.tts_probe import pcm, speak
 

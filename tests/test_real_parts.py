@@ -13,6 +13,10 @@ def test_the_weights_are_there() -> None:
     assert (real_parts.whisper_base() / "model.bin").stat().st_size == 145_217_607
     assert real_parts.piper_joe().with_suffix(".onnx.json").is_file()
     assert real_parts.smollm2().is_file()
+    assert {file.name for file in real_parts.kokoro().iterdir()} == {
+        "kokoro-v1.0.int8.onnx",
+        "voices-v1.0.bin",
+    }
 
 
 @pytest.mark.timeout(600)

@@ -58,7 +58,8 @@ def test_livekit_variables_have_their_usual_names(monkeypatch: pytest.MonkeyPatc
         (
             "tts",
             "piiper",
-            "tts: must be auto, piper, espeak, xtts, speech-api or higgs; did you mean piper?",
+            "tts: must be auto, piper, kokoro, espeak, xtts, speech-api or higgs; did you mean "
+            "piper?",
         ),
         ("language", "English", "language: must be a language tag, such as en,"),
         ("allowed_origins", ["*"], "allowed_origins: '*' is no origin; write scheme://host"),

@@ -66,6 +66,7 @@ def test_all_plugins_are_here() -> None:
     assert set(PLUGINS) == {
         "espeak",
         "faster_whisper",
+        "kokoro",
         "langgraph",
         "piper",
         "speech_api",
@@ -100,8 +101,8 @@ def test_a_plugin_imports_no_sibling_and_not_the_worker(plugin: str) -> None:
         assert not wrong, path
 
 
-def test_what_the_voices_share_knows_none_of_them_and_needs_livekit_and_numpy_alone() -> None:
-    allowed = ("livekit.agents", "livekit.rtc", "local_tts", "numpy")
+def test_what_the_voices_share_knows_none_of_them_and_needs_little_beside_livekit() -> None:
+    allowed = ("livekit.agents", "livekit.rtc", "local_tts", "numpy", "httpx")
     files = list(SHARED_BY_VOICES.rglob("*.py"))
     assert files
     for path in files:

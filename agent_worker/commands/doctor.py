@@ -137,6 +137,8 @@ def _speaking(
     settings: Settings, choices: Choices, found: Found, faults: dict[str, str]
 ) -> Finding:
     voices = ", ".join(voice.stem for voice in found.piper_voices) or "none"
+    if found.kokoro_voices:
+        voices += f"; Kokoro with {len(found.kokoro_voices)} voices"
     there = f"Piper voices in the cache: {voices}"
     finding = _stage(choices.tts, faults, [there])
     if finding.state != "broken" or settings.tts_voice is None or choices.tts.problem:

@@ -210,7 +210,15 @@ def download_files(settings: Settings, *, say: Callable[[str], None], told: Told
         if download is not None:
             say(f"{download.stage}: {download.name} …")
             downloads.append(download)
-    fetch(settings, downloads, told)
+    failures: list[str] = []
+    if settings.tts == "kokoro":
+        failures += _fetch_kokoro(settings, say, told)
+    try:
+        fetch(settings, downloads, told)
+    except DownloadError as e:
+        failures.append(str(e))
+    if failures:
+        raise DownloadError("\n".join(failures))
 
 
 Say = Callable[[str], None]
@@ -251,10 +259,28 @@ def _model(settings: Settings, say: Say) -> Download | None:
 
 
 def _voice(settings: Settings, say: Say) -> Download | None:
+    if settings.tts == "kokoro":
+        return None
     if settings.tts not in ("auto", "piper"):
         say(f"speaking: {settings.tts} fetches nothing here")
         return None
     return voice_download(_voice_name(settings), settings.voices_dir())
+
+
+def _fetch_kokoro(settings: Settings, say: Say, told: Told) -> list[str]:
+    """Fetches it from where it was published, which is no model hub; returns what went wrong."""
+    from livekit.plugins import kokoro
+
+    say("speaking: Kokoro with all its voices (121 MB) …")
+    try:
+        kokoro.download_kokoro(
+            models_dir=settings.kokoro_dir(),
+            base_url=settings.kokoro_url or kokoro.RELEASE_URL,
+            progress=lambda name, done, total: told(done, total, name),
+        )
+    except kokoro.DownloadError as e:
+        return [f"Kokoro: {e}"]
+    return []
 
 
 def _voice_name(settings: Settings) -> str:

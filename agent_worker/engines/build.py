@@ -67,6 +67,7 @@ _ESPEAK_WORDS_PER_MINUTE = 165
 _PLUGIN_OF = {
     "faster-whisper": "faster_whisper",
     "piper": "piper",
+    "kokoro": "kokoro",
     "espeak": "espeak",
     "xtts": "xtts",
     "speech-api": "speech_api",
@@ -99,7 +100,7 @@ def build_engines(settings: Settings, choices: Choices) -> Engines:
     voices = CharacterVoices(
         text_to_speech, lambda name: _character_voice(settings, choices.tts, name)
     )
-    if choices.llm.engine == "persona" and choices.tts.engine == "piper":
+    if choices.llm.engine == "persona" and choices.tts.engine in ("piper", "kokoro"):
         voices.prewarm(character.voice for character in _cast(settings) if character.voice)
     return Engines(
         stt=speech_to_text,
@@ -372,6 +373,15 @@ def _voice(settings: Settings, choice: Choice) -> tts.TTS[Any]:
             return piper.TTS(
                 model=choice.detail, models_dir=settings.voices_dir(), speed=settings.tts_speed
             )
+        case "kokoro":
+            from livekit.plugins import kokoro
+
+            return kokoro.TTS(
+                voice=choice.detail,
+                language=_kokoro_language(settings, choice.detail),
+                models_dir=settings.kokoro_dir(),
+                speed=min(2.0, max(0.5, settings.tts_speed)),
+            )
         case "espeak":
             return _espeak(settings, voice)
         case "xtts":
@@ -398,6 +408,15 @@ def _voice(settings: Settings, choice: Choice) -> tts.TTS[Any]:
                 speed=settings.tts_speed,
                 ref_audio=settings.tts_reference or NOT_GIVEN,
             )
+
+
+def _kokoro_language(settings: Settings, voice: str) -> NotGivenOr[str]:
+    """The call's language where the voice was made for another one: it has an accent then."""
+    from livekit.plugins import kokoro
+
+    own = kokoro.language_of_voice(voice)
+    spoken = settings.spoken_language
+    return NOT_GIVEN if own is not None and same_language(own.tag, spoken) else spoken
 
 
 def _higgs(settings: Settings, character: Character | None = None) -> tts.TTS[Any]:
@@ -438,7 +457,7 @@ def _character_voice(settings: Settings, choice: Choice, name: str) -> tts.TTS[A
     match choice.engine:
         case "espeak":
             return _espeak(settings, _espeak_name(name, settings.spoken_language))
-        case "piper":
+        case "piper" | "kokoro":
             return _voice(settings, dataclasses.replace(choice, detail=name))
     if choice.engine == "higgs":
         described = {

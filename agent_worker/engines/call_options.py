@@ -107,7 +107,8 @@ def _language(settings: Settings, choices: Choices, options: CallOptions) -> dic
     language = options.language
     if language is None and voice is not None:
         # a voice that speaks one language only brings it along
-        language = choices.found.piper_languages.get(voice)
+        found = choices.found
+        language = found.piper_languages.get(voice) or found.kokoro_voices.get(voice)
     if language is None or same_language(language, settings.language):
         return {} if voice is None else {"tts_voice": voice}
     known = languages().get(primary(language))
@@ -137,5 +138,8 @@ def _voice_for(language: str, settings: Settings, choices: Choices) -> str | Non
                 if found.piper_languages.get(voice.stem) == primary(language)
             )
             return next(spoken, settings.tts_voice)
+        case "kokoro":
+            # chosen anew, for the other language
+            return None
         case _:
             return settings.tts_voice

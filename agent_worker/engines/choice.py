@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent_worker.settings import Settings
 
+from .languages import same_language
 from .local_models import LocalModel
 
 
@@ -53,6 +54,8 @@ class Found:
     """Voices in the cache, best first."""
     piper_languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """By a voice's name the primary tag of its language, such as en."""
+    kokoro_voices: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """By a Kokoro voice's name the tag of its language, such as en-GB; empty = no Kokoro."""
     espeak_installed: bool = False
     xtts_installed: bool = False
     llm_endpoint: str | None = None
@@ -322,6 +325,10 @@ def _tts(settings: Settings, found: Found) -> Choice:
                 piper_problem = piper_problem or f"no Piper voice in the cache: {DOWNLOAD}"
             detail = voice or next((v.stem for v in found.piper_voices), "")
             return Choice("speaking", "piper", detail, "set in the settings", "", piper_problem)
+        case "kokoro":
+            detail = voice or _kokoro_voice(settings, found)
+            problem = _kokoro(settings, found, detail)
+            return Choice("speaking", "kokoro", detail, "set in the settings", "", problem)
         case "espeak":
             detail = voice or settings.language
             return Choice("speaking", "espeak", detail, "set in the settings", "", espeak_problem)
@@ -332,9 +339,14 @@ def _tts(settings: Settings, found: Found) -> Choice:
             return Choice("speaking", settings.tts, settings.tts_url or "", "set so", "", problem)
         case "auto":
             pass
+    if voice is not None and voice in found.kokoro_voices and found.espeak_installed:
+        return Choice("speaking", "kokoro", voice, "tts_voice is one of Kokoro's")
     if found.piper_installed and (found.piper_voices or _is_voice_file(voice)):
         detail = voice or found.piper_voices[0].stem
         return Choice("speaking", "piper", detail, "a Piper voice is on this machine")
+    kokoro_voice = _kokoro_voice(settings, found)
+    if voice is None and kokoro_voice and found.espeak_installed:
+        return Choice("speaking", "kokoro", kokoro_voice, "Kokoro is on this machine")
     better = f"for a natural voice: {DOWNLOAD} (set tts_voice to choose one)"
     reason = (
         "no Piper voice in the cache; espeak-ng is small and always at hand, and sounds like it"
@@ -344,6 +356,30 @@ def _tts(settings: Settings, found: Found) -> Choice:
 
 def _is_voice_file(voice: str | None) -> bool:
     return voice is not None and voice.endswith(".onnx")
+
+
+def _kokoro_voice(settings: Settings, found: Found) -> str:
+    """The voice for the call's language; the first of a list is the one that is graded best."""
+    tag = settings.spoken_language
+    exact = (v for v, own in found.kokoro_voices.items() if own.lower() == tag.lower())
+    alike = (v for v, own in found.kokoro_voices.items() if same_language(own, tag))
+    return next(exact, next(alike, ""))
+
+
+def _kokoro(settings: Settings, found: Found, voice: str) -> str:
+    """Why Kokoro can't speak; empty where it can."""
+    if not found.espeak_installed:
+        return "its phonemizer is not installed: pip install 'livekit-agent-worker[kokoro]'"
+    if not found.kokoro_voices:
+        return f"Kokoro is not in the cache: {DOWNLOAD} with tts=kokoro"
+    if not voice:
+        return (
+            f"no Kokoro voice speaks {settings.spoken_language}; there are voices for "
+            + ", ".join(dict.fromkeys(found.kokoro_voices.values()))
+        )
+    if voice not in found.kokoro_voices:
+        return f"Kokoro has no voice {voice!r}; it has {', '.join(found.kokoro_voices)}"
+    return ""
 
 
 def _xtts(settings: Settings, found: Found) -> str:

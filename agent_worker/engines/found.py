@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ async def look_around(settings: Settings) -> Found:
         piper_installed=find_spec("piper") is not None,
         piper_voices=voices,
         piper_languages={voice.stem: _language_of(voice) for voice in voices},
+        kokoro_voices=_kokoro_voices(settings.kokoro_dir()),
         espeak_installed=find_spec("espeakng_loader") is not None,
         xtts_installed=find_spec("TTS") is not None,
         llm_endpoint=model_server.endpoint,
@@ -136,6 +138,17 @@ def _piper_voices(folder: Path) -> tuple[Path, ...]:
 
     voices = [v for v in folder.glob("*.onnx") if v.with_suffix(".onnx.json").is_file()]
     return tuple(sorted(voices, key=rank))
+
+
+def _kokoro_voices(folder: Path) -> Mapping[str, str]:
+    from livekit.plugins import kokoro
+
+    try:
+        names = kokoro.find_files(folder).voice_names()
+    except (kokoro.VoiceNotFoundError, kokoro.VoicePackError):
+        return {}
+    made_for = {name: kokoro.language_of_voice(name) for name in names}
+    return {name: language.tag for name, language in made_for.items() if language is not None}
 
 
 def _language_of(voice: Path) -> str:

@@ -159,6 +159,13 @@ def _voices(settings: Settings, choices: Choices) -> tuple[Offer, ...]:
                 Offer(name, _piper_name(name), _piper_note(name), found.piper_languages[name])
                 for name in names
             )
+        case "kokoro":
+            voices = choices.found.kokoro_voices
+            names = sorted(voices, key=lambda name: name != choices.tts.detail)
+            return tuple(
+                Offer(name, name[3:].replace("_", " ").title(), voices[name], primary(voices[name]))
+                for name in names
+            )
         case _:
             # a recording that is cloned, or a speech server that can't be asked for its voices
             return ()
@@ -206,6 +213,8 @@ def _speaks(choices: Choices, tag: str) -> bool:
     match choices.tts.engine:
         case "piper":
             return tag in choices.found.piper_languages.values()
+        case "kokoro":
+            return any(primary(own) == tag for own in choices.found.kokoro_voices.values())
         case "espeak" | "xtts":
             # both know every language of the list
             return True

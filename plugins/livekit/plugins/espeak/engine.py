@@ -17,15 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_tts import espeak_library as c
+from local_tts.espeak_library import c_string
 from local_tts.threads import WorkThreads
-
-from . import library as c
-
-SAMPLE_RATE = 22050
-"""Hertz, of every voice but the MBROLA ones, which the pip package does not carry."""
-
-BUFFER_MS = 80
-"""Audio per callback; the library hands it over as soon as so much exists."""
 
 
 class EspeakError(RuntimeError):
@@ -85,15 +79,11 @@ def require_library() -> None:
         )
 
 
-_library_locks: dict[int, threading.Lock] = {}
-"""By process: a lock that was held during a fork would stay locked in the child."""
-
-
 class Engine:
     """Loads the library when first used and makes every call into it."""
 
     def __init__(self) -> None:
-        self.lock = _library_locks.setdefault(os.getpid(), threading.Lock())
+        self.lock = c.process_lock()
         """Held during each call into the library, by whichever engine makes it."""
         self.thread = WorkThreads(1, "espeak-ng")
         self._lib: Any = None
@@ -139,7 +129,7 @@ class Engine:
             variants = self._data_path / "voices" / "!v"
             if variant and variant not in {file.name for file in variants.iterdir()}:
                 return False
-            return bool(name) and lib.espeak_SetVoiceByName(_c_string(voice)) == 0
+            return bool(name) and lib.espeak_SetVoiceByName(c_string(voice)) == 0
 
     def synthesize(self, text: str, options: SpeechOptions, sink: Sink) -> None:
         """Speaks `text` into `sink`; blocks until it has been spoken or `sink` says stop.
@@ -151,7 +141,7 @@ class Engine:
         """
         with self.lock:
             lib = self._ensure_loaded()
-            if lib.espeak_SetVoiceByName(_c_string(options.voice)) != 0:
+            if lib.espeak_SetVoiceByName(c_string(options.voice)) != 0:
                 raise EspeakError(f"espeak-ng has no voice {options.voice!r}")
             # Loading a voice resets the parameters, so they come after it.
             for parameter, value in (
@@ -166,7 +156,7 @@ class Engine:
             # Each time: another engine may have put in its own, which dies with that engine.
             lib.espeak_SetSynthCallback(self._callback)
             try:
-                data = _c_string(text)
+                data = c_string(text)
                 status = lib.espeak_Synth(
                     data,
                     len(data) + 1,
@@ -191,15 +181,10 @@ class Engine:
         import espeakng_loader
 
         try:
-            lib = c.open_library(espeakng_loader.get_library_path())
-            data_path = espeakng_loader.get_data_path()
+            path, data_path = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+            lib = c.start_library(path, data_path)
         except (OSError, RuntimeError) as e:
-            raise EspeakError("espeak-ng could not be loaded") from e
-        rate = lib.espeak_Initialize(
-            c.AUDIO_OUTPUT_SYNCHRONOUS, BUFFER_MS, os.fsencode(data_path), c.INITIALIZE_DONT_EXIT
-        )
-        if rate != SAMPLE_RATE:
-            raise EspeakError(f"espeak-ng did not start with its data in {data_path} ({rate=})")
+            raise EspeakError(f"espeak-ng could not be loaded: {e}") from e
         self._data_path = Path(data_path)
         self._lib = lib
         return lib
@@ -220,11 +205,6 @@ class Engine:
         except BaseException as e:  # an exception must not pass through the C frames
             self._failure = e
             return 1
-
-
-def _c_string(text: str) -> bytes:
-    """UTF-8 for the library: a zero byte would end the text, a lone surrogate cannot be encoded."""
-    return text.replace("\0", " ").encode("utf-8", "replace")
 
 
 @functools.cache

@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator
 
 from livekit.agents import APIConnectionError, APITimeoutError
 
+from local_tts.espeak_library import SAMPLE_RATE
 from local_tts.text import cut_at_last
 from local_tts.timed_speech import Chunk, SpokenWord
 
-from .engine import SAMPLE_RATE, Engine, SpeechOptions, WordEvent
+from .engine import Engine, SpeechOptions, WordEvent
 
 MAX_PIECE_CHARS = 600
 """A room holds the library for one piece at most: about 40 s of speech, 40 ms of work."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+from local_tts.espeak_library import SAMPLE_RATE
 from local_tts.text import encodable
 from local_tts.timed_speech import Chunk, ChunkedStream, SynthesizeStream
 
-from .engine import SAMPLE_RATE, Engine, SpeechOptions
+from .engine import Engine, SpeechOptions
 from .speech import speak, split_long
 
 __all__ = ["ChunkedStream", "EspeakDelivery", "SynthesizeStream"]

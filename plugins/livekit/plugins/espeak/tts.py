@@ -8,10 +8,11 @@ from dataclasses import replace
 from livekit.agents import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
+from local_tts.espeak_library import SAMPLE_RATE
 from local_tts.options import Tokenizer, checked_numbers
 from local_tts.timed_tts import TimedTTS
 
-from .engine import SAMPLE_RATE, SpeechOptions, Voice, require_library, shared
+from .engine import SpeechOptions, Voice, require_library, shared
 from .languages import voice_for_language
 from .log import logger
 from .streams import EspeakDelivery

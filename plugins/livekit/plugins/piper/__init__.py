@@ -6,7 +6,9 @@ folder; `download_voice` fetches official ones, and nothing is fetched unless it
 
 from livekit.agents import Plugin
 
-from .download import HUB_URL, DownloadError, download_voice
+from local_tts.fetch import DownloadError
+
+from .download import HUB_URL, download_voice
 from .engine import VoiceError, queue_depths
 from .log import logger
 from .streams import ChunkedStream, SynthesizeStream

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import sys
-from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import httpx
+
+from local_tts.fetch import DownloadError, Progress, RemoteFile, fetch_file, show_bar
 
 from .voices import DEFAULT_VOICE, VoiceFiles, default_models_dir, find_voice
 
 HUB_URL = "https://huggingface.co/rhasspy/piper-voices/resolve/main"
 """Where the official voices are: an index, `voices.json`, and the files that it names."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with the file's name, the bytes that are there, and the bytes in all."""
-
 _NAME = re.compile(r"[a-z]{2,3}_[A-Z]{2}-[\w+]+-(?:x_low|low|medium|high)")
-
-
-class DownloadError(RuntimeError):
-    """A voice could not be fetched; nothing half-written is taken for a voice."""
 
 
 def download_voice(
@@ -71,8 +62,10 @@ def download_voice(
             # The small file last: a voice counts as here when both are.
             for path in sorted(wanted, key=len):
                 target = folder / path.rsplit("/", 1)[-1]
-                if not _is_whole(target, wanted[path]):
-                    _fetch(client, f"{base_url}/{path}", target, wanted[path], told)
+                about = wanted[path]
+                # The index has no other digest; it guards against accidents, not attackers.
+                remote = RemoteFile(int(about["size_bytes"]), "md5", str(about["md5_digest"]))
+                fetch_file(client, f"{base_url}/{path}", target, remote, told)
     except httpx.HTTPError as e:
         raise DownloadError(f"voice {name!r} could not be fetched from {base_url}: {e}") from e
     except (ValueError, KeyError, AttributeError, TypeError) as e:
@@ -80,56 +73,3 @@ def download_voice(
     except OSError as e:
         raise DownloadError(f"voice {name!r} could not be written to {folder}: {e}") from e
     return find_voice(name, folder)
-
-
-def show_bar(name: str, done: int, total: int) -> None:
-    """Draws one line on stderr, over and over."""
-    share = done / total if total else 1.0
-    end = "\n" if done >= total else ""
-    sys.stderr.write(
-        f"\r{name} [{'#' * int(share * 30):30}] {done / 1e6:.1f} of {total / 1e6:.1f} MB{end}"
-    )
-    sys.stderr.flush()
-
-
-def _is_whole(file: Path, about: dict[str, Any]) -> bool:
-    if not file.is_file() or file.stat().st_size != int(about["size_bytes"]):
-        return False
-    return _md5(file) == str(about["md5_digest"])
-
-
-def _md5(file: Path) -> str:
-    with file.open("rb") as data:
-        # The index has no other digest; it guards against accidents, not against an attacker.
-        return hashlib.file_digest(data, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _fetch(
-    client: httpx.Client, url: str, target: Path, about: dict[str, Any], told: Progress
-) -> None:
-    total = int(about["size_bytes"])
-    partial = target.with_name(target.name + ".part")
-    done = partial.stat().st_size if partial.is_file() else 0
-    if done > total:
-        partial.unlink()
-        done = 0
-    if done < total:
-        # A range counts bytes of the file, so it must not come packed.
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
-        with client.stream("GET", url, headers=headers) as response:
-            response.raise_for_status()
-            if response.status_code != httpx.codes.PARTIAL_CONTENT:
-                done = 0
-            with partial.open("ab" if done else "wb") as out:
-                for block in response.iter_raw():
-                    out.write(block)
-                    done += len(block)
-                    told(target.name, done, max(total, done))
-    if not _is_whole(partial, about):
-        short = partial.stat().st_size < total
-        if not short:
-            partial.unlink()
-        raise DownloadError(
-            f"{url} {'ended early' if short else 'came with the wrong checksum'}; try again"
-        )
-    partial.replace(target)

@@ -14,8 +14,9 @@ from livekit.agents import APIConnectionError, APITimeoutError
 
 from local_tts.text import cut_at_last, encodable
 from local_tts.timed_speech import Chunk, SpokenWord
+from local_tts.word_alignment import WordSpan, align_words, evenly, words_within
 
-from .alignment import WordSpan, align_words, phoneme_starts
+from .durations import phoneme_starts
 from .engine import Engine, Sentence, SpeechOptions, VoiceError
 
 MAX_PIECE_CHARS = 300
@@ -79,11 +80,11 @@ def render(engine: Engine, text: str, options: SpeechOptions, sample_rate: int) 
             if starts is not None and index == 0:
                 at = [began + start * utterance.hop for start in starts]
             elif starts is None and index == len(utterance.parts) - 1:
-                at = _evenly(began, samples, len(sentence.phonemes))
+                at = evenly(began, samples, len(sentence.phonemes))
             else:
                 continue
             spans = spans or _align(engine, text, sentences)
-            yield Chunk(b"", _words_of(spans, first_phoneme, at, sample_rate))
+            yield Chunk(b"", words_within(spans, first_phoneme, at, sample_rate))
         first_phoneme += len(sentence.phonemes)
     if not sentences:
         yield Chunk(b"", (SpokenWord(text, 0.0, 0.0),))
@@ -95,31 +96,3 @@ def _align(engine: Engine, text: str, sentences: list[Sentence]) -> list[WordSpa
         [sentence.phonemes for sentence in sentences],
         lambda word: engine.spoken_alone(speakable(word)),
     )
-
-
-def _evenly(began: int, ended: int, phonemes: int) -> list[int]:
-    """Phonemes of equal length, for a voice that does not tell their durations."""
-    return [began + (ended - began) * i // max(phonemes, 1) for i in range(phonemes + 1)]
-
-
-def _words_of(
-    spans: list[WordSpan], offset: int, at: list[int], sample_rate: int
-) -> tuple[SpokenWord, ...]:
-    """The words that begin in a sentence.
-
-    Args:
-        spans: All words of the text.
-        offset: Phonemes before the sentence.
-        at: Samples at which its phonemes begin, and at which it ends.
-        sample_rate: Hertz.
-    """
-    count = len(at) - 1
-    whole = spans[-1].last
-    found: list[SpokenWord] = []
-    for span in spans:
-        first = span.first - offset
-        # A word without phonemes at the very end of the text belongs to the last sentence.
-        if 0 <= first < count or (first == count and span.first == whole):
-            end = at[min(span.last - offset, count)]
-            found.append(SpokenWord(span.text, at[first] / sample_rate, end / sample_rate))
-    return tuple(found)

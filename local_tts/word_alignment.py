@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from .timed_speech import SpokenWord
+
 _CJK = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"\s*(?:[{_CJK}]|[^\s{_CJK}]+)[^\w\s]*\s*")
 _MOST_MERGED = 6
@@ -58,34 +60,32 @@ def align_words(
     return [WordSpan(word, bounds[i], bounds[i + 1]) for i, word in enumerate(words)]
 
 
-def phoneme_starts(
-    phonemes: Sequence[str], id_counts: Callable[[str], int], frames: Sequence[int]
-) -> list[int] | None:
-    """Frame at which each phoneme begins, and at the end the number of frames.
+def evenly(began: int, ended: int, phonemes: int) -> list[int]:
+    """Where phonemes of equal length begin, for a voice that does not tell their durations."""
+    return [began + (ended - began) * i // max(phonemes, 1) for i in range(phonemes + 1)]
 
-    Ids are laid out as Piper does it: a beginning mark and a pad, then each phoneme's ids and a
-    pad, then an end mark. The marks count to the first and the last phoneme.
+
+def words_within(
+    spans: Sequence[WordSpan], offset: int, at: Sequence[int], sample_rate: int
+) -> tuple[SpokenWord, ...]:
+    """The words that begin in a stretch of the text's phonemes.
 
     Args:
-        phonemes: Of one sentence.
-        id_counts: How many ids a phoneme has; 0 for one that the voice does not know.
-        frames: Duration of each id.
-
-    Returns:
-        None if the layout is another one.
+        spans: All words of the text.
+        offset: Phonemes before the stretch.
+        at: Samples at which its phonemes begin, and at which it ends.
+        sample_rate: Hertz.
     """
-    counts = [count + 1 if (count := id_counts(phoneme)) else 0 for phoneme in phonemes]
-    if 2 + sum(counts) + 1 != len(frames):
-        return None
-    starts: list[int] = []
-    at, position = 2, int(sum(frames[:2]))
-    for count in counts:
-        starts.append(position)
-        position += int(sum(frames[at : at + count]))
-        at += count
-    if starts:
-        starts[0] = 0
-    return [*starts, int(sum(frames))]
+    count = len(at) - 1
+    whole = spans[-1].last
+    found: list[SpokenWord] = []
+    for span in spans:
+        first = span.first - offset
+        # A word without phonemes at the very end of the text belongs to the last stretch.
+        if 0 <= first < count or (first == count and span.first == whole):
+            end = at[min(span.last - offset, count)]
+            found.append(SpokenWord(span.text, at[first] / sample_rate, end / sample_rate))
+    return tuple(found)
 
 
 def _group_starts(sentences: Sequence[Sequence[str]]) -> list[int]:

@@ -1,9 +1,22 @@
-"""The C interface of libespeak-ng, as far as a voice needs it (speak_lib.h of espeak-ng 1.52)."""
+"""The C interface of libespeak-ng, as far as a voice needs it (speak_lib.h of espeak-ng 1.52).
+
+The library keeps its voice, its parameters and its callback in global variables of the process:
+whoever calls it, to speak or only for phonemes, holds `process_lock()` and sets its voice first.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import threading
+from pathlib import Path
 from typing import Any
+
+SAMPLE_RATE = 22050
+"""Hertz, of every voice but the MBROLA ones, which the pip package does not carry."""
+
+BUFFER_MS = 80
+"""Audio per callback; the library hands it over as soon as so much exists."""
 
 AUDIO_OUTPUT_SYNCHRONOUS = 2
 """Audio goes to the callback, in the thread that called `espeak_Synth`."""
@@ -17,6 +30,10 @@ POSITION_IS_CHARACTER = 1
 CHARS_UTF8 = 0x0001
 END_PAUSE = 0x1000
 """Keeps the pause after the last clause, so that phrases do not run into each other."""
+
+PHONEMES_IPA = 0x02
+PHONEMES_TIED = 0x80
+"""Bits 8 to 23 hold the character that ties what is written as two and sounds as one."""
 
 RATE, VOLUME, PITCH, PITCH_RANGE, WORD_GAP = 1, 2, 3, 4, 7
 
@@ -85,7 +102,42 @@ def open_library(path: str) -> Any:
         ctypes.c_void_p,
     ]
     lib.espeak_Synth.restype = ctypes.c_int
+    lib.espeak_TextToPhonemes.argtypes = [
+        ctypes.POINTER(ctypes.c_void_p),
+        ctypes.c_int,
+        ctypes.c_int,
+    ]
+    lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
     return lib
+
+
+_locks: dict[int, threading.Lock] = {}
+"""By process: a lock that was held during a fork would stay locked in the child."""
+
+
+def process_lock() -> threading.Lock:
+    """The lock that is held during each call into the library, by whichever engine makes it."""
+    return _locks.setdefault(os.getpid(), threading.Lock())
+
+
+def start_library(path: str, data_path: Path) -> Any:
+    """Loads the library and its data (about a millisecond); as often as one likes.
+
+    Raises:
+        OSError: The library is not there, or does not start with this data.
+    """
+    lib = open_library(path)
+    rate = lib.espeak_Initialize(
+        AUDIO_OUTPUT_SYNCHRONOUS, BUFFER_MS, os.fsencode(data_path), INITIALIZE_DONT_EXIT
+    )
+    if rate != SAMPLE_RATE:
+        raise OSError(f"espeak-ng did not start with its data in {data_path} ({rate=})")
+    return lib
+
+
+def c_string(text: str) -> bytes:
+    """UTF-8 for the library: a zero byte would end the text, a lone surrogate cannot be encoded."""
+    return text.replace("\0", " ").encode("utf-8", "replace")
 
 
 def read_languages(address: int | None) -> tuple[str, ...]:
