@@ -17,6 +17,8 @@ COPY web web
 RUN uv sync --frozen --no-default-groups --group engines --no-editable
 
 FROM python:3.12.12-slim-bookworm
+# llama.cpp's wheel wants it
+RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 1000 agent && install -d -o agent -g agent /models /data
 COPY --from=build /opt/venv /opt/venv
 COPY --chmod=755 deploy/entrypoint.sh /usr/local/bin/entrypoint.sh

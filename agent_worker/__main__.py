@@ -278,11 +278,16 @@ def _doctor(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     _quiet_logs()
-    # what a plugin would log about its failure is in the report
-    logging.getLogger("livekit").setLevel(logging.CRITICAL)
     if sys.stderr.isatty():
         print("Trying each part of a call …", file=sys.stderr)
-    report = asyncio.run(examine(settings))
+    # what a plugin would log about its failure is in the report
+    plugins = logging.getLogger("livekit")
+    level = plugins.level
+    plugins.setLevel(logging.CRITICAL)
+    try:
+        report = asyncio.run(examine(settings))
+    finally:
+        plugins.setLevel(level)
     if options.json:
         print(json.dumps(report.to_dict(), ensure_ascii=False, indent=2))
     else:
@@ -350,10 +355,10 @@ def _run_worker(
         try:
             if choices.problems:
                 raise WorkerError("\n".join(choices.problems))
-            if command != "console":
-                asyncio.run(check_server(settings))
             choices = running.enter_context(house_model(settings, choices))
             asyncio.run(try_engines(settings, choices))
+            if command != "console":
+                asyncio.run(check_server(settings))
             asyncio.run(read_prompt_ahead(settings, choices))
             keep_model_warm(settings, choices)
         except (WorkerError, EngineError, HouseModelError) as e:

@@ -21,18 +21,19 @@ class Inputs:
     """Measured and assumed, for one call unless said otherwise."""
 
     # -- measured ------------------------------------------------------------------------------
-    call_cores: float = 0.12
-    """Cores of a call process while a caller talks: `bench rooms`, 2 cores, offline flow."""
-    hearing_cores: float = 0.07
-    """Cores of Whisper on a CPU, bundled model; likewise."""
-    server_cores: float = 0.02
-    """Cores of the LiveKit server; likewise."""
-    call_mib: float = 25.0
-    """Memory in the call process; likewise."""
-    process_mib: float = 350.0
+    call_cores: float = 0.19
+    """Cores of a call process while a caller talks: `bench rooms --calls 1,4,8` on two call
+    processes, two quiet cores, offline flow, espeak."""
+    hearing_cores: float = 0.01
+    """Cores of Whisper on a CPU, bundled model; likewise. Real sizes take far more."""
+    server_cores: float = 0.025
+    """Cores of the LiveKit server; as `call_cores`."""
+    call_mib: float = 30.0
+    """Memory in the call process; likewise, without what the first call brings."""
+    process_mib: float = 390.0
     """Memory of a call process without a call; likewise."""
-    calls_per_process: int = 8
-    """That one interpreter holds: two cores, 8 calls at 0.7 to 1.2 s."""
+    calls_per_process: int = 4
+    """That one interpreter serves well: 531 / 737 ms; with eight a third of the turns was lost."""
     streams_per_gpu: int = 32
     """Live streams with partials of large-v3-turbo on an H100, short windows: 6 to 8 ms each."""
     watched_per_s: float = 50.0
@@ -59,7 +60,7 @@ class Inputs:
     """That one Redis does on one core without pipelining."""
     room_bytes: float = 300.0
     """Of a room in the list that a watch asks for."""
-    cell_calls: int = 1000
+    cell_calls: int = 200
     """Calls of one LiveKit cluster with its own Redis and workers; more are more clusters."""
 
 
@@ -114,7 +115,8 @@ def plan(calls: int, inputs: Inputs, *, gpu: bool) -> Plan:
     hearing = math.ceil(per_cell * i.talking / i.streams_per_gpu) if gpu else 0
     answers_s = per_cell * i.talking * i.turns_per_minute / 60
     model = math.ceil(answers_s / i.answers_per_gpu_s) if gpu else 0
-    spare = i.spare if per_cell > i.calls_per_process * 2 else 0
+    # what one machine holds is not doubled for it
+    spare = i.spare if per_cell > i.calls_per_process * (i.machine_cores // 2) else 0
     # one on each machine with a GPU, or on each worker's machine
     engines = hearing or machines + spare
     operations_s = per_cell / (i.call_minutes * 60) * i.redis_operations

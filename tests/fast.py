@@ -1,6 +1,6 @@
 """The check for every commit: what needs no server, no model and no real time.
 
-    uv run python -m tests.fast
+    uv run --group dev python -m tests.fast           (--tests: those alone, in this very Python)
 
 Formatting, lint, types, import rules, declared dependencies, and the tests that decide without
 waiting. `.ci/run` does all of it again, and the rest.
@@ -9,6 +9,7 @@ waiting. `.ci/run` does all of it again, and the rest.
 from __future__ import annotations
 
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,6 +88,9 @@ def run(name: str) -> tuple[str, bool, str]:
 
 def main() -> int:
     """Runs them side by side. Gives the exit status."""
+    if sys.argv[1:] == ["--tests"]:
+        # without uv, which would take the checkout's own environment
+        return subprocess.run([sys.executable, "-m", *CHECKS["tests"]], cwd=ROOT).returncode
     failed = 0
     with ThreadPoolExecutor(2) as pool:
         # the long ones first

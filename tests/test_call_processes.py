@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -19,10 +20,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from agent_worker.caller.client import SimulatedCaller
 from agent_worker.commands.demo import render
 from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.engines.choice import Found, choose
 from agent_worker.processes.plan import pause_s, process_count, shares
 from agent_worker.processes.pulse import BEAT_EVERY_S, Patient, Pulse, keep_beating, listen
+from agent_worker.processes.supervisor import Supervisor
 from agent_worker.settings import SettingsError, load_settings
 from agent_worker.telemetry.merged_metrics import Figures, merge
+from livekit.plugins.faster_whisper.engine_process import EngineProcesses
 
 from . import real
 from .test_telemetry import free_port
@@ -124,6 +128,14 @@ def test_a_process_that_beats_lives_and_one_that_stops_hangs() -> None:
     assert 1.0 < looks * BEAT_EVERY_S <= 3.5
 
 
+def test_on_a_machine_that_is_short_of_cores_a_silent_process_is_given_longer() -> None:
+    patient = Patient()
+    patient.beat()
+    assert not patient.hangs()
+    assert not any(patient.hangs(late_s=0.2) for _ in range(40))
+    assert any(patient.hangs(late_s=0.2) for _ in range(40)), "but not for ever"
+
+
 async def test_a_beat_counts_only_with_the_secret() -> None:
     transport, listener, port = await listen()
     mine, other = Patient(), Patient()
@@ -142,6 +154,36 @@ async def test_a_beat_counts_only_with_the_secret() -> None:
         assert "m" * 16 not in repr(pulse)
     finally:
         transport.close()
+
+
+async def test_a_spare_takes_orders_and_ends_with_its_parent() -> None:
+    settings = load_settings(
+        stt="bundled",
+        tts="espeak",
+        llm="offline",
+        livekit_url="ws://127.0.0.1:9",
+        livekit_api_key="key",
+        livekit_api_secret="a secret of thirty-two characters",
+    )
+    parent = Supervisor(settings, choose(settings, Found()), count=2, command="start", rest=[])
+    transport, listener, port = await listen()
+    patient, pulse = Patient(), Pulse(port, b"s" * 16)
+    listener.expect(pulse.secret, patient)
+    with contextlib.closing(transport), contextlib.closing(EngineProcesses(spare=False)) as engines:
+        spare = parent._spare = await parent._spawn()
+        process = await parent._start(0, engines.meeting, pulse)
+        try:
+            assert process is spare
+            assert parent._spare is None
+            while not patient._beat:
+                await asyncio.sleep(0.05)
+        finally:
+            process.kill()
+            await process.wait()
+    another = await parent._spawn()
+    assert another.stdin is not None
+    another.stdin.close()
+    assert await another.wait() == 0
 
 
 @pytest.fixture

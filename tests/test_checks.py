@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import importlib.metadata
 import json
 import socket
 import time
@@ -15,8 +16,19 @@ import pytest
 from aiohttp import web
 
 from agent_worker.__main__ import main
-from agent_worker.commands.checks import Finding, run_checks, try_program
+from agent_worker.commands.checks import (
+    Finding,
+    look_at_installation,
+    run_checks,
+    try_program,
+)
 from agent_worker.commands.checks.conversation import ears_finding, model_finding
+from agent_worker.commands.checks.installation import (
+    WHAT_FOR,
+    extras_finding,
+    owner_findings,
+    packages_of,
+)
 from agent_worker.commands.checks.machine import disk_finding, page_findings, port_finding
 from agent_worker.commands.checks.server import clock_finding, try_server
 from agent_worker.engines.choice import Found, choose
@@ -290,3 +302,23 @@ def test_a_wrong_model_path_is_an_error_at_the_start_and_not_the_toy_model(
     assert main(command) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith(f"agent-worker {command[0]}: hearing: stt_model: Whisper model folder")
+
+
+def test_each_extra_is_told_with_what_it_brings_and_how_to_get_it() -> None:
+    ours = importlib.metadata.metadata("livekit-agent-worker").get_all("Provides-Extra") or []
+    assert set(ours) <= WHAT_FOR.keys(), "each in words"
+    found = extras_finding(["espeak"], ["piper"])
+    assert (found.state, found.text) == ("ok", "installed: espeak")
+    assert found.details == ("not installed: piper: natural voices (GPL-3.0)",)
+    assert "livekit-agent-worker[NAME]" in found.advice
+    assert extras_finding(["espeak"], []).advice == ""
+    lines = ['piper-tts<2,>=1.8; extra == "piper"', "onnx>=1.17; extra == 'piper'", "httpx>=0.28"]
+    assert packages_of("piper", lines) == ["piper-tts", "onnx"]
+
+
+def test_another_project_with_a_package_of_our_name_is_found() -> None:
+    assert owner_findings({"flows": {"livekit-agent-worker"}}) == []
+    (found,) = owner_findings({"flows": {"livekit-agent-worker", "flows-of-others"}})
+    assert found.state == "broken"
+    assert "flows-of-others" in found.text
+    assert [f.what for f in look_at_installation()] == ["extras"]

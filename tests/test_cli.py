@@ -110,6 +110,10 @@ def test_an_engine_that_cannot_be_built_is_one_clear_line(
     monkeypatch.setenv("AGENT_WORKER_LLM", "offline")
     monkeypatch.setenv("AGENT_WORKER_TTS", "piper")
     monkeypatch.setenv("AGENT_WORKER_TTS_VOICE", "no-such-voice.onnx")
+    # the keys are asked for first; a server that is away is no error
+    monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "s" * 32)
     write_wav(Path("in.wav"), np.zeros(1600), 16_000)
     assert main(command) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]

@@ -29,7 +29,7 @@ def test_compose_is_valid_against_its_schema() -> None:
         jsonschema.validate({"services": {"x": {"imagine": "y"}}}, schema)
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES))
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"fetch"}))
 def test_every_service_is_pinned_restarted_and_watched(name: str) -> None:
     service = SERVICES[name]
     _, _, tag = service["image"].rpartition(":")
@@ -46,6 +46,19 @@ def test_the_model_servers_are_a_choice_and_answer_under_one_name() -> None:
     for name, service in models.items():
         assert service["profiles"] == [name]
         assert service["networks"]["default"]["aliases"] == ["model"]
+
+
+def test_the_worker_runs_a_model_itself_once_it_was_fetched() -> None:
+    fetch, worker = SERVICES["fetch"], SERVICES["worker"]
+    assert fetch["profiles"] == ["own"]
+    assert fetch["restart"] == "no", "it ends once everything is there"
+    assert fetch["image"] == worker["image"]
+    assert fetch["command"] == ["agent-worker", "download-files"]
+    assert fetch["volumes"] == worker["volumes"] and fetch["configs"] == worker["configs"]
+    # one that is not asked for keeps nobody waiting
+    waits = {"condition": "service_completed_successfully", "required": False}
+    assert worker["depends_on"]["fetch"] == waits
+    assert worker["environment"]["AGENT_WORKER_LLM"] == "${LLM:-remote}"
 
 
 def test_the_websocket_is_a_choice_that_answers_as_the_worker_does() -> None:
@@ -78,7 +91,7 @@ def test_the_profiles_are_those_that_the_documents_name() -> None:
     assert "--profile websocket" in told
 
 
-@pytest.mark.parametrize("name", ["worker", "web", "websocket", "flows"])
+@pytest.mark.parametrize("name", ["worker", "web", "websocket", "flows", "fetch"])
 def test_our_services_get_only_settings_that_exist(name: str) -> None:
     for variable in SERVICES[name]["environment"]:
         setting = variable.removesuffix("_FILE")

@@ -290,10 +290,13 @@ async def test_a_download_beside_is_stopped_at_once_and_keeps_what_came(
     await began.wait()
     waiting.cancel()
     await asyncio.wait([waiting])
+    # It may hang in a read, which keeps nobody waiting.
     await beside.aclose()
     await beside.aclose()
     [part] = (settings.cache_dir / "downloads").iterdir()
     assert part.stat().st_size == 1000
+    hub.gate.set()
+    assert "stopped" in await beside.wait()
     assert house_model.in_cache(tiny_model) is None
 
 

@@ -110,8 +110,9 @@ def test_nothing_is_left_once_it_is_closed() -> None:
 
 PARENT = """
 import sys, time
-from tests.test_house_model import HouseModel, plan, smollm2
-model = HouseModel(plan(smollm2()))
+from agent_worker.engines.local_models import ServerPlan
+from agent_worker.processes.house_model import HouseModel
+model = HouseModel(ServerPlan(sys.argv[1], threads=1, slots=1, slot_tokens=512, prompt_cache_mib=0))
 model.start()
 print(model.pid, flush=True)
 time.sleep(60)
@@ -119,15 +120,17 @@ time.sleep(60)
 
 
 def test_nothing_is_left_when_the_parent_is_killed() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", PARENT, str(smollm2())]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
     finally:
         parent.kill()
         parent.communicate()
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.02)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while child.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.02)
 
 
 def broken(tmp_path: Path) -> Path:

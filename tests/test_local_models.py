@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent_worker.engines import house_model
 from agent_worker.engines.choice import Found, choose
 from agent_worker.engines.house_model import find_house_model, house_fault
 from agent_worker.engines.local_models import (
@@ -148,3 +150,34 @@ def test_a_file_that_is_named_is_taken_and_one_that_is_not_there_is_an_error(
     assert choose(settings, Found(house_model=file, house_fault=fault)).problems
     file.touch()
     assert house_fault(settings, file) == ""
+
+
+def test_the_next_better_one_is_told_with_its_price() -> None:
+    small, middle, *_ = local_models()
+    machine = Machine(4, 8 * GB)
+    assert middle.price(machine) == "1834 MB, about 153 ms a token"
+    assert middle.price(Machine(4, 8 * GB, 24 * GB)) == "1834 MB"
+    bare = Found(suited_llm=middle, suited_llm_price=middle.price(machine), espeak_installed=True)
+    better = choose(load_settings(), bare).llm.better
+    assert "(it fetches Qwen3-1.7B, 1834 MB, about 153 ms a token, which suits this" in better
+    step = f"{middle.name}: {middle.price(machine)}"
+    had = Found(house_model=Path(small.file), better_llm=step, espeak_installed=True)
+    assert step in choose(load_settings(), had).llm.better
+    running = replace(had, llm_endpoint="http://x/v1", llm_models=("m",), llm_key="key")
+    assert step in choose(load_settings(), running).llm.better
+
+
+def test_a_whisper_that_hears_better_here_is_told_with_its_price() -> None:
+    step = "small: 485 MB, a final in 890 ms of a core instead of 300"
+    found = Found(whisper_models=("base",), better_whisper=step, espeak_installed=True)
+    assert step in choose(load_settings(), found).stt.better
+    assert choose(load_settings(), replace(found, better_whisper="")).stt.better == ""
+
+
+def test_the_table_marks_what_suits_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(house_model, "find_machine", lambda: Machine(4, 4 * GB))
+    rows = {row.split()[0]: row for row in house_model.model_sizes(load_settings())}
+    assert rows["Qwen3-0.6B"].endswith("suits this machine")
+    assert rows["Qwen3-1.7B"].endswith("no room here")
+    assert rows["Qwen3-4B"].endswith("too slow here")
+    assert "1834 MB" in rows["Qwen3-1.7B"] and "153 ms" in rows["Qwen3-1.7B"]

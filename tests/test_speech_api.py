@@ -282,7 +282,8 @@ async def test_text_without_sound_ends_without_an_error_or_a_request(
     async with make(server) as voice:
         await heard(voice.synthesize(text, conn_options=ONCE))
         audio = await say(voice, text, conn_options=ONCE)
-    assert set(audio) <= {0}
+    # a text of signs alone is a turn that was said; without a text there is none
+    assert set(audio) <= ({0} if text.strip() else set())
     assert server.requests == []
 
 

@@ -6,6 +6,7 @@ not. `bench.hearing` is the long form.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -18,6 +19,7 @@ from bench.hearing_listeners import PlainWhisper
 from bench.hearing_score import edits, is_doubled, lost_tail, spoken_words
 from livekit.plugins import faster_whisper
 
+from .speech import Samples
 from .stt_probe import Heard, silence, transcribe
 
 pytestmark = pytest.mark.timeout(240)
@@ -101,3 +103,72 @@ async def test_confirmed_words_never_change(
         assert len(confirmed) >= 3
         for earlier, later in zip(confirmed, [*confirmed[1:], final], strict=True):
             assert later.startswith(earlier)
+
+
+@pytest.fixture
+async def ends_only() -> AsyncIterator[faster_whisper.STT]:
+    """Hears the same, and costs half."""
+    async with faster_whisper.STT(
+        model=str(real_parts.whisper_base()), device="cpu", language="en", interim_results=False
+    ) as stt:
+        yield stt
+
+
+async def test_a_real_goodbye_counts(ends_only: faster_whisper.STT) -> None:
+    for name, said in (("goodbye", "goodbye"), ("privacy-thankyou", "thank you")):
+        heard = await hear(ends_only, recording(f"en:{name}"))
+        assert " ".join(spoken_words(" ".join(heard.finals), "en")) == said
+
+
+async def test_who_turns_to_another_language_is_heard_in_it(
+    ends_only: faster_whisper.STT,
+) -> None:
+    parts = [recording(name) for name in ("fr:conf-getpin", "en:conf-getpin", "fr:conf-getpin")]
+    audio = [silence(0.4)]
+    for part in parts:
+        audio += [part.samples, silence(0.8)]
+    heard = await transcribe(ends_only.stream(language="auto"), np.concatenate(audio))
+    finals = [event.alternatives[0] for event in heard.of(Kind.FINAL_TRANSCRIPT)]
+    assert [str(final.language) for final in finals] == ["fr", "en", "fr"]
+    assert sum(errors(part, final.text) for part, final in zip(parts, finals, strict=True)) <= 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["en:conf-getpin", "es:vm-rec-name", "fr:conf-getpin", "it:conf-getpin", "ru:vm-rec-name"],
+)
+async def test_a_sentence_is_enough_to_detect_its_language(
+    ends_only: faster_whisper.STT, name: str
+) -> None:
+    clip = recording(name)
+    heard = await transcribe(
+        ends_only.stream(language="auto"),
+        np.concatenate([silence(0.4), clip.samples, silence(0.8)]),
+    )
+    found = [str(e.alternatives[0].language) for e in heard.of(Kind.FINAL_TRANSCRIPT)]
+    assert found and set(found) == {clip.language}
+
+
+def spelled(*names: str) -> Samples:
+    """Single words of one speaker, one after the other, as in a number that is said."""
+    pieces = [silence(0.4)]
+    for name in names:
+        samples = recording(f"en:{name}").samples
+        loud = np.nonzero(np.abs(samples) > 0.02 * np.abs(samples).max())[0]
+        pieces += [samples[max(0, loud[0] - 400) : loud[-1] + 400], silence(0.1)]
+    return np.concatenate([*pieces, silence(1.0)])
+
+
+@pytest.mark.parametrize("number", ["5551234", "506", "0123456789"])
+async def test_a_spoken_number_keeps_its_digits(ends_only: faster_whisper.STT, number: str) -> None:
+    heard = await transcribe(ends_only.stream(), spelled(*(f"digits/{d}" for d in number)))
+    assert "".join(re.findall(r"\d", " ".join(heard.finals))) == number
+
+
+async def test_a_spelled_name_and_an_hour_are_written_as_such(
+    ends_only: faster_whisper.STT,
+) -> None:
+    name = await transcribe(ends_only.stream(), spelled(*(f"letters/{c}" for c in "bob")))
+    assert re.sub(r"\W", "", " ".join(name.finals)).casefold() == "bob"
+    hour = await transcribe(ends_only.stream(), spelled("digits/5", "digits/oclock"))
+    assert spoken_words(" ".join(hour.finals), "en") == ["five", "o'clock"]

@@ -273,7 +273,8 @@ async def test_changed_options_count_from_the_next_stream_on(voice: xtts.TTS, lo
 @pytest.mark.parametrize("text", ["", "   ", "😀🎉", "--- ..."])
 async def test_text_without_sound_ends_without_an_error(voice: xtts.TTS, text: str) -> None:
     await heard(voice.synthesize(text, conn_options=ONCE))
-    assert set(await say(voice, text)) <= {0}
+    # a text of signs alone is a turn that was said; without a text there is none
+    assert set(await say(voice, text)) <= ({0} if text.strip() else set())
     assert voice._engine.pid is None, "the model was loaded for nothing"
 
 

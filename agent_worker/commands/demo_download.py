@@ -13,6 +13,9 @@ from agent_worker.settings import Settings
 
 from .download import Download, DownloadError, Told, fetch
 
+_STOP_S = 0.5
+"""A thread that is in the middle of a read that hangs ends with the program."""
+
 
 class Consent(enum.Enum):
     """Whether the demo may download."""
@@ -82,24 +85,35 @@ class DownloadBeside:
             told: of the progress, in the download's thread.
         """
         self._cancelled = Event()
-        self._task = asyncio.create_task(
-            asyncio.to_thread(fetch, settings, wanted, told, cancelled=self._cancelled)
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[str] = self._loop.create_future()
+        # not the loop's own threads: a program that ends would wait for a read that hangs
+        self._thread = Thread(
+            target=self._fetch, args=(settings, wanted, told), name="download", daemon=True
         )
+        self._thread.start()
 
     async def wait(self) -> str:
         """Waits for its end. Returns what went wrong, a line for each model; empty = nothing."""
-        try:
-            # whoever waits may be cancelled; the thread is stopped by `aclose`
-            await asyncio.shield(self._task)
-        except DownloadError as e:
-            return str(e)
-        return ""
+        # whoever waits may be cancelled; the thread is stopped by `aclose`
+        return await asyncio.shield(self._ended)
 
     async def aclose(self) -> None:
-        """Stops it; what has come is kept. Safe to call twice."""
+        """Stops it at its next byte; what has come is kept. Safe to call twice."""
         self._cancelled.set()
-        with contextlib.suppress(DownloadError):
-            await self._task
+        await asyncio.wait([self._ended], timeout=_STOP_S)
+
+    def _fetch(self, settings: Settings, wanted: Sequence[Download], told: Told) -> None:
+        fault = ""
+        try:
+            fetch(settings, wanted, told, cancelled=self._cancelled)
+        except DownloadError as e:
+            fault = str(e)
+        except Exception as e:
+            # nobody would ever hear of it otherwise, and the demo would wait
+            fault = f"{type(e).__name__}: {e}"
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+            self._loop.call_soon_threadsafe(self._ended.set_result, fault)
 
 
 async def ask_on_terminal(asked: str) -> str:

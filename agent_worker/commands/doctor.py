@@ -13,9 +13,11 @@ from agent_worker.engines.build import model_server, stage_faults
 from agent_worker.engines.choice import Choice, Choices, Found, choose
 from agent_worker.engines.found import look_around
 from agent_worker.engines.hearing_device import sizes, try_hearing
+from agent_worker.engines.house_model import model_sizes
+from agent_worker.processes.house_model import HouseModelError, house_model_beside
 from agent_worker.settings import Settings
 
-from .checks import Finding, run_checks, try_program
+from .checks import Finding, look_at_installation, run_checks, try_program
 
 _PATIENCE_S = 30.0
 """For a model that loads first."""
@@ -27,8 +29,8 @@ class Report:
 
     versions: dict[str, str]
     findings: tuple[Finding, ...]
-    whisper_sizes: tuple[str, ...]
-    """Lines of a table, for people."""
+    model_sizes: tuple[str, ...]
+    """Lines of two tables, for people: Whisper and Qwen3."""
     suited_whisper: str
 
     @property
@@ -46,7 +48,7 @@ class Report:
         blocks = [
             [", ".join(f"{name} {version}" for name, version in self.versions.items())],
             [line for finding in stages for line in finding.lines()],
-            list(self.whisper_sizes),
+            list(self.model_sizes),
             [line for finding in rest for line in finding.lines()],
             [verdict],
         ]
@@ -68,8 +70,18 @@ _STAGES = 4
 
 async def examine(settings: Settings) -> Report:
     """Looks at each stage, and tries them as a call would. Downloads nothing, changes nothing."""
-    found = await look_around(settings)
-    choices = choose(settings, found)
+    choices = choose(settings, await look_around(settings))
+    try:
+        # a model of the worker's own is loaded to see whether it can be
+        async with house_model_beside(settings, choices) as running:
+            return await _examine(settings, running)
+    except HouseModelError as e:
+        llm = dataclasses.replace(choices.llm, problem=str(e))
+        return await _examine(settings, dataclasses.replace(choices, llm=llm))
+
+
+async def _examine(settings: Settings, choices: Choices) -> Report:
+    found = choices.found
     faults = await stage_faults(settings, choices)
     stages = [
         await _hearing(choices, found, faults),
@@ -85,8 +97,8 @@ async def examine(settings: Settings) -> Report:
     }
     return Report(
         versions,
-        (await try_program(settings), *stages, *tried),
-        tuple(sizes(found.hearing, found.too_slow, found.suited_whisper)),
+        (await try_program(settings), *stages, *look_at_installation(), *tried),
+        (*sizes(found.hearing, found.too_slow, found.suited_whisper), "", *model_sizes(settings)),
         found.suited_whisper,
     )
 
@@ -142,8 +154,9 @@ def _stage(choice: Choice, faults: dict[str, str], details: list[str]) -> Findin
     """One stage of a call; where it can't be built, why."""
     fault = faults.get(choice.stage, "")
     if fault:
-        name = choice.name or choice.engine
-        return Finding(choice.stage, "broken", name, choice.better, (fault, *details))
+        # it says what to do
+        text = f"{choice.name or choice.engine}: {fault}"
+        return Finding(choice.stage, "broken", text, details=tuple(details))
     details = [*details, f"chosen because: {choice.reason}"]
     if choice.warning:
         details = [*details, choice.warning]
@@ -152,6 +165,8 @@ def _stage(choice: Choice, faults: dict[str, str], details: list[str]) -> Findin
 
 
 def _server(found: Found) -> str:
+    if found.llm_key:
+        return f"llama.cpp, run by the worker, with {found.llm_models[0]}"
     if found.llm_endpoint is None:
         return "none on the usual local ports"
     return f"{found.llm_endpoint} with {', '.join(found.llm_models[:3]) or 'no model'}"

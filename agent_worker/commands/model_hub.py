@@ -263,6 +263,8 @@ class Fetcher:
                 done = content.start
                 for block in content.blocks:
                     out.write(block)
+                    # a program that is killed loses nothing of it
+                    out.flush()
                     done += len(block)
                     told(done)
                     if self._cancelled.is_set():

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_worker.call.who_calls import sources, told_by_client
 from agent_worker.engines.badges import ENGINES_ATTRIBUTE, Badge, as_json, badges
-from agent_worker.engines.build import EngineError, keep_model_warm, try_engines
+from agent_worker.engines.build import EngineError, keep_model_warm, read_prompt_ahead, try_engines
 from agent_worker.engines.call_engines import engines_for_language
 from agent_worker.engines.choice import Choices
 from agent_worker.engines.found import choose_engines
@@ -21,6 +21,7 @@ from agent_worker.engines.offers import Offers, find_offers
 from agent_worker.gateway import Gateway, GatewayConfig
 from agent_worker.gateway.client_outlet import ClientOutlet
 from agent_worker.gateway.protocol import SessionStart
+from agent_worker.processes.house_model import HouseModelError, house_model_beside
 from agent_worker.serving.access import Access
 from agent_worker.serving.connections import server_config
 from agent_worker.serving.exposure import InsecureConfigurationError
@@ -161,6 +162,10 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
         if websocket:
             telemetry = Telemetry.of(settings)
             running.push_async_callback(asyncio.to_thread, telemetry.close)
+            try:
+                choices = await running.enter_async_context(house_model_beside(settings, choices))
+            except HouseModelError as e:
+                raise WebServerError(str(e)) from e
             gateway = await _gateway(settings, choices, telemetry)
             if settings.metrics_port is not None:
                 say(f"The metrics: {await running.enter_async_context(_metrics(settings))}")
@@ -194,6 +199,7 @@ async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -
         raise WebServerError("\n".join(choices.problems))
     try:
         await try_engines(settings, choices)
+        await read_prompt_ahead(settings, choices)
         keep_model_warm(settings, choices)
     except EngineError as e:
         raise WebServerError(str(e)) from e

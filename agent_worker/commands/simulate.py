@@ -19,9 +19,10 @@ from livekit.agents import ConversationItemAddedEvent, UserInputTranscribedEvent
 from livekit.agents.voice import io
 
 from agent_worker.caller.wav import write_wav
-from agent_worker.engines.build import EngineError, build_engines
-from agent_worker.engines.choice import BUNDLED_LIMITS
+from agent_worker.engines.build import EngineError, Engines, build_engines, read_prompt_ahead
+from agent_worker.engines.choice import BUNDLED_LIMITS, Choices
 from agent_worker.engines.found import choose_engines
+from agent_worker.processes.house_model import HouseModelError, house_model_beside
 from agent_worker.session import build_call
 from agent_worker.settings import Settings
 from agent_worker.steady_time import steady_time
@@ -296,9 +297,26 @@ async def talk(
     if warn is not None and choices.stt.detail == "bundled":
         warn(f"hearing: {BUNDLED_LIMITS}; {choices.stt.better}")
     try:
-        engines = build_engines(settings, choices)
-    except EngineError as e:
+        async with house_model_beside(settings, choices) as running:
+            await read_prompt_ahead(settings, running)
+            engines = build_engines(settings, running)
+            return await _converse(
+                settings, running, engines, samples, target, say=say, caller_id=caller_id
+            )
+    except (EngineError, HouseModelError) as e:
         raise TalkError(str(e)) from e
+
+
+async def _converse(
+    settings: Settings,
+    choices: Choices,
+    engines: Engines,
+    samples: Pcm,
+    target: Path,
+    *,
+    say: Callable[[str], None],
+    caller_id: str | None,
+) -> Talk:
     call = build_call(settings, engines, caller_id=caller_id)
     microphone, loudspeaker = Microphone(samples), Loudspeaker()
     call.session.input.audio = microphone

@@ -127,6 +127,17 @@ async def try_engines(settings: Settings, choices: Choices) -> None:
     await build_engines(settings, choices).aclose()
 
 
+def build_model(
+    settings: Settings, choices: Choices
+) -> tuple[llm.LLM[Any], Callable[[], Awaitable[None]] | None]:
+    """The model of a call alone, and what closes its connections.
+
+    Raises:
+        EngineError: as `build_engines`.
+    """
+    return _built(choices.llm, lambda: _build_llm(settings, choices.llm))
+
+
 async def stage_faults(settings: Settings, choices: Choices) -> dict[str, str]:
     """By stage why its engine can't be built, each tried alone."""
     import_plugins(choices)
@@ -138,7 +149,7 @@ async def stage_faults(settings: Settings, choices: Choices) -> dict[str, str]:
             faults[choices.stt.stage] = str(e.__cause__)
     if choices.llm.stage not in faults:
         try:
-            model, close = _built(choices.llm, lambda: _build_llm(settings, choices.llm))
+            model, close = build_model(settings, choices)
             await model.aclose()
             if close is not None:
                 await close()

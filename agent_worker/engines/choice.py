@@ -73,6 +73,12 @@ class Found:
     """Why it can't."""
     suited_llm: LocalModel | None = None
     """The model to download for this machine; None = none has room."""
+    better_llm: str = ""
+    """The next size above the one that is here, with its price; empty = that is the best."""
+    suited_llm_price: str = ""
+    better_whisper: str = ""
+    """The size that suits this machine where a smaller one is here, with its price."""
+    suited_whisper_price: str = ""
     llm_advice: tuple[str, ...] = ()
     """What is amiss with it, or with others that were looked at, a sentence each."""
     remote_flows: tuple[str, ...] = ()
@@ -157,7 +163,8 @@ def _stt(settings: Settings, found: Found) -> Choice:
 
 
 def _stt_model(settings: Settings, found: Found) -> Choice:
-    suited = f" {found.suited_whisper}, which suits this machine" if found.suited_whisper else ""
+    price = f", {found.suited_whisper_price}" if found.suited_whisper_price else ""
+    suited = found.suited_whisper and f" {found.suited_whisper}{price}, which suits this machine"
     better = f"for open speech: {DOWNLOAD} (it fetches{suited}; set stt_model for another size)"
     if not suited:
         better = f"for open speech: {DOWNLOAD} (set stt_model to choose the size)"
@@ -181,7 +188,8 @@ def _stt_model(settings: Settings, found: Found) -> Choice:
             reason = f"the lightest model in the cache; {_TOO_SLOW}"
             return Choice("hearing", "faster-whisper", model, reason, better)
         reason = "the best model in the cache that keeps up with speech here"
-        return Choice("hearing", "faster-whisper", model, reason)
+        step = f"for better hearing: {DOWNLOAD} ({found.better_whisper})"
+        return Choice("hearing", "faster-whisper", model, reason, step * bool(found.better_whisper))
     if settings.stt == "faster-whisper":
         problem = f"no faster-whisper model in the cache: {DOWNLOAD}, or set stt_model to a folder"
         return Choice("hearing", "faster-whisper", "", "set in the settings", better, problem)
@@ -230,13 +238,16 @@ def _llm(settings: Settings, found: Found) -> Choice:
     kind = f"{found.llm_kind} " if found.llm_kind else ""
     where = "llm_url is set" if settings.llm_url else f"a {kind}server answered on this machine"
     if found.llm_key:
-        where = _OWN_REASON
+        where, step = _OWN_REASON, _next_llm(found)
+    else:
+        step = ""
     detail = f"{model} at {endpoint}"
     return Choice(
         "thinking",
         flow,
         detail,
         where,
+        step,
         server_kind=settings.llm_kind or found.llm_kind,
         context_tokens=found.llm_context,
         warning=warning,
@@ -273,10 +284,15 @@ def _own_model(settings: Settings, found: Found) -> Choice:
         flow,
         path.stem if path is not None else "",
         _OWN_REASON,
-        problem=problem,
+        _next_llm(found),
+        problem,
         server_kind="llama.cpp",
         house_model=path,
     )
+
+
+def _next_llm(found: Found) -> str:
+    return f"for better answers: {DOWNLOAD} ({found.better_llm})" if found.better_llm else ""
 
 
 def _better_llm(found: Found) -> str:
@@ -284,9 +300,8 @@ def _better_llm(found: Found) -> str:
     suited = found.suited_llm
     if suited is None:
         return f"for free conversation: {servers}"
-    fetch = (
-        f"{DOWNLOAD} (it fetches {suited.name}, {suited.megabytes} MB, which suits this machine)"
-    )
+    price = found.suited_llm_price or f"{suited.megabytes} MB"
+    fetch = f"{DOWNLOAD} (it fetches {suited.name}, {price}, which suits this machine)"
     return f"for free conversation: {fetch}, or {servers}"
 
 
@@ -300,7 +315,9 @@ def _tts(settings: Settings, found: Found) -> Choice:
     espeak_problem = (
         ""
         if found.espeak_installed
-        else "espeakng-loader is not installed: pip install 'livekit-agent-worker[espeak]'"
+        else "espeakng-loader is not installed (it is an extra, since espeak-ng is under the GPL): "
+        "pip install 'livekit-agent-worker[espeak]', or "
+        "uvx --from 'livekit-agent-worker[espeak]' agent-worker"
     )
     match settings.tts:
         case "piper":

@@ -18,7 +18,7 @@ from .found_model import find_model_server
 from .hearing_device import find_hearing_device
 from .house_model import find_house_model, find_machine, house_fault
 from .languages import primary
-from .local_models import suited_local_model
+from .local_models import Machine, local_models, next_better, suited_local_model
 
 _FLOW_SERVER_S = 2.0
 _MOST_FLOWS = 16
@@ -57,13 +57,40 @@ async def look_around(settings: Settings) -> Found:
         remote_flows=remote_flows,
         house_model=own_model,
         house_fault=house_fault(settings, own_model),
-        suited_llm=suited_local_model(machine, max_sessions=settings.max_sessions),
+        **_prices(settings, machine, own_model, models, suited),
     )
 
 
 async def choose_engines(settings: Settings) -> Choices:
     """What serves each stage on this machine, with the reasons."""
     return choose(settings, await look_around(settings))
+
+
+def _prices(
+    settings: Settings,
+    machine: Machine,
+    own_model: Path | None,
+    whispers: tuple[str, ...],
+    suited_whisper: str,
+) -> dict[str, Any]:
+    """What suits this machine better than what is here, and what it costs."""
+    from livekit.plugins.faster_whisper.model_costs import cost_of
+
+    suited = suited_local_model(machine, max_sessions=settings.max_sessions)
+    prices: dict[str, Any] = {"suited_llm": suited}
+    if suited is not None:
+        prices["suited_llm_price"] = suited.price(machine)
+    here = next((m for m in local_models() if own_model and m.file == own_model.name), None)
+    if here is not None and (step := next_better(here, machine)) is not None:
+        prices["better_llm"] = f"{step.name}: {step.price(machine)}"
+    cost = cost_of(suited_whisper)
+    if cost is not None:
+        price = f"{cost.disk_mb} MB, a final in {cost.final_ms} ms of a core"
+        prices["suited_whisper_price"] = price
+        had = cost_of(whispers[0]) if whispers else None
+        if had is not None and had.disk_mb < cost.disk_mb:
+            prices["better_whisper"] = f"{cost.name}: {price} instead of {had.final_ms}"
+    return prices
 
 
 _WHISPER_BEST_FIRST = (

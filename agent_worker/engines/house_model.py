@@ -14,7 +14,14 @@ import psutil
 
 from agent_worker.settings import Settings
 
-from .local_models import LocalModel, Machine, fits, local_models
+from .local_models import (
+    LocalModel,
+    Machine,
+    fits,
+    local_models,
+    slots,
+    suited_local_model,
+)
 
 EXTRA = "pip install 'livekit-agent-worker[llama]'"
 
@@ -92,6 +99,27 @@ def house_fault(settings: Settings, path: Path | None) -> str:
     if path is not None and not llama_installed():
         return f"llama.cpp is not installed: {EXTRA}"
     return ""
+
+
+def model_sizes(settings: Settings) -> list[str]:
+    """Lines of a table: what each size of Qwen3 costs where the worker would run it here.
+
+    The time of a token is reckoned from the size of the file and the number of cores.
+    """
+    machine, calls = find_machine(), settings.max_sessions
+    suited = suited_local_model(machine, max_sessions=calls)
+    lines = [f"{'Qwen3':<16}{'file':>8}{'memory':>9}{'a token (reckoned)':>20}"]
+    for model in local_models():
+        needs = model.needs_bytes(slots(machine, max_sessions=calls)) / 1e6
+        took = model.token_ms(machine)
+        row = f"{model.name:<16}{model.megabytes:>5} MB{needs:>6.0f} MB"
+        row += f"{'on the GPU':>20}" if took is None else f"{took:>17.0f} ms"
+        note = "suits this machine" if model == suited else ""
+        if not fits(model, machine, max_sessions=calls):
+            slow = machine.gpu_bytes is None and machine.cores < model.least_cores
+            note = "too slow here" if slow else "no room here"
+        lines.append(f"{row}  {note}".rstrip())
+    return lines
 
 
 def in_cache(model: LocalModel) -> Path | None:

@@ -56,6 +56,11 @@ class LocalModel:
         """Memory of the process that runs it."""
         return self.bytes + slots * _SLOT_TOKENS * self.context_bytes + _SPARE_BYTES
 
+    def price(self, machine: Machine) -> str:
+        """What it costs to take it here."""
+        took = self.token_ms(machine)
+        return f"{self.megabytes} MB" + ("" if took is None else f", about {took:.0f} ms a token")
+
     def token_ms(self, machine: Machine) -> float | None:
         """Milliseconds for a token, reckoned; None on a GPU, where it is not worth mentioning."""
         if machine.gpu_bytes is not None:

@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 
+from agent_worker.engines.build import import_plugins
 from agent_worker.settings import load_settings
 from agent_worker.telemetry.outlets import Telemetry
 from agent_worker.worker import build_server, run
@@ -17,9 +18,14 @@ from .supervisor import Orders
 
 
 def run_call_process() -> int:
-    """Reads its orders on stdin and works until it is told to drain, or the parent is gone."""
+    """Reads its orders on stdin and works until it is told to drain, or the parent is gone.
+
+    First come the engines' names: what they are made of takes seconds to import, and a spare has
+    it done when its orders come.
+    """
     parent = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
     try:
+        import_plugins(pickle.load(parent))
         orders = pickle.load(parent)
     except EOFError:
         return 0

@@ -185,7 +185,8 @@ def _why(path: str, said: Sequence[str]) -> str:
     """The first error that llama.cpp told, in its own words without its prefix."""
     errors = [line.partition(" E ")[2] for line in said if " E " in line]
     reason = errors[0].strip() if errors else (said[-1] if said else "it ended without a word")
-    return f"llama.cpp can't run {path}: {reason}"
+    cure = "; install it, on Debian `apt-get install libgomp1`" if "libgomp" in reason else ""
+    return f"llama.cpp can't run {path}: {reason}{cure}"
 
 
 def _take_port() -> tuple[int, socket.socket | None]:

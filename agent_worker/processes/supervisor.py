@@ -24,6 +24,7 @@ import psutil
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from agent_worker.dispatch.machine_limits import free_memory_mib
 from agent_worker.engines.choice import Choices
 from agent_worker.settings import Settings, export_environment
 from agent_worker.telemetry.merged_metrics import Figures
@@ -38,6 +39,10 @@ _LONG_LIFE_S = 30.0
 _GRACE_S = 15.0
 """After the drain's own limit."""
 _ASK_S = 2.0
+_SPARE_AFTER_S = 20.0
+"""A spare is begun when the others have begun: it would only hold them up."""
+_SPARE_MIB = 1000.0
+"""Free memory without which there is none: it takes 200."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Supervisor:
         self._metrics_ports = _free_ports(len(self._shares))
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._figures = Figures()
+        self._spare: asyncio.subprocess.Process | None = None
+        """Has everything imported, and waits for orders."""
 
     def stop(self) -> None:
         """Lets calls end, for `drain_timeout_s`, and then everything."""
@@ -95,13 +102,34 @@ class Supervisor:
             transport, listener, port = await listen()
             with contextlib.closing(transport):
                 async with self._pages():
-                    await asyncio.gather(
-                        *(
-                            self._keep(i, engines.meeting, listener, port)
-                            for i in range(len(self._shares))
+                    sparing = asyncio.create_task(self._keep_spare())
+                    try:
+                        await asyncio.gather(
+                            *(
+                                self._keep(i, engines.meeting, listener, port)
+                                for i in range(len(self._shares))
+                            )
                         )
-                    )
+                    finally:
+                        sparing.cancel()
+                        await asyncio.gather(sparing, return_exceptions=True)
+                        await self._end_spare()
         return 0
+
+    async def _keep_spare(self) -> None:
+        while not self._stopping.is_set():
+            await asyncio.sleep(_SPARE_AFTER_S)
+            if self._spare is not None and self._spare.returncode is not None:
+                await self._end_spare()
+            if self._spare is None and free_memory_mib() > _SPARE_MIB:
+                self._spare = await self._spawn()
+
+    async def _end_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            with contextlib.suppress(ProcessLookupError):
+                spare.kill()
+            await spare.wait()
 
     async def _keep(self, index: int, engines: Meeting, listener: Listener, port: int) -> None:
         """Runs one call process, and a new one whenever it ends by itself, or hangs."""
@@ -133,16 +161,9 @@ class Supervisor:
     async def _start(
         self, index: int, engines: Meeting, pulse: Pulse
     ) -> asyncio.subprocess.Process:
-        # from the loop's own thread, which stays: see `lifeline`
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "agent_worker",
-            "call-process",
-            env=export_environment(self._settings, inherit=True),
-            stdin=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        process, self._spare = self._spare, None
+        if process is None or process.returncode is not None:
+            process = await self._spawn()
         self._running[index] = process
         orders = Orders(
             self._choices,
@@ -154,12 +175,23 @@ class Supervisor:
             None if self._settings.metrics_port is None else self._metrics_ports[index],
             pulse,
         )
-        if process.stdin is not None:
-            with contextlib.suppress(ConnectionError):
-                process.stdin.write(pickle.dumps(orders))
-                await process.stdin.drain()
+        await _tell(process, orders)
         if self._stopping.is_set():
             process.terminate()
+        return process
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        # from the loop's own thread, which stays: see `lifeline`
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "agent_worker",
+            "call-process",
+            env=export_environment(self._settings, inherit=True),
+            stdin=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        await _tell(process, self._choices)
         return process
 
     async def _wait(self, process: asyncio.subprocess.Process, patient: Patient) -> None:
@@ -225,9 +257,20 @@ class Supervisor:
         )
 
 
+async def _tell(process: asyncio.subprocess.Process, what: Choices | Orders) -> None:
+    if process.stdin is not None:
+        # one that has just ended is noticed where it is waited for
+        with contextlib.suppress(ConnectionError):
+            process.stdin.write(pickle.dumps(what))
+            await process.stdin.drain()
+
+
 async def _until_it_hangs(process: asyncio.subprocess.Process, patient: Patient) -> None:
-    while not patient.hangs():
+    late_s = 0.0
+    while not patient.hangs(late_s):
+        due = time.monotonic() + BEAT_EVERY_S
         await asyncio.sleep(BEAT_EVERY_S)
+        late_s = time.monotonic() - due
     logger.error("a call process hangs and is ended", extra={"pid": process.pid})
 
 

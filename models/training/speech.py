@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from livekit.plugins.espeak import library as c
+from local_tts import espeak_library as c
 from models.training.grammar import MANDARIN, Utterance
 
 SAMPLE_RATE = 16_000

@@ -89,11 +89,15 @@ async def test_an_agent_that_finds_one_whose_call_was_taken_back_waits_for_its_p
     async with line.caller() as ann, run_worker(settings, log_file=log):
         await greeted(ann)
         (first,) = await line.agents()
+        taken_back_at = time.time()
         await line.take_back_dispatches()
         await line.dispatch("twice")
         async with asyncio.timeout(TIMEOUT_S):
             while first in (there := await line.agents()) or len(there) != 1:
                 await asyncio.sleep(0.1)
+        # it has not said a word before
+        await _hears(ann, "help you", taken_back_at)
+        await ann.silent(for_s=0.7, timeout_s=TIMEOUT_S)
         assert "five" in (await ask(ann, "what is two plus three")).lower()
         assert len(await line.agents()) == 1
 

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection
 
-from agent_worker.engines.build import EngineError, Engines, build_engines, import_plugins
+from agent_worker.engines.build import EngineError, build_engines, build_model, import_plugins
 from agent_worker.engines.choice import Choice, Choices
 from agent_worker.settings import Settings
 
@@ -37,20 +37,22 @@ async def run_checks(
     findings += await _in_time("documents", lambda: try_documents(settings))
     # what stands in when an engine fails must not speak for it here
     alone = settings.model_copy(update={"stt_fallback": False, "tts_fallback": False})
-    if {"hearing", "speaking", "thinking"} <= set(broken):
-        return findings
     alone, choices = _with_stand_ins(alone, choices, broken)
+    if "speaking" in broken:
+        return findings if "thinking" in broken else [*findings, *await _model(alone, choices)]
     import_plugins(choices)
     try:
         engines = build_engines(alone, choices)
     except EngineError as e:
         return [*findings, Finding("engines", "broken", str(e))]
     try:
-        if "speaking" not in broken:
-            tried = await _in_time("voice", lambda: try_voice_and_ears(alone, engines))
-            findings += [f for f in tried if f.what != "ears" or "hearing" not in broken]
+        tried = await _in_time("voice", lambda: try_voice_and_ears(alone, engines))
+        findings += [f for f in tried if f.what != "ears" or "hearing" not in broken]
         if "thinking" not in broken:
-            findings += await _in_time("model", lambda: _model(choices, engines))
+            rules_only = choices.llm.engine == "offline"
+            findings += await _in_time(
+                "model", lambda: try_model(engines.llm, rules_only=rules_only)
+            )
     finally:
         await engines.aclose()
     return findings
@@ -66,14 +68,19 @@ def _with_stand_ins(
         choices = dataclasses.replace(choices, stt=stt)
     if "thinking" in broken:
         choices = dataclasses.replace(choices, llm=Choice("thinking", "offline", "", ""))
-    if "speaking" in broken:
-        settings = settings.model_copy(update={"tts_voice": None})
-        choices = dataclasses.replace(choices, tts=Choice("speaking", "espeak", "", ""))
     return settings, choices
 
 
-def _model(choices: Choices, engines: Engines) -> Awaitable[list[Finding]]:
-    return try_model(engines.llm, rules_only=choices.llm.engine == "offline")
+async def _model(settings: Settings, choices: Choices) -> list[Finding]:
+    """The model alone, where there is no voice to ask it with."""
+    model, close = build_model(settings, choices)
+    try:
+        rules_only = choices.llm.engine == "offline"
+        return await _in_time("model", lambda: try_model(model, rules_only=rules_only))
+    finally:
+        await model.aclose()
+        if close is not None:
+            await close()
 
 
 async def _in_time(what: str, check: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:

@@ -30,9 +30,10 @@ async def try_server(settings: Settings) -> list[Finding]:
         "LIVEKIT_API_SECRET": settings.livekit_api_secret.get_secret_value(),
     }
     missing = [name for name, value in pair.items() if not value]
-    is_set = "livekit_url" in settings.model_fields_set or len(missing) < len(pair)
+    has_url = "livekit_url" in settings.model_fields_set
+    is_set = has_url or len(missing) < len(pair)
     if missing:
-        if is_set and not await _answers(url, timeout):
+        if has_url and not await _answers(url, timeout):
             return [_nobody(url)]
         said = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"
         advice = "`demo` and `talk` need none; `start` and `web` take a pair of the server's keys"
