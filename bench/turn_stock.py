@@ -72,9 +72,8 @@ class WholeUtterances(stt.STT[str]):
 def build_session(settings: Settings, choices: Choices) -> AgentSession[None]:
     """The stock pipeline on the engines that our worker would use."""
     engines = build_engines(settings, choices)
-    name, _, endpoint = choices.llm.detail.partition(" at ")
     graph = assistant.build(
-        model=chat_model(ModelOptions(base_url=endpoint, model=name)),
+        model=chat_model(ModelOptions(base_url=choices.llm.endpoint, model=choices.llm.detail)),
         instructions=settings.instructions,
     )
     vad = inference.VAD(model="silero")

@@ -80,7 +80,8 @@ def test_a_flow_changes_what_thinks_and_keeps_the_model() -> None:
     settings, choices, _ = machine()
     _, own = for_call(settings, choices, CallOptions(flow="router"))
     assert own.llm.engine == "router"
-    assert own.llm.detail == choices.llm.detail == "qwen at http://127.0.0.1:8000/v1"
+    for llm in (own.llm, choices.llm):
+        assert (llm.detail, llm.endpoint) == ("qwen", "http://127.0.0.1:8000/v1")
     assert own.stt == choices.stt
 
 

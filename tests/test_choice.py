@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agent_worker.engines.build import model_server
 from agent_worker.engines.choice import Found, choose
 from agent_worker.settings import load_settings
 
@@ -34,6 +35,16 @@ def test_the_best_that_is_there_is_taken() -> None:
     assert choices.stt.detail == "large-v3-turbo"
     assert choices.llm.name == "assistant (Qwen/Qwen3-8B at http://127.0.0.1:8000/v1)"
     assert choices.tts.name == "piper (en_US-lessac-high)"
+
+
+def test_a_models_name_may_hold_anything_and_is_never_read_for_its_address() -> None:
+    settings = load_settings(llm_model="model at large", llm_url="http://127.0.0.1:8000/v1")
+    choice = choose(settings, BARE).llm
+    assert (choice.detail, choice.endpoint) == ("model at large", "http://127.0.0.1:8000/v1")
+    options, _ = model_server(settings, choice)
+    assert (options.model, options.base_url) == (choice.detail, choice.endpoint)
+    remote = choose(load_settings(llm="remote", flow_url="http://127.0.0.1:9/x"), BARE).llm
+    assert remote.name == f"remote ({remote.detail} at http://127.0.0.1:9/x)"
 
 
 def test_settings_win_over_what_was_found() -> None:

@@ -108,7 +108,7 @@ def test_the_own_model_comes_after_servers_and_before_the_rules(
 ) -> None:
     choice = choose(load_settings(**settings), Found(espeak_installed=True, **found)).llm
     assert choice.engine == engine
-    assert choice.detail.startswith(detail)
+    assert choice.name.startswith(f"{engine} ({detail}")
     assert (choice.house_model is not None) == runs_itself
     assert not choice.problem
 
@@ -133,7 +133,7 @@ def test_once_it_runs_it_is_a_server_for_every_flow_and_its_key_is_not_shown() -
     )
     for llm in ("auto", "local", "router"):
         choices = choose(load_settings(llm=llm), running)
-        assert choices.llm.detail == "Qwen3 at http://127.0.0.1:5/v1"
+        assert (choices.llm.detail, choices.llm.endpoint) == ("Qwen3", "http://127.0.0.1:5/v1")
         assert choices.llm.api_key == "hidden-key"
         assert choices.llm.house_model is None
         assert "hidden-key" not in repr(choices)

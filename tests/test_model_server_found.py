@@ -74,7 +74,7 @@ async def test_the_key_goes_along_and_a_refusal_is_told_apart() -> None:
     async with FakeOpenAIServer(api_key="k3y") as upstream:
         right = await chosen(settings_for(upstream, llm_api_key="k3y"))
         wrong = await chosen(settings_for(upstream))
-    assert right.detail.startswith("scripted-qwen3 at ")
+    assert right.detail == "scripted-qwen3"
     assert not right.warning
     assert "refuses the key (status 401): set llm_api_key" in wrong.problem
 
@@ -91,7 +91,8 @@ async def test_a_named_server_gets_seconds() -> None:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        assert (await chosen(settings_for(url))).detail == f"qwen3 at {url}"
+        choice = await chosen(settings_for(url))
+        assert (choice.detail, choice.endpoint) == ("qwen3", url)
         found = await discover(url)
         assert found is not None and found.models == ("qwen3",)
     finally:
@@ -266,7 +267,7 @@ async def test_a_server_that_is_loading_is_waited_for_at_the_start(
 ) -> None:
     async with FakeColdServer(0.8, refuses=True) as upstream:
         choice = await chosen(settings_for(upstream.base_url))
-        assert choice.detail == f"qwen3:4b at {upstream.base_url}"
+        assert (choice.detail, choice.endpoint) == ("qwen3:4b", upstream.base_url)
     assert caplog.text.count("still loading its model; waiting for it") == 1
 
 
@@ -367,7 +368,7 @@ async def test_no_proxy_is_asked_for_a_server_on_ones_own_network(
         monkeypatch.delenv("NO_PROXY", raising=False)
         # A name without a dot, as a container's: this machine's own is one.
         url = f"http://localhost:{upstream.port}/v1"
-        assert (await chosen(settings_for(url))).detail.endswith(url)
+        assert (await chosen(settings_for(url))).endpoint == url
         model = chat_model(ModelOptions(url, "scripted-qwen3"))
         assert (await model.ainvoke("Hi.")).text == "Hello from the scripted model."
         await model.aclose()

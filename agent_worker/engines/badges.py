@@ -73,14 +73,14 @@ def _thinking(choice: Choice) -> Badge:
     if choice.engine == "offline":
         return Badge("thinking", "Rules, no model", note=_RULES)
     if choice.engine == "remote":
-        return Badge("thinking", _short(choice.detail.partition(" at ")[0] or "flow server"))
-    return Badge("thinking", _short(_tail(choice.detail.partition(" at ")[0]) or choice.engine))
+        return Badge("thinking", _short(choice.detail or "flow server"))
+    return Badge("thinking", _short(_tail(choice.detail) or choice.engine))
 
 
 def _voice(choice: Choice) -> Badge:
     name = _VOICES.get(choice.engine, choice.engine)
     if choice.engine in ("speech-api", "higgs", "espeak"):
-        # the detail is a server's address, or no more than the language
+        # the detail is nothing, or no more than the language
         return Badge("voice", name, command=_DOWNLOAD if choice.engine == "espeak" else "")
     return Badge("voice", _short(f"{name} {_tail(choice.detail)}".strip()))
 

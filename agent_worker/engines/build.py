@@ -202,12 +202,10 @@ def model_server(settings: Settings, choice: Choice) -> tuple[ModelOptions, Serv
     """How the chosen model is asked, and what this process knows of its server."""
     from flows.model import ModelOptions, ServerKind, ServerMemory
 
-    # A model's name may hold anything, an address no space.
-    name, _, endpoint = choice.detail.rpartition(" at ")
     language = languages().get(primary(settings.spoken_language))
     options = ModelOptions(
-        base_url=endpoint,
-        model=name,
+        base_url=choice.endpoint,
+        model=choice.detail,
         kind=ServerKind(choice.server_kind) if choice.server_kind else ServerKind.OTHER,
         api_key=choice.api_key or settings.llm_api_key.get_secret_value(),
         temperature=settings.llm_temperature,
@@ -218,7 +216,8 @@ def model_server(settings: Settings, choice: Choice) -> tuple[ModelOptions, Serv
     )
     if language is not None:
         options = dataclasses.replace(options, fillers=language.fillers)
-    return options, _server_memories.setdefault((endpoint, name), ServerMemory())
+    server = choice.endpoint, choice.detail
+    return options, _server_memories.setdefault(server, ServerMemory())
 
 
 def keep_model_warm(settings: Settings, choices: Choices) -> None:

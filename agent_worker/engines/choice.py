@@ -93,7 +93,7 @@ class Choice:
     """hearing, thinking or speaking."""
     engine: str
     detail: str
-    """Model, voice or endpoint."""
+    """Model, voice, or a flow server's flow."""
     reason: str
     better: str = ""
     """What to do for a better one; empty where there is nothing to say."""
@@ -107,13 +107,16 @@ class Choice:
     """What is amiss although this stage may run; empty when nothing is."""
     house_model: Path | None = None
     """GGUF file that the worker has to run for it first."""
+    endpoint: str = ""
+    """Address of the server that runs it; empty where it runs in the worker."""
     api_key: str = dataclasses.field(default="", repr=False)
     """Of the model that the worker runs itself."""
 
     @property
     def name(self) -> str:
-        """Engine and detail in one."""
-        return f"{self.engine} ({self.detail})" if self.detail else self.engine
+        """Engine, detail and endpoint in one."""
+        about = " at ".join(part for part in (self.detail, self.endpoint) if part)
+        return f"{self.engine} ({about})" if about else self.engine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,10 +207,18 @@ def _llm(settings: Settings, found: Found) -> Choice:
         return Choice("thinking", "offline", "rules and tools, no model", "set so", better)
     if settings.llm == "remote":
         problem = "" if settings.flow_url else "llm=remote needs flow_url"
-        detail = f"{settings.flow_id} at {settings.flow_url}" if settings.flow_url else ""
+        flow_id, url = (settings.flow_id, settings.flow_url) if settings.flow_url else ("", "")
         warning = "; ".join(found.llm_advice)
         reason = "set in the settings"
-        return Choice("thinking", "remote", detail, reason, problem=problem, warning=warning)
+        return Choice(
+            "thinking",
+            "remote",
+            flow_id,
+            reason,
+            problem=problem,
+            endpoint=url,
+            warning=warning,
+        )
     if _runs_itself(settings, found):
         return _own_model(settings, found)
     # Of a named server the address that answered: /v1 may have been left out.
@@ -234,23 +245,23 @@ def _llm(settings: Settings, found: Found) -> Choice:
     if not model:
         problem = f"{endpoint} lists no model: set llm_model, and see that the server is up"
         problem = "; ".join([problem, *found.llm_advice])
-        return Choice("thinking", flow, endpoint, "", "", problem)
+        return Choice("thinking", flow, "", "", "", problem, endpoint=endpoint)
     kind = f"{found.llm_kind} " if found.llm_kind else ""
     where = "llm_url is set" if settings.llm_url else f"a {kind}server answered on this machine"
     if found.llm_key:
         where, step = _OWN_REASON, _next_llm(found)
     else:
         step = ""
-    detail = f"{model} at {endpoint}"
     return Choice(
         "thinking",
         flow,
-        detail,
+        model,
         where,
         step,
         server_kind=settings.llm_kind or found.llm_kind,
         context_tokens=found.llm_context,
         warning=warning,
+        endpoint=endpoint,
         api_key=found.llm_key,
     )
 
@@ -336,7 +347,8 @@ def _tts(settings: Settings, found: Found) -> Choice:
             return Choice("speaking", "xtts", voice or "", "set so", "", _xtts(settings, found))
         case "speech-api" | "higgs":
             problem = "" if settings.tts_url else f"tts={settings.tts} needs tts_url"
-            return Choice("speaking", settings.tts, settings.tts_url or "", "set so", "", problem)
+            url = settings.tts_url or ""
+            return Choice("speaking", settings.tts, "", "set so", "", problem, endpoint=url)
         case "auto":
             pass
     if voice is not None and voice in found.kokoro_voices and found.espeak_installed:
