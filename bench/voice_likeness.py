@@ -36,8 +36,7 @@ _QUIET_DB = 30.0
 def describe(samples: Samples) -> Vector:
     """The voice in a piece of speech: its mean cepstra and pitch.
 
-    Their spreads would tell people apart a little better (98.9 instead of 98.1 % of pairs), but
-    tell a synthetic voice by how it stresses rather than by how it sounds.
+    Not their spreads: they tell a synthetic voice by how it stresses rather than by how it sounds.
 
     Args:
         samples: mono at `RATE`, some seconds.

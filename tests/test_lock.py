@@ -20,7 +20,7 @@ FROM_SOURCE = {"docopt"}
 """No wheel at all, and no extension either: any machine builds it."""
 
 GAPS = {"macOS x86_64": {"onnxruntime", "cryptography"}}
-"""Both have stopped building for Intel Macs; docs/installing.md says what remains to these."""
+"""Both have stopped building for Intel Macs."""
 
 
 def _extras() -> list[str]:
