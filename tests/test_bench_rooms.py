@@ -142,5 +142,6 @@ async def test_calls_of_two_call_processes_are_answered_and_measured() -> None:
     assert result["call_processes"] == 2
     assert figures["worker_rss_mib"] >= result["idle_rss_mib"] > 50
     assert result["models"]["llm"].startswith("offline")
-    assert len(said[-1]) == len(bench.HEADER)
+    # behind the row it may say that this is more than a busy machine holds
+    assert any(len(line) == len(bench.HEADER) for line in said)
     assert asyncio.all_tasks() == {asyncio.current_task()}

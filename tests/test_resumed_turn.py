@@ -92,6 +92,14 @@ def test_a_mhm_in_the_first_second_leaves_a_later_interruption_alone() -> None:
     assert not turn.resumes
 
 
+def test_who_left_and_is_back_says_something_new() -> None:
+    turn = taken_at_2()
+    turn.agent_spoke(2.2)
+    turn.forgotten()
+    turn.caller_spoke(2.6)
+    assert not turn.resumes
+
+
 def said(*turns: tuple[llm.ChatRole, str, bool]) -> llm.ChatContext:
     context = llm.ChatContext()
     for role, text, interrupted in turns:

@@ -62,3 +62,8 @@ class ResumedTurn:
         """What was said is no turn, or means that the agent shall stop."""
         self._open = False
         self._resumes = False
+
+    def forgotten(self) -> None:
+        """The caller left, or takes it back: what comes next goes on with nothing."""
+        self.dropped()
+        self._taken = False

@@ -199,7 +199,7 @@ class TurnTaking:
         self._running().clear_user_turn()
         self._final_pending = False
         self._end_of_turn.dropped()
-        self._resumed.dropped()
+        self._resumed.forgotten()
         self._settle()
 
     def _running(self) -> AgentSession[Any]:
