@@ -18,6 +18,8 @@ from agent_worker.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
+KOKORO_VOICE = re.compile(r"[a-z][fm]_[a-z]+")
+"""Its voices' names: the language, a woman's or a man's voice, and a name."""
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -95,6 +97,7 @@ def test_named_settings_and_linked_files_exist(doc: Path) -> None:
     for name in re.findall(r"`([a-z]+_[a-z_]+)`", text):
         known = name in Settings.model_fields or name in PROTOCOL or name.startswith("secrets/")
         known = known or name in METHODS or name in SERVERS_SETTINGS or name in MODULES
+        known = known or KOKORO_VOICE.fullmatch(name) is not None
         assert known or name in TOLD or name in LIVEKITS_FIGURES, name
 
 
