@@ -23,9 +23,9 @@ from agent_worker.dispatch.headroom import (
     Headroom,
     Load,
 )
-from agent_worker.dispatch.machine_limits import free_memory_mib, usable_cores
 from agent_worker.dispatch.measured_load import MeasuredLoad, cpu_times, used_between
 from agent_worker.dispatch.watch import BUSY_TOPIC
+from agent_worker.machine_limits import free_memory_mib, usable_cores
 from livekit import rtc
 
 from . import real

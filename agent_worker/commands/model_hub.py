@@ -20,6 +20,8 @@ from typing import Protocol
 
 import httpx
 
+from agent_worker.engines.house_model import hub_folder
+
 _BLOCK = 1 << 18
 _TIMEOUT_S = 30.0
 _TRIES = 5
@@ -307,10 +309,7 @@ class Fetcher:
 
 def cache_target(file: HubFile, about: About) -> Path:
     """Where a file lies in the hub's cache: every program of this user finds it there."""
-    from huggingface_hub import constants
-
-    folder = Path(constants.HF_HUB_CACHE) / f"models--{file.repository.replace('/', '--')}"
-    return folder / "snapshots" / (about.commit or "0" * 40) / file.name
+    return hub_folder(file.repository) / "snapshots" / (about.commit or "0" * 40) / file.name
 
 
 def name_revision(file: HubFile, about: About) -> None:

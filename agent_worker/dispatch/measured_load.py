@@ -14,8 +14,9 @@ from typing import Protocol, runtime_checkable
 import psutil
 from livekit.agents import Plugin
 
+from agent_worker.machine_limits import free_memory_mib, usable_cores
+
 from .headroom import Headroom, Load
-from .machine_limits import free_memory_mib, usable_cores
 
 logger = logging.getLogger(__name__)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-import psutil
-
+from agent_worker.machine_limits import free_memory_mib, usable_cores
 from agent_worker.settings import Settings
 
 from .local_models import (
@@ -33,14 +31,8 @@ def llama_installed() -> bool:
 
 def find_machine() -> Machine:
     """What a model of ours could run on."""
-    return Machine(_cores(), psutil.virtual_memory().available, _gpu_bytes())
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+    memory = int(free_memory_mib() * 2**20)
+    return Machine(max(1, int(usable_cores())), memory, _gpu_bytes())
 
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri")
@@ -124,11 +116,16 @@ def model_sizes(settings: Settings) -> list[str]:
 
 def in_cache(model: LocalModel) -> Path | None:
     """The model's file in the hub's cache, of whichever revision; None where it is not whole."""
-    from huggingface_hub import constants
-
-    folder = Path(constants.HF_HUB_CACHE) / f"models--{model.repository.replace('/', '--')}"
-    for path in sorted((folder / "snapshots").glob(f"*/{model.file}")):
+    for path in sorted((hub_folder(model.repository) / "snapshots").glob(f"*/{model.file}")):
         # the hub's client gives a file its name only when it is whole
         if path.is_file() and path.stat().st_size == model.bytes:
             return path
     return None
+
+
+def hub_folder(repository: str) -> Path:
+    """Where the hub's cache keeps a repository of models."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_worker.dispatch.machine_limits import free_memory_mib, usable_cores
+from agent_worker.machine_limits import free_memory_mib, usable_cores
 from agent_worker.settings import Settings
 
 from .plan import process_count
