@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from livekit.agents import APIConnectOptions, APIError, tts
 
@@ -74,3 +75,37 @@ async def try_again(
         raise error
     logger.warning("a later piece of the speech failed, trying again: %s", error)
     await asyncio.sleep(conn_options._interval_for_retry(attempt))
+
+
+async def speak_piece(
+    speak: Callable[[], Awaitable[None]],
+    conn_options: APIConnectOptions,
+    *,
+    heard: Callable[[], int],
+    logger: logging.Logger,
+) -> None:
+    """Speaks a piece, and once more as far as `try_again` allows.
+
+    Args:
+        speak: Makes the piece and hands it on.
+        conn_options: The stream's.
+        heard: How much was heard of the stream so far, in any unit.
+        logger: The plugin's.
+
+    Raises:
+        APIError: The piece failed, and is not to be tried again.
+    """
+    before = heard()
+    for attempt in range(conn_options.max_retry + 1):
+        try:
+            await speak()
+            return
+        except APIError as error:
+            await try_again(
+                error,
+                attempt,
+                conn_options,
+                heard_before=before > 0,
+                heard_of_it=heard() > before,
+                logger=logger,
+            )

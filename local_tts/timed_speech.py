@@ -6,12 +6,13 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Never, Protocol
 
-from livekit.agents import APIConnectOptions, APIError, tts, utils
+from livekit.agents import APIConnectOptions, tts, utils
 from livekit.agents.types import TimedString
 
-from .delivery import initialize, silence, try_again
+from .delivery import initialize, silence, speak_piece
 from .options import Tokenizer
 from .pieces import Pieces, speak_in_pieces
 
@@ -83,20 +84,13 @@ class _Segment:
         self._emitter.flush()
 
     async def _say_piece(self, text: str) -> None:
-        before = self._samples
-        for attempt in range(self._conn_options.max_retry + 1):
-            try:
-                await self._attempt(text, before / self._delivery.sample_rate)
-                return
-            except APIError as error:
-                await try_again(
-                    error,
-                    attempt,
-                    self._conn_options,
-                    heard_before=before > 0,
-                    heard_of_it=self._samples > before,
-                    logger=logger,
-                )
+        offset = self._samples / self._delivery.sample_rate
+        await speak_piece(
+            partial(self._attempt, text, offset),
+            self._conn_options,
+            heard=lambda: self._samples,
+            logger=logger,
+        )
 
     async def _attempt(self, text: str, offset: float) -> None:
         timeout_s = self._conn_options.timeout

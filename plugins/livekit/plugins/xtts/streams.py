@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from livekit.agents import APIConnectOptions, APIError, tts
 from livekit.agents.utils import shortuuid
 
-from local_tts.delivery import initialize, silence, try_again
+from local_tts.delivery import initialize, silence, speak_piece
 from local_tts.options import Tokenizer
 from local_tts.pieces import Pieces, speak_in_pieces
 from local_tts.text import cut_long, encodable, is_speakable
@@ -119,27 +119,18 @@ class _Speaker:
             self._emit(silence(SAMPLE_RATE))
 
     async def _speak_part(self, text: str) -> None:
-        for attempt in range(self._conn_options.max_retry + 1):
+        async def attempt() -> None:
             before = self._emitted
             self._on_request()
-            try:
-                await self._engine.speak(
-                    self._opts.message(text),
-                    timeout=self._conn_options.timeout,
-                    on_audio=self._emit,
-                )
-                if self._emitted == before:
-                    raise APIError("XTTS made no sound of the text")
-                return
-            except APIError as error:
-                await try_again(
-                    error,
-                    attempt,
-                    self._conn_options,
-                    heard_before=before > 0,
-                    heard_of_it=self._emitted > before,
-                    logger=logger,
-                )
+            await self._engine.speak(
+                self._opts.message(text),
+                timeout=self._conn_options.timeout,
+                on_audio=self._emit,
+            )
+            if self._emitted == before:
+                raise APIError("XTTS made no sound of the text")
+
+        await speak_piece(attempt, self._conn_options, heard=lambda: self._emitted, logger=logger)
 
     def _emit(self, samples: bytes) -> None:
         self._emitted += len(samples)
