@@ -315,6 +315,34 @@ async def test_the_tokens_of_an_answer_are_counted_for_the_call(tmp_path: Path) 
         await one.aclose()
 
 
+@pytest.mark.parametrize(("llm_engine", "cost"), [("assistant", 0.00102), ("offline", None)])
+async def test_what_a_model_costs_is_told_where_a_price_is_set_and_rules_cost_nothing(
+    tmp_path: Path, llm_engine: str, cost: float | None
+) -> None:
+    async with FakeOpenAIServer(Reply("Hello.", usage=(1000, 10, 0))) as server:
+        settings = settings_in(
+            tmp_path,
+            llm=llm_engine,
+            llm_url=server.base_url,
+            llm_model="m",
+            llm_price_prompt=1,
+            llm_price_completion=2,
+            llm_currency="EUR",
+        )
+        found = Found(
+            espeak_installed=True, llm_endpoint=server.base_url, llm_models=("m",), llm_kind="vllm"
+        )
+        one = build_call(settings, build_engines(settings, choose(settings, found)))
+        await one.start()
+        try:
+            await one.session.run(user_input="hello")
+            summary = one.agent.latency.summary()
+        finally:
+            await one.aclose()
+    assert summary.cost == cost
+    assert summary.completion > 0 and summary.uncounted == 0
+
+
 def test_the_settings_of_memory_and_tools_reach_a_worker_in_a_process_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
