@@ -41,6 +41,8 @@ class Habits:
     context_tokens: int | None = None
     """Tokens that prompt and answer have together; None where it is not known."""
     bytes_per_token: float = _BYTES_PER_TOKEN
+    whole: bool = False
+    """It does not stream: an answer comes in one piece."""
     thinks: int = 0
     """How often it has thought its tokens away: 0; 1 = both switches; 2 = room to think, too."""
 
