@@ -326,7 +326,10 @@ class VoiceChatModel(ChatOpenAI):
         for sentence in advice.of_habits(
             before, habits, url=self._asked.url, kind=self._asked.kind
         ):
-            self._tell(sentence)
+            if sentence not in self.memory.told:
+                self._tell(sentence)
+            if self.tells:
+                self.memory.told.add(sentence)
         self.memory.learn(habits)
 
     def _without_thinking(self, attempt: _Attempt, check: AnswerCheck) -> Habits:

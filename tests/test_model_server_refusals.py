@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -241,7 +242,11 @@ async def test_a_server_that_refuses_to_stream_is_asked_for_whole_answers_and_to
             assert await answer_of(model, tools=True) == "It is noon."
             asked = len(upstream.requests)
             assert await answer_of(model, tools=True) == "It is noon."
-        assert len(upstream.requests) == asked + 1
+            assert len(upstream.requests) == asked + 1
+            # after a quarter of an hour it is learnt anew, for the server may be another one
+            model.memory.clock = lambda: time.monotonic() + 3600
+            assert await answer_of(model, tools=True) == "It is noon."
+            assert len(upstream.requests) > asked + 2
         assert not upstream.requests[-1].body.get("stream")
         assert ("tools" in upstream.requests[-1].body) is (case != "nothing said")
     told = [line for line in caplog.messages if "does not stream" in line]

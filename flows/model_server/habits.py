@@ -133,6 +133,8 @@ class ServerMemory:
     clock: Callable[[], float] = time.monotonic
     warm_at: float | None = None
     """When the last token came; None = never."""
+    told: set[str] = field(default_factory=set)
+    """What has been said of it in the log: once is enough, though it is learnt anew at times."""
     _habits: Habits = field(default_factory=Habits)
     _learnt_at: float = 0.0
 
