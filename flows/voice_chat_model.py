@@ -376,15 +376,16 @@ def refusal_of(fault: openai.APIError) -> Refusal | None:
 
 def _as_chunk(whole: ChatGeneration) -> ChatGenerationChunk:
     message = whole.message
-    calls, usage = [], None
+    made: list[tuple[str | None, str | None, str | None]] = []
+    usage = None
     if isinstance(message, AIMessage):
         usage = message.usage_metadata
-        made = [(c["name"], json.dumps(c["args"]), c["id"]) for c in message.tool_calls]
+        made += [(c["name"], json.dumps(c["args"]), c["id"]) for c in message.tool_calls]
         made += [(c["name"], c["args"], c["id"]) for c in message.invalid_tool_calls]
-        calls = [
-            tool_call_chunk(name=name, args=args, id=id, index=index)
-            for index, (name, args, id) in enumerate(made)
-        ]
+    calls = [
+        tool_call_chunk(name=name, args=args, id=call_id, index=index)
+        for index, (name, args, call_id) in enumerate(made)
+    ]
     chunk = AIMessageChunk(
         content=message.content,
         tool_call_chunks=calls,

@@ -128,8 +128,8 @@ class FakeOpenAIServer:
         streams: False answers `stream: true` with one JSON object all the same, as some do.
         port: 0 takes a free one.
 
-    Who warms a model up is answered apart, where there is no script: it takes no reply of the queue
-    and is no entry of `requests`, but one of `warm_ups`.
+    Who warms a model up is answered apart, where there is no script: with `default`, taking no
+    reply of the queue, and as an entry of `warm_ups` in place of `requests`.
     """
 
     def __init__(
@@ -275,8 +275,8 @@ class FakeOpenAIServer:
             await self._note(request, "failed")
             return _error(401, "Incorrect API key provided")
         reply = self.script(request.body) if self.script else None
-        if self._warms_up(request):
-            reply = Reply("Hello.")
+        if reply is None and self._warms_up(request):
+            reply = self.default
         if reply is None:
             reply = self.queue.popleft() if self.queue else self.default
         if reply.headers_s:
