@@ -4,8 +4,9 @@
 
 Six turns of a caller who asks for the time, a sum, a timer and some talk, written instead of
 spoken, to the assistant flow. Without `--url` the model is SmolLM2 135M on llama.cpp's own server:
-its tokens are counted for real, but what it says is not what a larger model would say, nor does it
-use tools as one would. With prices in the settings (`llm_price_prompt` and so on) the cost is told.
+its tokens are counted for real, the tools laid out as Qwen3's template does; but what it says is
+not what a larger model would say, nor does it use tools as one would. With prices in the settings
+(`llm_price_prompt` and so on) the cost is told too.
 """
 
 from __future__ import annotations
@@ -38,12 +39,14 @@ TURNS = (
     "Thank you, that is all. Goodbye.",
 )
 _CONTEXT = 8192
+_TEMPLATE = Path(__file__).parent / "data/qwen3_tools.jinja"
 
 
 @contextlib.contextmanager
 def smollm2() -> Iterator[str]:
     """The small model's server, in a process of its own; gives its address."""
     command = [sys.executable, "-m", "bench.llama_server", "--context", str(_CONTEXT)]
+    command += ["--template", str(_TEMPLATE)]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True) as server:
         try:
@@ -75,7 +78,7 @@ async def call(url: str, *, economy: bool) -> tuple[str, list[CallSummary]]:
             after.append(one.agent.latency.summary())
     finally:
         await one.aclose()
-    return choices.llm.detail, after
+    return Path(choices.llm.detail).name, after
 
 
 def turns(after: list[CallSummary]) -> list[dict[str, int]]:
@@ -103,7 +106,7 @@ def main() -> None:
         **machine(),
         "model": model,
         "turns": turns(after),
-        "call": after[-1].to_dict(),
+        "call": after[-1].to_dict()["tokens"],
     }
     print(f"{model}: tokens read, of those out of the cache, written")
     for number, row in enumerate(result["turns"], 1):
