@@ -92,6 +92,7 @@ async def keep_warm(options: ModelOptions, memory: ServerMemory) -> None:
     found = await warm_up(options, memory, on_wait=lambda said: logger.warning("%s", said))
     for note in found.notes:
         logger.warning("model server: %s", note)
+        memory.told.add(note)
     if found.ready:
         logger.info("the model is in memory and answers")
     # Others keep their models.

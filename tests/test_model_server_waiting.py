@@ -247,6 +247,7 @@ async def test_a_server_of_unknown_make_is_warmed_up_too_and_a_counting_one_is_n
         memory = ServerMemory()
         await keep_warm(options, memory)
         assert memory.is_warm() and memory.habits.whole
+        assert ["does not stream" in sentence for sentence in memory.told] == [True]
         asked = len(upstream.warm_ups)
         await keep_warm(replace(options, kind=ServerKind.OPENROUTER), ServerMemory())
         await keep_warm(replace(options, model=""), ServerMemory())
