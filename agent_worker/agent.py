@@ -30,8 +30,9 @@ from .faults.patience import OWN, Patience, in_time
 from .hearing.joined_turns import first_half, joined, whole, without
 from .hearing.turn_taking import TurnTaking
 from .speech.pacing import paced
-from .speech.speakable import speakable_stream
-from .speech.speaking import Voice, synthesize_phrases
+from .speech.read_aloud import read_aloud
+from .speech.speaking import synthesize_phrases
+from .speech.voice_health import VoiceHealth
 from .speech.voiced_text import SpeakerMarks, cut_by_voice, voice_of, voiced
 from .steady_time import steady_time
 from .streaming_buffer import SentenceStreamBuffer
@@ -53,7 +54,7 @@ class VoicePipelineAgent(Agent):
         min_sentence_length: characters under which a sentence joins the next one.
         sentences_ahead: phrases synthesised ahead of the playout at most.
         language: of the answers, for what stands in for code and links.
-        speakable: makes a phrase pronounceable (numbers, units) for engines that need it.
+        pronounced: writes numbers and units of a phrase as they are said; None = they stay.
         tells_commit: the LLM takes ``extra_kwargs={"turn_committed": asyncio.Event}`` and holds
             tools with side effects back until it is set.
         latency: where the stages of each turn are noted.
@@ -74,10 +75,10 @@ class VoicePipelineAgent(Agent):
         min_sentence_length: int = 20,
         sentences_ahead: int = 3,
         language: str = "en",
-        speakable: Callable[[str], str] | None = None,
+        pronounced: Callable[[str], str] | None = None,
         tells_commit: bool = False,
         latency: TurnLatency | None = None,
-        voice: Voice | None = None,
+        voice: VoiceHealth | None = None,
         turns: TurnTaking | None = None,
         voices: Callable[[str], tts.TTS[Any]] | None = None,
         who_calls: Callable[[], str | None] = lambda: None,
@@ -90,10 +91,10 @@ class VoicePipelineAgent(Agent):
         self._min_sentence_length = min_sentence_length
         self._sentences_ahead = sentences_ahead
         self._language = language
-        self._speakable = speakable or str
+        self._pronounced = pronounced or str
         self._tells_commit = tells_commit
         self._latency = latency or TurnLatency()
-        self._voice = voice or Voice()
+        self._voice = voice or VoiceHealth()
         self._turns = turns
         self._voices = voices
         self._who_calls = who_calls
@@ -290,7 +291,7 @@ class VoicePipelineAgent(Agent):
 
         def cut(tokens: AsyncIterator[str]) -> AsyncGenerator[str, None]:
             pieces = noticing_speakable(
-                speakable_stream(tokens, language=self._language),
+                read_aloud(tokens, language=self._language),
                 lambda: self._latency.mark(generation, "first_speakable"),
             )
             return buffer.stream_with_sentences(pieces)
@@ -326,7 +327,7 @@ class VoicePipelineAgent(Agent):
             self._latency.mark(generation, "first_phrase")
             if self._turns is not None:
                 self._turns.agent_says(sentence)
-            yield voiced(self._speakable(sentence), voice_of(sentence))
+            yield voiced(self._pronounced(sentence), voice_of(sentence))
 
 
 def _set_event() -> asyncio.Event:

@@ -34,9 +34,9 @@ from .hearing.overlap_watch import WatchedBargeIn
 from .hearing.turn_taking import TurnTaking
 from .hearing.turns import EndOfTurnPolicy, Waits
 from .settings import Settings
-from .speech.speaking import Voice
 from .speech.spoken_numbers import SpokenNumbers
 from .speech.steady_output import SteadyOutput
+from .speech.voice_health import VoiceHealth
 from .steady_time import hold_time_steady
 from .telemetry.latency import TurnLatency
 from .telemetry.outlets import Telemetry
@@ -142,11 +142,11 @@ def build_call(
         min_sentence_length=settings.min_sentence_length,
         sentences_ahead=settings.sentences_ahead,
         language=settings.spoken_language,
-        speakable=SpokenNumbers(settings.spoken_language) if settings.spell_numbers else None,
+        pronounced=SpokenNumbers(settings.spoken_language) if settings.spell_numbers else None,
         # every flow is reached through our plugin, which understands it
         tells_commit=True,
         latency=latency,
-        voice=Voice(on_change=observer.voice_changed),
+        voice=VoiceHealth(on_change=observer.voice_changed),
         turns=turns,
         voices=engines.voices,
         who_calls=who,

@@ -69,7 +69,7 @@ def domain_of(url: str) -> str:
     return re.sub(r":\d+$", "", host.removeprefix("www."))
 
 
-class SpeakableText:
+class ReadAloud:
     """A filter in front of the phrase buffer, for one reply.
 
     It holds text back only where it can't be told yet what it is: at a line's beginning, within a
@@ -262,7 +262,7 @@ def _row(cells: str, mention: str) -> str:
         return ""
     spoken = []
     for cell in cells.strip().removesuffix("|").split("|"):
-        inner = SpeakableText(code_mention=mention)
+        inner = ReadAloud(code_mention=mention)
         text = (inner.push(f" {cell.strip()}") + inner.flush()).strip()
         if text:
             spoken.append(text)
@@ -270,13 +270,13 @@ def _row(cells: str, mention: str) -> str:
     return f"{row}{'' if row.endswith(('.', '!', '?')) else '.'}\n" if row else ""
 
 
-async def speakable_stream(
+async def read_aloud(
     tokens: AsyncIterable[str], *, language: str = "en"
 ) -> AsyncGenerator[str, None]:
     """The tokens of one reply without what can't be spoken; sits in front of the phrase buffer."""
-    speakable = SpeakableText(language=language)
+    reader = ReadAloud(language=language)
     async for token in tokens:
-        if text := speakable.push(token):
+        if text := reader.push(token):
             yield text
-    if text := speakable.flush():
+    if text := reader.flush():
         yield text
