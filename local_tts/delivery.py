@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from livekit.agents import APIConnectOptions, APIError, tts
 
+from .livekit_private import pause_before_retry_s
+
 FRAME_BYTES = 4096
 """Of PCM in one frame, at most: 85 ms at 24,000 Hz, 128 ms at 16,000."""
 _LONGEST_FRAME_MS = 93
@@ -74,7 +76,7 @@ async def try_again(
     ):
         raise error
     logger.warning("a later piece of the speech failed, trying again: %s", error)
-    await asyncio.sleep(conn_options._interval_for_retry(attempt))
+    await asyncio.sleep(pause_before_retry_s(conn_options, attempt))
 
 
 async def speak_piece(

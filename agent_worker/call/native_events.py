@@ -7,18 +7,18 @@ the calls: on two cores six calls were answered after 3 s instead of 1. LiveKit 
 each call, where that does not show; we run a thread, so that they can share a model.
 
 Here whoever waits for one particular event is asked before it is woken. This leans on internals of
-the ``livekit`` package, read in its release 1.1; where they are different, nothing is changed.
+the ``livekit`` package, read in its release 1.1; where they are different, nothing is changed: see
+`agent_worker.livekit_private`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
 
-from livekit.rtc import _ffi_client, _utils
+from agent_worker import livekit_private
 
 from .flood import NEVER_READ, Floodgate, sent
 
@@ -31,7 +31,7 @@ _RECEIPT = "capture_audio_frame"
 it in waits for it, and with a predicate; a subscriber to a kind of event never means this one."""
 
 
-class AddressedQueue(_utils.Queue[Any]):
+class AddressedQueue(livekit_private.Queue[Any]):
     """A subscriber's queue, which knows what its subscriber waits for."""
 
     wanted: Wanted | None = None
@@ -42,7 +42,7 @@ class AddressedQueue(_utils.Queue[Any]):
         return await super().wait_for(fnc)
 
 
-class AddressedEvents(_ffi_client.FfiQueue[Any]):
+class AddressedEvents(livekit_private.FfiQueue[Any]):
     """The native library's subscribers, of which only those are woken that want an event.
 
     What one participant sends beyond measure is dropped here, before it wakes anybody.
@@ -116,7 +116,7 @@ class AddressedEvents(_ffi_client.FfiQueue[Any]):
         with self._lock:
             handles, self._unwanted = self._unwanted, []
         for handle in handles:
-            _ffi_client.FfiHandle(handle).dispose()
+            livekit_private.let_go(handle)
 
 
 def _tell_flood() -> None:
@@ -137,25 +137,14 @@ def address_events() -> bool:
     Returns:
         Whether it is in place. If not, many calls at once cost more, and nothing else is different.
     """
-    client = _ffi_client.FfiClient.instance
-    if isinstance(client.queue, AddressedEvents):
+    queue = livekit_private.event_queue()
+    if isinstance(queue, AddressedEvents):
         return True
-    if not _as_known(client):
-        logger.info("this release of livekit is unknown: its events are left as they are")
+    if queue is None or type(queue) is not livekit_private.FfiQueue:
+        logger.warning(
+            "this release of livekit is unknown: its events are left as they are, and many calls "
+            "at once are answered later; livekit 1.1 is known"
+        )
         return False
-    events = AddressedEvents()
-    events._subscribers = client._queue._subscribers
-    client._queue = events
+    livekit_private.replace_event_queue(AddressedEvents())
     return True
-
-
-def _as_known(client: Any) -> bool:
-    queue = getattr(client, "_queue", None)
-    return (
-        type(queue) is _ffi_client.FfiQueue
-        and isinstance(getattr(queue, "_subscribers", None), list)
-        and hasattr(queue, "_lock")
-        and list(inspect.signature(queue.subscribe).parameters) == ["loop", "filter_fn"]
-        and list(inspect.signature(queue.put).parameters) == ["item"]
-        and list(inspect.signature(_utils.Queue.wait_for).parameters) == ["self", "fnc"]
-    )

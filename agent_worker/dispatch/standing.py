@@ -172,7 +172,8 @@ class Standing:
 
     async def _leave(self, over: bool, alone: bool) -> None:
         room = self._ctx.room
-        sid = room._info.sid if not room.isconnected() else await _sid(room)
+        # of a room that is left, what is known of it is known already
+        sid = await _sid(room, within_s=_REQUEST_S if room.isconnected() else 0)
         if over and alone:
             # after the disconnect, which the job's end brings: an engine that is still there
             # would join again with its old token, and open the room anew
@@ -305,9 +306,9 @@ async def disconnect(room: rtc.Room) -> None:
         logger.warning("the connection to the room does not close")
 
 
-async def _sid(room: rtc.Room) -> str:
+async def _sid(room: rtc.Room, *, within_s: float) -> str:
     try:
-        async with asyncio.timeout(_REQUEST_S):
+        async with asyncio.timeout(within_s):
             return str(await room.sid)
     except TimeoutError:
         return ""
