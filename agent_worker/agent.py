@@ -38,6 +38,9 @@ from .steady_time import steady_time
 from .streaming_buffer import SentenceStreamBuffer
 from .telemetry.latency import Generation, TurnLatency, noticing_speakable
 
+Said = llm.ChatChunk | str | FlushSentinel
+"""A piece of an answer."""
+
 _OPENING_LENGTH = 3
 """Characters of "No," and its like."""
 
@@ -101,6 +104,8 @@ class VoicePipelineAgent(Agent):
         self._patience = patience or Patience(filler_after_s=math.inf, give_up_after_s=math.inf)
         self._hearing = hearing
         self._on_speaker = on_speaker
+        self._heard: Callable[[stt.SpeechEvent], None] = lambda event: None
+        self._writes: Callable[[], Callable[[Said], None]] = lambda: lambda piece: None
         self._speakers: SpeakerMarks | None = None
         self._generation: Generation | None = None
         self._turn_open = False
@@ -111,6 +116,21 @@ class VoicePipelineAgent(Agent):
     def latency(self) -> TurnLatency:
         """The stages of the turn under way."""
         return self._latency
+
+    def overheard_by(
+        self,
+        *,
+        heard: Callable[[stt.SpeechEvent], None],
+        writes: Callable[[], Callable[[Said], None]],
+    ) -> None:
+        """Who is told what is heard and written, at once: the session tells of less, and later.
+
+        Args:
+            heard: takes each event of the recogniser.
+            writes: called when the model begins to write; what it returns takes each piece of it.
+        """
+        self._heard = heard
+        self._writes = writes
 
     def say(
         self,
@@ -207,6 +227,7 @@ class VoicePipelineAgent(Agent):
             async for event in events:
                 if event.type is stt.SpeechEventType.PREFLIGHT_TRANSCRIPT:
                     self._latency.heard("preflight")
+                self._heard(event)
                 yield event
 
     async def llm_node(
@@ -229,6 +250,7 @@ class VoicePipelineAgent(Agent):
         if self._turns is not None and self._turns.resumes:
             chat_ctx = joined(chat_ctx)
         speakers = self._speakers = SpeakerMarks()
+        written = self._writes()
         async with (
             model.chat(
                 chat_ctx=chat_ctx,
@@ -244,6 +266,7 @@ class VoicePipelineAgent(Agent):
                 if isinstance(chunk, llm.ChatChunk):
                     self._note(generation, chunk)
                     speakers.mark(chunk)
+                written(chunk)
                 yield chunk
 
     async def transcription_node(

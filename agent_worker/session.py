@@ -73,7 +73,12 @@ class Call:
                 self.agent, room=room, room_options=room_options(), record=False
             )
             self.who.follow(lambda: self.session.room_io.linked_participant)
-            self.typed = TypedMessages(room, self.session, on_turn=self.agent.typed_turn)
+            self.typed = TypedMessages(
+                room,
+                self.session,
+                on_message=self.lifetime.caller_acts,
+                on_turn=self.agent.typed_turn,
+            )
             # a room's own output drops what it had queued when it is held
             self.steady = SteadyOutput.put_in_place(self.session)
         if not listening:

@@ -170,8 +170,8 @@ class Settings(BaseSettings):
     return_within_s: float = Field(
         30.0,
         ge=0,
-        description="Seconds for which a caller who left the room can come back to the same call. "
-        "The server must keep the room for as long: departure_timeout in its configuration.",
+        description="Seconds for which a caller who left can come back to the same call. "
+        "The server must keep their room for as long: departure_timeout in its configuration.",
     )
 
     # -- when something breaks -----------------------------------------------------------------

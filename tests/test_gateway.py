@@ -379,7 +379,7 @@ def test_a_page_without_an_origin_is_no_page_of_ours(host: str | None) -> None:
 
 
 async def test_a_session_that_nobody_takes_up_again_ends() -> None:
-    async with serving(resume_s=0.1) as server:
+    async with serving(FakeStack(return_within_s=0.1)) as server:
         async with connect(server.url) as socket:
             caller = Client(socket)
             await caller.start()
@@ -405,12 +405,72 @@ async def test_closing_on_purpose_ends_the_session() -> None:
 
 
 async def test_silence_on_both_sides_ends_the_session() -> None:
-    async with serving(idle_timeout_s=0.3) as server, client(server) as caller:
+    async with serving(FakeStack(silence_s=0.3)) as server, client(server) as caller:
         await caller.start()
         last = await caller.until("error")
         assert last["code"] == "session_timeout" and last["recoverable"] is False
         await asyncio.wait_for(caller.reader, 10)
         assert caller.socket.close_code == 1000
+
+
+async def test_the_goodbye_is_heard_before_silence_ends_the_session() -> None:
+    stack = FakeStack(silence_s=0.5, goodbye="Goodbye then.", voice_s=0.4)
+    async with serving(stack) as server, client(server) as caller:
+        await caller.start()
+        last = await caller.until("error")
+        assert last["code"] == "session_timeout"
+        kinds = caller.kinds()
+        assert kinds.index("audio_stream_start") < kinds.index("audio_stream_stop")
+        assert kinds[-1] == "error" and kinds.count("audio_stream_start") == 1
+        spoken = "".join(m["text"] for m in caller.messages if m["type"] == "spoken")
+        assert spoken.split() == ["Goodbye", "then."]
+        assert len(b"".join(caller.audio)) == 2 * 0.4 * 24_000
+        await asyncio.wait_for(caller.reader, 10)
+        assert caller.socket.close_code == 1000
+
+
+@pytest.mark.parametrize("acts", ["speaks", "writes"])
+async def test_who_acts_during_the_goodbye_keeps_the_session(acts: str) -> None:
+    stack = FakeStack(silence_s=0.5, goodbye="Goodbye then.", voice_s=1.5)
+    async with serving(stack) as server, client(server) as caller:
+        await caller.start()
+        await caller.until("audio_stream_start")
+        if acts == "speaks":
+            await caller.speak()
+        else:
+            await caller.send("text", text="wait")
+        async with asyncio.timeout(10):
+            while not (asked := stack.calls[0].session.llm.asked):  # type: ignore[union-attr]
+                await asyncio.sleep(0.01)
+        assert asked[0][-1] == ("hello there" if acts == "speaks" else "wait")
+        assert "error" not in caller.kinds()
+        assert not stack.calls[0].lifetime.over
+
+
+async def test_a_call_waits_for_its_client_for_as_long_as_the_setting_says() -> None:
+    stack = FakeStack(return_within_s=1.5)
+    async with serving(stack) as server:
+        for comes_back_after_s, expected in ((0.3, "session_started"), (2.5, "error")):
+            async with connect(server.url) as socket:
+                caller = Client(socket)
+                if not stack.calls:
+                    await caller.start()
+                else:
+                    await caller.send("session_resume", session_id="session-one", last_seq=-1)
+                    await caller.until("session_started")
+                socket.transport.abort()
+                await caller.reader
+            await asyncio.sleep(comes_back_after_s)
+            async with connect(server.url) as socket:
+                late = Client(socket)
+                await late.send("session_resume", session_id="session-one", last_seq=-1)
+                answer = await late.until(expected)
+                socket.transport.abort()
+                await late.reader
+            if expected == "error":
+                assert answer["code"] == "unknown_session" and stack.calls[0].closed
+            else:
+                assert answer["resumed"] is True and not stack.calls[0].closed
 
 
 async def test_two_callers_hear_only_their_own_answers() -> None:

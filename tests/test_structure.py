@@ -137,15 +137,6 @@ def test_the_runner_of_graphs_needs_langchains_core_and_langgraph_alone() -> Non
         assert names <= {"langchain_core", "langgraph", "graph_speech"}, path
 
 
-def test_only_one_file_of_the_langgraph_plugin_has_livekits_private_names() -> None:
-    private = re.compile(
-        r"_\w+ContextVar|_main_task|_emit_error|_retry_on_chunk|_wait_for_sched|_interval_for"
-    )
-    folder = ROOT / "plugins/livekit/plugins/langgraph"
-    found = {path.name for path in folder.glob("*.py") if private.search(path.read_text())}
-    assert found == {"livekit_private.py"}
-
-
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_importing_a_plugin_loads_no_engine(plugin: str) -> None:
     # LiveKit imports plugins in a forkserver: a library with threads would hang its children

@@ -223,7 +223,6 @@ async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -
         access=_access(settings),
         host=settings.web_host,
         max_sessions=settings.max_sessions,
-        idle_timeout_s=settings.session_timeout_s,
     )
     return Gateway(call_in, config)
 
