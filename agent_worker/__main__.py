@@ -154,10 +154,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(options: argparse.Namespace) -> int:
     from .caller.client import CallerError
-    from .commands.demo import DemoError, default_folder, run_demo, until_signalled
+    from .commands.demo import default_folder, run_demo
     from .commands.livekit_server import LiveKitServerError
     from .commands.progress_bar import ProgressBar
     from .commands.serve_web import WebServerError
+    from .commands.until_signalled import until_signalled
+    from .commands.worker_process import RunError
 
     settings = load_settings()
     _quiet_logs()
@@ -179,7 +181,7 @@ def _demo(options: argparse.Namespace) -> int:
                 told=bar.told,
             )
             result = asyncio.run(until_signalled(demo))
-    except (DemoError, CallerError, LiveKitServerError, WebServerError) as e:
+    except (RunError, CallerError, LiveKitServerError, WebServerError) as e:
         print(f"agent-worker demo: {e}", file=sys.stderr)
         if (folder / "worker.log").is_file():
             print(f"logs: {folder}", file=sys.stderr)
@@ -190,8 +192,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _talk(options: argparse.Namespace) -> int:
-    from .commands.demo import until_signalled
     from .commands.simulate import TalkError, talk
+    from .commands.until_signalled import until_signalled
 
     settings = load_settings()
     _quiet_logs()
@@ -218,8 +220,8 @@ def _talk(options: argparse.Namespace) -> int:
 
 
 def _web(options: argparse.Namespace) -> int:
-    from .commands.demo import until_signalled
     from .commands.serve_web import WebServerError, serve_web
+    from .commands.until_signalled import until_signalled
 
     settings = load_settings()
     _quiet_logs()
@@ -252,8 +254,9 @@ def _download(options: argparse.Namespace) -> int:
 def _bench_rooms(options: argparse.Namespace) -> int:
     from .caller.client import CallerError
     from .commands.bench_rooms import HEADER, bench_rooms, parse_rooms
-    from .commands.demo import DemoError, until_signalled
     from .commands.livekit_server import LiveKitServerError
+    from .commands.until_signalled import until_signalled
+    from .commands.worker_process import RunError
 
     stream = sys.stderr if options.json else sys.stdout
     _quiet_logs()
@@ -265,7 +268,7 @@ def _bench_rooms(options: argparse.Namespace) -> int:
         rooms = parse_rooms(options.calls)
         say(HEADER)
         result = asyncio.run(until_signalled(bench_rooms(load_settings(), rooms, say=say)))
-    except (ValueError, DemoError, CallerError, LiveKitServerError) as e:
+    except (ValueError, RunError, CallerError, LiveKitServerError) as e:
         print(f"agent-worker bench rooms: {e}", file=sys.stderr)
         return 1
     if options.json:

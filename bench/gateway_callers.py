@@ -14,8 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from agent_worker.caller.client import SAMPLE_RATE, CallerError, Pcm, SimulatedCaller
-from agent_worker.commands.demo import room_token
 from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.commands.worker_process import room_token
 
 STAGES = ("partial", "final", "first_token", "first_audio")
 ANSWER_S = 20.0

@@ -26,8 +26,9 @@ import psutil
 
 from agent_worker.caller.crowd import Crowd, Errand, TurnTaken
 from agent_worker.commands.bench_rooms import LINES, Setup, bench_choices, bench_setup, conditions
-from agent_worker.commands.demo import DemoError, render
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import LiveKitServerError
+from agent_worker.commands.worker_process import RunError
 from agent_worker.settings import load_settings
 from agent_worker.telemetry.latency import percentile
 from bench.machine import machine
@@ -121,7 +122,7 @@ def look(worker: int, began: float) -> Sample:
     """Reads the worker and what it started.
 
     Raises:
-        DemoError: it is gone.
+        RunError: it is gone.
     """
     rss = threads = descriptors = count = 0
     try:
@@ -134,7 +135,7 @@ def look(worker: int, began: float) -> Sample:
                 descriptors += _descriptors(process)
                 count += 1
     except psutil.NoSuchProcess:
-        raise DemoError("the worker is gone") from None
+        raise RunError("the worker is gone") from None
     return Sample(time.monotonic() - began, rss / 2**20, threads, descriptors, count)
 
 
@@ -152,7 +153,7 @@ async def soak(minutes: float, calls: int) -> dict[str, Any]:
         calls: at once, at most.
 
     Raises:
-        DemoError, LiveKitServerError: the worker or the server did not start, or died.
+        RunError, LiveKitServerError: the worker or the server did not start, or died.
     """
     choices, settings = await bench_choices(load_settings())
     lines = [await render(text) for text in LINES]
@@ -177,7 +178,7 @@ async def soak(minutes: float, calls: int) -> dict[str, Any]:
             finally:
                 watcher.cancel()
                 (failure,) = await asyncio.gather(watcher, return_exceptions=True)
-            if isinstance(failure, DemoError):
+            if isinstance(failure, RunError):
                 raise failure
             end_s = time.monotonic() - began
         await asyncio.sleep(_SETTLES_S)
@@ -289,7 +290,7 @@ def main() -> int:
     options = arguments()
     try:
         result = asyncio.run(soak(options.minutes, options.calls))
-    except (DemoError, LiveKitServerError) as e:
+    except (RunError, LiveKitServerError) as e:
         print(f"bench.soak: {e}", file=sys.stderr)
         return 1
     if options.svg:

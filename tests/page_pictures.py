@@ -19,10 +19,10 @@ from typing import Any
 from playwright.async_api import Page, Route, expect
 from pydantic import SecretStr
 
-from agent_worker.commands.demo import run_worker
 from agent_worker.commands.livekit_server import RunningServer, run_server
 from agent_worker.commands.serve_web import page as page_app
 from agent_worker.commands.serve_web import serve_app
+from agent_worker.commands.worker_process import run_worker
 from agent_worker.engines.badges import badges
 from agent_worker.engines.found import choose_engines
 from agent_worker.engines.offers import Offer, Offers

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent_worker.caller.client import SimulatedCaller
-from agent_worker.commands.demo import render
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
 from agent_worker.dispatch.headroom import (
     FINAL_WAIT_S,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from .demo import DemoError
+from .worker_process import RunError
 
 KINDS = ("worker", "call processes", "engine processes", "server", "callers")
 
@@ -39,7 +39,7 @@ def look(worker: int, *, server: int | None = None, callers: Sequence[int] = ())
     """Looks at a worker, its children, and the processes around it.
 
     Raises:
-        DemoError: the worker is gone.
+        RunError: the worker is gone.
     """
     seen = Look()
     try:
@@ -50,9 +50,9 @@ def look(worker: int, *, server: int | None = None, callers: Sequence[int] = ())
             with suppress(psutil.NoSuchProcess):
                 _add(seen.kinds[_kind(child.cmdline())], child)
         if process.status() == psutil.STATUS_ZOMBIE:
-            raise DemoError("the worker is gone")
+            raise RunError("the worker is gone")
     except psutil.NoSuchProcess:
-        raise DemoError("the worker is gone") from None
+        raise RunError("the worker is gone") from None
     for kind, pids in (("server", [server] if server else []), ("callers", callers)):
         for pid in pids:
             with suppress(psutil.NoSuchProcess):

@@ -18,6 +18,9 @@ from agent_worker import livekit_private
 
 logger = logging.getLogger(__name__)
 
+READY = "ready"
+"""Field of the line in the log, true, that says that a worker has registered: calls come now."""
+
 _RETRY_S = 0.5
 _REFUSED = frozenset({401, 403})
 """The server is there, and does not want us: that is for the worker to say."""
@@ -67,3 +70,15 @@ def register_soon(server: AgentServer) -> None:
         livekit_private.put_http_session(server, PatientSession(session))
 
     server.on("worker_started", on_started)
+
+
+def say_when_ready(server: AgentServer) -> None:
+    """Has a worker that is not running yet say in its log each time that it has registered.
+
+    It is for programs that wait for it: as the state of the worker, in a field, not in words.
+    """
+
+    def on_registered(*_: object) -> None:
+        logger.info("calls are taken", extra={READY: True})
+
+    server.on("worker_registered", on_registered)
