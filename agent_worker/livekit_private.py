@@ -65,11 +65,14 @@ def event_queue() -> FfiQueue[Any] | None:
     return cast("FfiQueue[Any]", queue) if known else None
 
 
+def subscribers(queue: FfiQueue[Any]) -> list[Any]:
+    """Who is subscribed: queue, event loop, and what filters its events, or None."""
+    return list(queue._subscribers)
+
+
 def replace_event_queue(queue: FfiQueue[Any]) -> None:
-    """Has a queue of ours bring the events from now on; whoever was subscribed stays so."""
-    client = _client()
-    queue._subscribers = client._queue._subscribers
-    client._queue = queue
+    """Has a queue of ours bring the events from now on."""
+    _client()._queue = queue
 
 
 def let_go(handle: int) -> None:

@@ -8,6 +8,7 @@ what is lost without them.
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib
 import inspect
 import subprocess
@@ -52,7 +53,6 @@ PLUGIN_INTERFACE = {
 BEHIND_THE_DOOR = {
     # derived from what a door gives
     ("agent_worker.call.native_events", "_lock"),
-    ("agent_worker.call.native_events", "_subscribers"),
 }
 
 
@@ -160,14 +160,19 @@ def test_the_native_clients_queue_is_as_it_is_known() -> None:
     assert livekit_private.event_queue() is FfiClient.instance._queue
 
 
-def test_a_queue_of_ours_takes_the_subscribers_over() -> None:
+async def test_who_is_subscribed_can_be_taken_over() -> None:
+    events: FfiQueue[Any] = FfiQueue()
+    queue = events.subscribe(filter_fn=bool)
+    assert livekit_private.subscribers(events) == [(queue, asyncio.get_running_loop(), bool)]
+
+
+def test_a_queue_of_ours_takes_the_place_of_livekits() -> None:
     client = FfiClient.instance
     before = client._queue
     fresh: FfiQueue[Any] = FfiQueue()
     try:
         livekit_private.replace_event_queue(fresh)
         assert client.queue is fresh
-        assert fresh._subscribers is before._subscribers
     finally:
         client._queue = before
 
