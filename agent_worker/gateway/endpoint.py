@@ -20,11 +20,12 @@ from starlette.websockets import WebSocket
 
 from agent_worker.serving.access import Access, AccessDeniedError, RateLimit
 
+from .answering import GatewayCall
 from .callers import Caller, caller_of, lost_by
 from .link import Link, RefusedError
 from .outbox import Outbox
 from .protocol import SUBPROTOCOL, SessionResume, SessionStart
-from .session import GatewayCall, LiveSession
+from .session import LiveSession
 
 logger = logging.getLogger(__name__)
 

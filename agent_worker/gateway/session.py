@@ -6,25 +6,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any
 
 from livekit.agents import (
-    Agent,
-    AgentSession,
     AgentStateChangedEvent,
     CloseEvent,
     ErrorEvent,
     UserInputTranscribedEvent,
-    stt,
     utils,
 )
 from livekit.agents.voice.transcription import TranscriptSynchronizer
 
 from agent_worker.call.flood import Allowance, Bucket
-from agent_worker.call.lifetime import Lifetime
 from livekit import rtc
 
+from .answering import GatewayCall, Overheard, TakesTyping
 from .audio import GatewayAudioInput, GatewayAudioOutput
 from .callers import Caller
 from .client_outlet import ClientOutlet
@@ -41,7 +38,7 @@ from .protocol import (
     error,
 )
 from .reply import Reply
-from .words import Said, SayingTap, SpokenWords, WordsTap
+from .words import SayingTap, SpokenWords, WordsTap
 
 logger = logging.getLogger(__name__)
 
@@ -49,44 +46,6 @@ _ANSWERED = Allowance(at_once=6, per_second=1)
 """Written messages: each one asks the model anew."""
 _INTERRUPT_PATIENCE_S = 2.0
 _PONG_PATIENCE_S = 2.0
-
-
-class GatewayCall(Protocol):
-    """What answers one caller: a session that is not started yet, and its agent."""
-
-    @property
-    def session(self) -> AgentSession[Any]: ...
-
-    @property
-    def agent(self) -> Agent: ...
-
-    @property
-    def lifetime(self) -> Lifetime:
-        """Ends the session when nobody speaks for long, or its caller stays away."""
-
-    async def aclose(self) -> None:
-        """Ends the session and closes what belongs to it; safe to call twice."""
-
-
-@runtime_checkable
-class TakesTyping(Protocol):
-    """An agent that counts what is written as a turn."""
-
-    def typed_turn(self) -> None:
-        """The caller has written."""
-
-
-@runtime_checkable
-class Overheard(Protocol):
-    """An agent that tells what it hears and writes, before its session has it."""
-
-    def overheard_by(
-        self,
-        *,
-        heard: Callable[[stt.SpeechEvent], None],
-        writes: Callable[[], Callable[[Said], None]],
-    ) -> None:
-        """Who is told from now on."""
 
 
 class LiveSession:
