@@ -21,14 +21,13 @@ REAL_TIME = {
     "test_bench_rooms",
     "test_bench_turn",
     "test_call_processes",
-    "test_copilotkit_example",
-    "test_documents_hooks",
-    "test_examples_browser",
     "test_headroom",
     "test_livekit_server",
-    "test_react_hooks",
 }
 """Modules of tests with calls in real time, beside those in `integration/`."""
+
+PATIENT = {"test_own_model", "test_page_access"}
+"""Those in `integration/` which ask what happens, and not whether it is heard right and in time."""
 
 COMPUTE = {
     "test_engine_process",
@@ -52,14 +51,15 @@ def processes(*, whole: bool, cores: int) -> int:
 
 def in_real_time(nodeid: str) -> bool:
     """Whether a test must have the cores for itself."""
-    return "integration/" in nodeid or _module(nodeid) in REAL_TIME
+    module = _module(nodeid)
+    return module in REAL_TIME or ("integration/" in nodeid and module not in PATIENT)
 
 
 def rank(nodeid: str) -> int:
     """When its turn is: 0 is first."""
     if in_real_time(nodeid):
         return 0
-    return 2 if _module(nodeid) in COMPUTE else 1
+    return 2 if _module(nodeid) in COMPUTE | PATIENT else 1
 
 
 class Scheduler(LoadScopeScheduling):

@@ -12,10 +12,13 @@ import pytest
 from . import side_by_side
 
 HERE = Path(__file__).parent
-REAL = re.compile(r"\blivekit_server\b|\bworker_pid\b|\bchromium\(|\bSimulatedCaller\(")
+REAL = re.compile(r"\blivekit_server\b|\bworker_pid\b|\bSimulatedCaller\(")
 """What only tests with calls in real time have to do with."""
 
-NAMED = sorted(side_by_side.REAL_TIME | side_by_side.COMPUTE)
+NAMED = [
+    *((HERE / f"{name}.py") for name in side_by_side.REAL_TIME | side_by_side.COMPUTE),
+    *((HERE / "integration" / f"{name}.py") for name in side_by_side.PATIENT),
+]
 
 
 @pytest.mark.parametrize("module", sorted(HERE.glob("test_*.py")), ids=lambda path: path.stem)
@@ -25,10 +28,10 @@ def test_whoever_calls_in_real_time_shares_a_process_with_the_others(module: Pat
         assert side_by_side.in_real_time(f"tests/{module.name}::test_one")
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_a_module_that_is_named_is_there(name: str) -> None:
-    assert (HERE / f"{name}.py").is_file()
-    assert (name in side_by_side.REAL_TIME) != (name in side_by_side.COMPUTE)
+@pytest.mark.parametrize("module", sorted(NAMED), ids=lambda path: path.stem)
+def test_a_module_that_is_named_is_there(module: Path) -> None:
+    assert module.is_file()
+    assert not side_by_side.REAL_TIME & side_by_side.COMPUTE
 
 
 def test_calls_come_first_and_what_computes_for_long_last() -> None:
@@ -37,8 +40,9 @@ def test_calls_come_first_and_what_computes_for_long_last() -> None:
         "tests/test_chinese.py::test_b[x::y]",
         "tests/test_stt_real.py::test_c",
         "tests/test_headroom.py::test_d",
+        "tests/integration/test_own_model.py::test_e",
     ]
-    assert [side_by_side.rank(nodeid) for nodeid in collected] == [0, 1, 2, 0]
+    assert [side_by_side.rank(nodeid) for nodeid in collected] == [0, 1, 2, 0, 2]
 
 
 @pytest.mark.parametrize(
