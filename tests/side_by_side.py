@@ -40,7 +40,7 @@ COMPUTE = {
 }
 """Modules that keep a core busy for tens of seconds."""
 
-_YIELDING = 10
+YIELDING = 10
 """Niceness of what runs beside the calls."""
 
 
@@ -79,7 +79,7 @@ class _Yielding:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         if not self._yields and not in_real_time(item.nodeid):
             self._yields = True
-            os.nice(_YIELDING)
+            os.nice(YIELDING)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
