@@ -287,7 +287,9 @@ async def test_a_download_beside_is_stopped_at_once_and_keeps_what_came(
         lambda *told: began_soon(),
     )
     waiting = asyncio.create_task(beside.wait())
-    await began.wait()
+    beginning = asyncio.create_task(began.wait())
+    await asyncio.wait([waiting, beginning], return_when=asyncio.FIRST_COMPLETED)
+    assert not waiting.done(), waiting.result()
     waiting.cancel()
     await asyncio.wait([waiting])
     # It may hang in a read, which keeps nobody waiting.
