@@ -12,11 +12,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
 from .engines.closing import close_shared
 from .settings import Settings, SettingsError, default_environment, explain_settings, load_settings
+
+if TYPE_CHECKING:
+    from .engines.choice import Choices
 
 LIVEKIT_COMMANDS = {
     "dev": "LiveKit's development mode: the worker against LIVEKIT_URL, with debug logs",
@@ -27,6 +30,9 @@ LIVEKIT_COMMANDS = {
 
 CALL_PROCESS = "call-process"
 """What the supervisor starts; of no use to people."""
+
+CHOSEN_WORKER = "chosen-worker"
+"""What the demo starts: `start`, with the engines that it has chosen."""
 
 
 def program() -> NoReturn:
@@ -64,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .processes.call_process import run_call_process
 
             return run_call_process()
+        if arguments == [CHOSEN_WORKER]:
+            from .processes.handed_choices import read_choices
+
+            return _livekit("start", [], read_choices())
         if arguments and arguments[0] in LIVEKIT_COMMANDS:
             return _livekit(arguments[0], arguments[1:])
         options = _parser().parse_args(arguments)
@@ -321,7 +331,7 @@ def _settings(options: argparse.Namespace) -> int:
     return 0
 
 
-def _livekit(command: str, rest: list[str]) -> int:
+def _livekit(command: str, rest: list[str], choices: Choices | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"agent-worker {command}", add_help=False)
     parser.add_argument("--url")
     parser.add_argument("--api-key")
@@ -334,11 +344,15 @@ def _livekit(command: str, rest: list[str]) -> int:
     }
     settings = load_settings(**{k: v for k, v in given.items() if v is not None})
     with contextlib.ExitStack() as running:
-        return _run_worker(settings, command, rest, running)
+        return _run_worker(settings, command, rest, running, choices)
 
 
 def _run_worker(
-    settings: Settings, command: str, rest: list[str], running: contextlib.ExitStack
+    settings: Settings,
+    command: str,
+    rest: list[str],
+    running: contextlib.ExitStack,
+    choices: Choices | None,
 ) -> int:
     from .engines.build import EngineError, keep_model_warm, read_prompt_ahead, try_engines
     from .engines.found import choose_engines
@@ -347,7 +361,12 @@ def _run_worker(
     from .worker import WorkerError, build_server, check_server, run
 
     if "--help" not in rest:
-        choices = asyncio.run(choose_engines(settings))
+
+        def say(line: str) -> None:
+            print(line, file=sys.stderr, flush=True)
+
+        if choices is None:
+            choices = asyncio.run(choose_engines(settings, say=say))
         for choice in choices:
             print(f"{choice.stage}: {choice.name} - {choice.reason}", file=sys.stderr)
             if choice.warning:

@@ -28,6 +28,8 @@ from agent_worker.engines.build import caller_voice
 from agent_worker.engines.choice import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.engines.offers import find_offers
+from agent_worker.processes.handed_choices import COMMAND as CHOSEN_WORKER
+from agent_worker.processes.handed_choices import hand_on
 from agent_worker.settings import Settings, export_environment
 from agent_worker.telemetry.latency import summary
 from agent_worker.telemetry.waterfall import STAGES, stages_text, waterfall_svg, waterfall_text
@@ -43,6 +45,7 @@ from .demo_download import (
     next_step,
     question,
 )
+from .demo_model import awake
 from .download import Download, Told, improvements
 from .livekit_server import RunningServer, find_or_install_server, is_free, run_server, stop_process
 from .serve_web import ChangingApp, page, serve_app
@@ -130,12 +133,17 @@ def room_token(server: RunningServer, *, room: str, identity: str, agent_name: s
 
 @contextlib.asynccontextmanager
 async def run_worker(
-    settings: Settings, *, log_file: Path, registrations: int = 1
+    settings: Settings,
+    *,
+    log_file: Path,
+    registrations: int = 1,
+    choices: Choices | None = None,
 ) -> AsyncIterator[int]:
     """Runs the worker in a process of its own until the context ends. Gives its pid.
 
     Args:
         settings: of the worker.
+        choices: its engines; None = it looks for itself.
         log_file: gets what it prints.
         registrations: call processes that must have registered; 1 = any.
 
@@ -147,14 +155,16 @@ async def run_worker(
             sys.executable,
             "-m",
             "agent_worker",
-            "start",
+            "start" if choices is None else CHOSEN_WORKER,
             env=export_environment(settings, inherit=True),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL if choices is None else asyncio.subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
     try:
+        if choices is not None:
+            await hand_on(choices, process)
         deadline = time.monotonic() + _WORKER_TIMEOUT_S
         while log_file.read_text(errors="replace").count("registered worker") < registrations:
             if process.returncode is not None:
@@ -193,7 +203,7 @@ async def run_demo(
     Raises:
         DemoError, CallerError, LiveKitServerError: with what to do.
     """
-    choices = await choose_engines(settings)
+    choices = await choose_engines(settings, until_ready=True, say=say)
     print_choices(choices, say)
     wanted = improvements(settings, choices)
     may = bool(wanted) and await _agreed(wanted, consent(download, terminal=terminal, stays=stay))
@@ -203,11 +213,12 @@ async def run_demo(
     elif may:
         say("The models come beside the conversation, which is held with what is here.")
         beside = DownloadBeside(settings, wanted, told)
-    if choices.problems:
-        raise DemoError("\n".join(choices.problems))
     async with contextlib.AsyncExitStack() as running:
         if beside is not None:
             running.push_async_callback(beside.aclose)
+        choices = await awake(settings, choices, say)
+        if choices.problems:
+            raise DemoError("\n".join(choices.problems))
         return await _run(settings, choices, folder, say, stay=stay, beside=beside)
 
 
@@ -259,7 +270,7 @@ async def _run(
             }
         )
         say("Starting the worker …")
-        async with run_worker(local, log_file=folder / "worker.log") as worker:
+        async with run_worker(local, log_file=folder / "worker.log", choices=choices) as worker:
             result = await _converse(local, server, choices, folder, say)
             if stay:
                 await _stay(local, server, choices, say, worker, beside, folder)
@@ -276,6 +287,8 @@ def print_choices(choices: Choices, say: Say) -> None:
             say(f"{'':>11}PROBLEM: {choice.problem}")
         elif choice.better:
             say(f"{'':>11}{choice.better}")
+        if choice.warning:
+            say(f"{'':>11}{choice.warning}")
 
 
 async def _converse(
@@ -451,7 +464,8 @@ async def _replace_worker(
         return
     say("The models are here; a worker loads them …")
     try:
-        async with run_worker(settings, log_file=folder / "worker-real.log"):
+        log_file = folder / "worker-real.log"
+        async with run_worker(settings, log_file=log_file, choices=choices):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGTERM)
             shown.app = _page(settings, choices)
