@@ -165,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(options: argparse.Namespace) -> int:
     from .caller.client import CallerError
     from .commands.demo import DemoError, default_folder, run_demo, until_signalled
+    from .commands.install_line import as_typed
     from .commands.livekit_server import LiveKitServerError
     from .commands.progress_bar import ProgressBar
     from .commands.serve_web import WebServerError
@@ -182,7 +183,7 @@ def _demo(options: argparse.Namespace) -> int:
             demo = run_demo(
                 settings,
                 folder=folder,
-                say=bar.say,
+                say=lambda line: bar.say(as_typed(line)),
                 stay=stay,
                 download=options.download,
                 terminal=sys.stdin.isatty() and stream.isatty(),
@@ -190,7 +191,7 @@ def _demo(options: argparse.Namespace) -> int:
             )
             result = asyncio.run(until_signalled(demo))
     except (DemoError, CallerError, LiveKitServerError, WebServerError) as e:
-        print(f"agent-worker demo: {e}", file=sys.stderr)
+        print(as_typed(f"agent-worker demo: {e}"), file=sys.stderr)
         if (folder / "worker.log").is_file():
             print(f"logs: {folder}", file=sys.stderr)
         return 1
@@ -201,6 +202,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _talk(options: argparse.Namespace) -> int:
     from .commands.demo import until_signalled
+    from .commands.install_line import as_typed
     from .commands.simulate import TalkError, talk
 
     settings = load_settings()
@@ -214,13 +216,13 @@ def _talk(options: argparse.Namespace) -> int:
 
     def warn(line: str) -> None:
         if not options.quiet:
-            print(line, file=sys.stderr, flush=True)
+            print(as_typed(line), file=sys.stderr, flush=True)
 
     call = talk(settings, options.input, output, say=say, warn=warn, caller_id=options.caller)
     try:
         result = asyncio.run(until_signalled(call))
     except TalkError as e:
-        print(f"agent-worker talk: {e}", file=sys.stderr)
+        print(as_typed(f"agent-worker talk: {e}"), file=sys.stderr)
         return 1
     if options.json:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
@@ -285,6 +287,7 @@ def _bench_rooms(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     from .commands.doctor import examine
+    from .commands.install_line import as_typed
 
     settings = load_settings()
     _quiet_logs()
@@ -301,7 +304,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(report.to_dict(), ensure_ascii=False, indent=2))
     else:
-        print(report.text)
+        print(as_typed(report.text))
     return 0 if report.healthy else 1
 
 

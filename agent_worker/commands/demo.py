@@ -23,7 +23,7 @@ from livekit.protocol.room import RoomConfiguration
 from starlette.types import ASGIApp
 
 from agent_worker.caller.client import SAMPLE_RATE, Pcm, SimulatedCaller, Spoken
-from agent_worker.engines.badges import badges
+from agent_worker.engines.badges import badges, on_their_way
 from agent_worker.engines.build import caller_voice
 from agent_worker.engines.choice import Choices
 from agent_worker.engines.found import choose_engines
@@ -47,6 +47,7 @@ from .demo_download import (
 )
 from .demo_model import awake
 from .download import Download, Told, improvements
+from .install_line import engines_missing
 from .livekit_server import RunningServer, find_or_install_server, is_free, run_server, stop_process
 from .serve_web import ChangingApp, page, serve_app
 
@@ -203,6 +204,8 @@ async def run_demo(
     Raises:
         DemoError, CallerError, LiveKitServerError: with what to do.
     """
+    if lacking := engines_missing():
+        raise DemoError(lacking)
     choices = await choose_engines(settings, until_ready=True, say=say)
     print_choices(choices, say)
     wanted = improvements(settings, choices)
@@ -436,7 +439,7 @@ async def _stay(
     folder: Path,
 ) -> None:
     port = settings.web_port if is_free(settings.web_port) else 0
-    shown = ChangingApp(_page(settings, choices))
+    shown = ChangingApp(_page(settings, choices, coming=beside is not None))
     async with serve_app(shown, host="127.0.0.1", port=port) as address:
         say(f"\nThe agent stays up. Talk with it in a browser: {address}")
         _say_how_to_join(settings, server, say)
@@ -445,11 +448,16 @@ async def _stay(
             if fault := await beside.wait():
                 say(did_not_come(fault))
             await _replace_worker(settings, choices, worker, shown, say, folder)
+            # nothing of use came
+            shown.app = _page(settings, choices)
         await asyncio.Event().wait()
 
 
-def _page(settings: Settings, choices: Choices) -> ASGIApp:
-    return page(settings, find_offers(settings, choices), engines=badges(choices))
+def _page(settings: Settings, choices: Choices, *, coming: bool = False) -> ASGIApp:
+    shown = badges(choices)
+    if coming:
+        shown = on_their_way(shown)
+    return page(settings, find_offers(settings, choices), engines=shown)
 
 
 async def _replace_worker(
@@ -470,7 +478,7 @@ async def _replace_worker(
                 os.kill(worker, signal.SIGTERM)
             shown.app = _page(settings, choices)
             print_choices(choices, say)
-            say(f"New calls are served by them: reload the page.\n{next_step(choices)}")
+            say(f"New calls are served by them, and the page says so.\n{next_step(choices)}")
             await asyncio.Event().wait()
     except DemoError as e:
         say(f"{e}\nCalls are served as before.")
