@@ -207,9 +207,12 @@ async def run_demo(
     if lacking := engines_missing():
         raise DemoError(lacking)
     choices = await choose_engines(settings, until_ready=True, say=say)
-    print_choices(choices, say)
     wanted = improvements(settings, choices)
-    may = bool(wanted) and await _agreed(wanted, consent(download, terminal=terminal, stays=stay))
+    consented = consent(download, terminal=terminal, stays=stay)
+    # what is offered, or fetched, in the next line needs no advice on how to get it
+    offered = () if consented is Consent.NO else [one.stage for one in wanted]
+    print_choices(choices, say, without_advice=offered)
+    may = bool(wanted) and await _agreed(wanted, consented)
     beside: DownloadBeside | None = None
     if may and (choices.problems or not stay):
         choices = await _fetched_first(settings, wanted, told, say)
@@ -282,13 +285,19 @@ async def _run(
             return result
 
 
-def print_choices(choices: Choices, say: Say) -> None:
-    """Says which engine serves each stage, why, and how to get a better one."""
+def print_choices(choices: Choices, say: Say, *, without_advice: Sequence[str] = ()) -> None:
+    """Says which engine serves each stage, why, and how to get a better one.
+
+    Args:
+        choices: to be told.
+        say: prints a line.
+        without_advice: stages of which the last is left out.
+    """
     for choice in choices:
         say(f"{choice.stage:>9}: {choice.name or choice.engine} - {choice.reason}")
         if choice.problem:
             say(f"{'':>11}PROBLEM: {choice.problem}")
-        elif choice.better:
+        elif choice.better and choice.stage not in without_advice:
             say(f"{'':>11}{choice.better}")
         if choice.warning:
             say(f"{'':>11}{choice.warning}")
@@ -445,7 +454,8 @@ async def _stay(
         _say_how_to_join(settings, server, say)
         say(f"{next_step(choices, on_its_way=beside is not None)}\nCtrl-C ends it.")
         if beside is not None:
-            if fault := await beside.wait():
+            fault = await beside.wait()
+            if fault:
                 say(did_not_come(fault))
             await _replace_worker(settings, choices, worker, shown, say, folder)
             # nothing of use came
@@ -470,7 +480,7 @@ async def _replace_worker(
     choices = await choose_engines(settings)
     if choices.problems or [c.name for c in choices] == [c.name for c in before]:
         return
-    say("The models are here; a worker loads them …")
+    say("A worker loads what has come …")
     try:
         log_file = folder / "worker-real.log"
         async with run_worker(settings, log_file=log_file, choices=choices):
