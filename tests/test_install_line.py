@@ -57,6 +57,8 @@ def test_commands_are_said_as_they_are_typed_here(monkeypatch: pytest.MonkeyPatc
     assert asked.as_typed(said) == (
         "for open speech: run `uv run agent-worker download-files` (145 MB)"
     )
+    assert asked.typed_command("agent-worker doctor") == "uv run agent-worker doctor"
+    assert asked.typed_command("") == ""
     monkeypatch.setattr(asked, "_origin", dict)
     monkeypatch.setattr(sys, "prefix", str(OWN))
     assert asked.as_typed(said) == said

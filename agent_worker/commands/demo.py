@@ -47,7 +47,7 @@ from .demo_download import (
 )
 from .demo_model import awake
 from .download import Download, Told, improvements
-from .install_line import engines_missing
+from .install_line import engines_missing, typed_command
 from .livekit_server import RunningServer, find_or_install_server, is_free, run_server, stop_process
 from .serve_web import ChangingApp, page, serve_app
 
@@ -464,7 +464,11 @@ async def _stay(
 
 
 def _page(settings: Settings, choices: Choices, *, coming: bool = False) -> ASGIApp:
-    shown = badges(choices)
+    # whoever looks at it has started the demo, and can paste
+    shown = tuple(
+        dataclasses.replace(badge, command=typed_command(badge.command))
+        for badge in badges(choices)
+    )
     if coming:
         shown = on_their_way(shown)
     return page(settings, find_offers(settings, choices), engines=shown)

@@ -44,7 +44,13 @@ def install_line(extra: str, *, origin: dict[str, Any], prefix: Path, command: s
 
 def as_typed(text: str) -> str:
     """The text with its commands, which stand in backticks, as they are typed here."""
-    return text.replace("`agent-worker ", f"`{program(_origin(), Path(sys.prefix))} ")
+    return text.replace("`agent-worker ", f"`{_here()} ")
+
+
+def typed_command(command: str) -> str:
+    """One such command without backticks; empty stays empty."""
+    head, _, rest = command.partition(" ")
+    return f"{_here()} {rest}" if head == "agent-worker" else command
 
 
 def program(origin: dict[str, Any], prefix: Path) -> str:
@@ -54,6 +60,10 @@ def program(origin: dict[str, Any], prefix: Path) -> str:
     if _is_uvx(prefix):
         return f"uvx --from {_requirement(ENGINES, origin)} agent-worker"
     return "agent-worker"
+
+
+def _here() -> str:
+    return program(_origin(), Path(sys.prefix))
 
 
 def _is_checkout(origin: dict[str, Any]) -> bool:
