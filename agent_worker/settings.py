@@ -259,6 +259,13 @@ class Settings(BaseSettings):
     llm_discovery: bool = Field(
         True, description="Look for a model server on the usual local ports."
     )
+    llm_wait_s: float = Field(
+        180.0,
+        ge=0,
+        le=3600,
+        description="Seconds that a start waits for a model server that is loading or, where "
+        "llm_url names it, not up yet.",
+    )
     flow_url: str | None = Field(None, description="Flow server for llm=remote.")
     flow_id: str = Field("assistant", description="Flow on that server.")
     flow_token: SecretStr = Field(SecretStr(""), description="Bearer token of that server.")

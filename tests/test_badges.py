@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from agent_worker.engines.badges import Badge, as_json, badges
+from agent_worker.engines.badges import Badge, as_json, badges, on_their_way
 from agent_worker.engines.choice import Choices, Found, choose
 from agent_worker.settings import load_settings
 
@@ -55,3 +55,11 @@ def test_a_long_name_is_cut() -> None:
     found = Found(whisper_models=("x" * 200,), espeak_installed=True)
     first: Badge = badges(chosen(found))[0]
     assert len(first.name) <= 48 and first.name.endswith("…")
+
+
+def test_while_real_models_come_there_is_nothing_to_do_about_the_toy() -> None:
+    shown = badges(chosen(Found(espeak_installed=True)))
+    hearing, *others = on_their_way(shown)
+    assert hearing.toy and hearing.command == ""
+    assert hearing.note.endswith("a call that begins once they are here has them.")
+    assert others == list(shown[1:])

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
+import pytest
 
-from agent_worker.dispatch.plan import AgentView, CallAgain, DispatchView, RoomView
-from agent_worker.dispatch.standing import is_ours
+from agent_worker.dispatch import standing
+from agent_worker.dispatch.plan import DEAD_AFTER_S, AgentView, CallAgain, DispatchView, RoomView
+from agent_worker.dispatch.standing import Standing, is_ours
 from agent_worker.dispatch.watch import DispatchWatch
 
 
@@ -121,3 +125,44 @@ def test_a_room_is_ours_only_by_its_id() -> None:
     assert not is_ours([("a", "RM_2")], "a", "RM_1"), "it opened again since"
     assert not is_ours([], "a", "RM_1")
     assert not is_ours([("a", "")], "a", ""), "its id was never known"
+
+
+class LossyRoom:
+    """A room of one agent, in which the receipts of some beats never come."""
+
+    def __init__(self, *lost: int) -> None:
+        self.lost = lost
+        self.beats: list[str] = []
+        self.changed = asyncio.Event()
+        self.remote_participants: dict[str, Any] = {}
+        self.local_participant = self
+
+    def on(self, *_: object) -> None:
+        pass
+
+    def isconnected(self) -> bool:
+        return True
+
+    async def set_attributes(self, attributes: dict[str, str]) -> None:
+        self.beats += attributes.values()
+        self.changed.set()
+        if len(self.beats) in self.lost:
+            await asyncio.Event().wait()
+
+
+async def test_an_agent_beats_on_although_the_receipt_of_a_beat_never_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # one that is lost must not look like a death
+    assert standing.BEAT_EVERY_S + standing.BEAT_LOST_AFTER_S < 0.8 * DEAD_AFTER_S
+    monkeypatch.setattr(standing, "BEAT_LOST_AFTER_S", 0.02)
+    room = LossyRoom(1)
+    place: Any = SimpleNamespace(room=room)
+    agent = Standing(place, agent_name="agent")
+    assert await agent.is_free()
+    async with asyncio.timeout(standing._REQUEST_S - 0.5):
+        while len(room.beats) < 2:
+            room.changed.clear()
+            await room.changed.wait()
+    assert room.beats == ["0", "1"]
+    await agent.aclose()

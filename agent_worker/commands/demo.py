@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 import os
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from agent_worker.engines.badges import badges
+from agent_worker.engines.badges import badges, on_their_way
 from agent_worker.engines.choice import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.engines.offers import find_offers
@@ -31,7 +32,9 @@ from .demo_download import (
     next_step,
     question,
 )
+from .demo_model import awake
 from .download import Download, Told, improvements
+from .install_line import engines_missing, typed_command
 from .livekit_server import RunningServer, find_or_install_server, is_free, run_server
 from .serve_web import ChangingApp, page, serve_app
 from .worker_process import RunError, room_token, run_worker
@@ -64,21 +67,27 @@ async def run_demo(
     Raises:
         RunError, CallerError, LiveKitServerError: with what to do.
     """
-    choices = await choose_engines(settings)
-    print_choices(choices, say)
+    if lacking := engines_missing():
+        raise RunError(lacking)
+    choices = await choose_engines(settings, until_ready=True, say=say)
     wanted = improvements(settings, choices)
-    may = bool(wanted) and await _agreed(wanted, consent(download, terminal=terminal, stays=stay))
+    consented = consent(download, terminal=terminal, stays=stay)
+    # what is offered, or fetched, in the next line needs no advice on how to get it
+    offered = () if consented is Consent.NO else [one.stage for one in wanted]
+    print_choices(choices, say, without_advice=offered)
+    may = bool(wanted) and await _agreed(wanted, consented)
     beside: DownloadBeside | None = None
     if may and (choices.problems or not stay):
         choices = await _fetched_first(settings, wanted, told, say)
     elif may:
         say("The models come beside the conversation, which is held with what is here.")
         beside = DownloadBeside(settings, wanted, told)
-    if choices.problems:
-        raise RunError("\n".join(choices.problems))
     async with contextlib.AsyncExitStack() as running:
         if beside is not None:
             running.push_async_callback(beside.aclose)
+        choices = await awake(settings, choices, say)
+        if choices.problems:
+            raise RunError("\n".join(choices.problems))
         return await _run(settings, choices, folder, say, stay=stay, beside=beside)
 
 
@@ -130,7 +139,7 @@ async def _run(
             }
         )
         say("Starting the worker …")
-        async with run_worker(local, log_file=folder / "worker.log") as worker:
+        async with run_worker(local, log_file=folder / "worker.log", choices=choices) as worker:
             result = await converse(local, server, choices, folder, say)
             if stay:
                 await _stay(local, server, choices, say, worker, beside, folder)
@@ -139,14 +148,22 @@ async def _run(
             return result
 
 
-def print_choices(choices: Choices, say: Say) -> None:
-    """Says which engine serves each stage, why, and how to get a better one."""
+def print_choices(choices: Choices, say: Say, *, without_advice: Sequence[str] = ()) -> None:
+    """Says which engine serves each stage, why, and how to get a better one.
+
+    Args:
+        choices: to be told.
+        say: prints a line.
+        without_advice: stages of which the last is left out.
+    """
     for choice in choices:
         say(f"{choice.stage:>9}: {choice.name or choice.engine} - {choice.reason}")
         if choice.problem:
             say(f"{'':>11}PROBLEM: {choice.problem}")
-        elif choice.better:
+        elif choice.better and choice.stage not in without_advice:
             say(f"{'':>11}{choice.better}")
+        if choice.warning:
+            say(f"{'':>11}{choice.warning}")
 
 
 async def _stay(
@@ -159,20 +176,30 @@ async def _stay(
     folder: Path,
 ) -> None:
     port = settings.web_port if is_free(settings.web_port) else 0
-    shown = ChangingApp(_page(settings, choices))
+    shown = ChangingApp(_page(settings, choices, coming=beside is not None))
     async with serve_app(shown, host="127.0.0.1", port=port) as address:
         say(f"\nThe agent stays up. Talk with it in a browser: {address}")
         _say_how_to_join(settings, server, say)
         say(f"{next_step(choices, on_its_way=beside is not None)}\nCtrl-C ends it.")
         if beside is not None:
-            if fault := await beside.wait():
+            fault = await beside.wait()
+            if fault:
                 say(did_not_come(fault))
             await _replace_worker(settings, choices, worker, shown, say, folder)
+            # nothing of use came
+            shown.app = _page(settings, choices)
         await asyncio.Event().wait()
 
 
-def _page(settings: Settings, choices: Choices) -> ASGIApp:
-    return page(settings, find_offers(settings, choices), engines=badges(choices))
+def _page(settings: Settings, choices: Choices, *, coming: bool = False) -> ASGIApp:
+    # whoever looks at it has started the demo, and can paste
+    shown = tuple(
+        dataclasses.replace(badge, command=typed_command(badge.command))
+        for badge in badges(choices)
+    )
+    if coming:
+        shown = on_their_way(shown)
+    return page(settings, find_offers(settings, choices), engines=shown)
 
 
 async def _replace_worker(
@@ -185,14 +212,15 @@ async def _replace_worker(
     choices = await choose_engines(settings)
     if choices.problems or [c.name for c in choices] == [c.name for c in before]:
         return
-    say("The models are here; a worker loads them …")
+    say("A worker loads what has come …")
     try:
-        async with run_worker(settings, log_file=folder / "worker-real.log"):
+        log_file = folder / "worker-real.log"
+        async with run_worker(settings, log_file=log_file, choices=choices):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGTERM)
             shown.app = _page(settings, choices)
             print_choices(choices, say)
-            say(f"New calls are served by them: reload the page.\n{next_step(choices)}")
+            say(f"New calls are served by them, and the page says so.\n{next_step(choices)}")
             await asyncio.Event().wait()
     except RunError as e:
         say(f"{e}\nCalls are served as before.")

@@ -70,7 +70,8 @@ _STAGES = 4
 
 async def examine(settings: Settings) -> Report:
     """Looks at each stage, and tries them as a call would. Downloads nothing, changes nothing."""
-    choices = choose(settings, await look_around(settings))
+    # what is not up is a finding, nothing to wait for
+    choices = choose(settings, await look_around(settings, wait_s=0.0))
     try:
         # a model of the worker's own is loaded to see whether it can be
         async with house_model_beside(settings, choices) as running:

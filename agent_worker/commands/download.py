@@ -241,7 +241,7 @@ def _model(settings: Settings, say: Say) -> Download | None:
     if settings.llm == "auto":
         if settings.llm_url is not None:
             return None
-        server = asyncio.run(find_model_server(settings))
+        server = asyncio.run(find_model_server(settings, say=lambda line: say(f"thinking: {line}")))
         if server.models:
             say(f"thinking: {server.models[0]} at {server.endpoint} is there already")
             return None

@@ -156,7 +156,9 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
     """
     if not settings.livekit_api_key or not settings.livekit_api_secret.get_secret_value():
         raise WebServerError("LIVEKIT_API_KEY and LIVEKIT_API_SECRET are not set")
-    choices = await choose_engines(settings)
+    # the page alone only names the engines, and need not wait for one that is not up
+    wait_s = None if websocket else 0.0
+    choices = await choose_engines(settings, wait_s=wait_s, say=say)
     async with contextlib.AsyncExitStack() as running:
         gateway: Gateway | None = None
         if websocket:

@@ -291,7 +291,7 @@ async def talk(
     """
     check_output(source, target)
     samples = read_audio(source)
-    choices = await choose_engines(settings)
+    choices = await choose_engines(settings, until_ready=True, say=warn)
     if choices.problems:
         raise TalkError("\n".join(choices.problems))
     if warn is not None and choices.stt.detail == "bundled":

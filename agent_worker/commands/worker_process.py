@@ -14,6 +14,9 @@ from pathlib import Path
 from livekit.protocol.room import RoomConfiguration
 
 from agent_worker.dispatch.registration import READY
+from agent_worker.engines.choice import Choices
+from agent_worker.processes.handed_choices import COMMAND as CHOSEN_WORKER
+from agent_worker.processes.handed_choices import hand_on
 from agent_worker.settings import Settings, export_environment
 from livekit import api
 
@@ -62,7 +65,11 @@ def _is_ready(line: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def run_worker(
-    settings: Settings, *, log_file: Path, registrations: int = 1
+    settings: Settings,
+    *,
+    log_file: Path,
+    registrations: int = 1,
+    choices: Choices | None = None,
 ) -> AsyncIterator[int]:
     """Runs the worker in a process of its own until the context ends. Gives its pid.
 
@@ -70,6 +77,7 @@ async def run_worker(
         settings: of the worker.
         log_file: gets what it prints.
         registrations: that must have been made, one by each call process.
+        choices: its engines; None = it looks for itself.
 
     Raises:
         RunError: it ended, or did not register within five minutes.
@@ -79,14 +87,16 @@ async def run_worker(
             sys.executable,
             "-m",
             "agent_worker",
-            "start",
+            "start" if choices is None else CHOSEN_WORKER,
             env=export_environment(settings, inherit=True),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL if choices is None else asyncio.subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
     try:
+        if choices is not None:
+            await hand_on(choices, process)
         deadline = time.monotonic() + _REGISTERED_WITHIN_S
         while ready_lines(log_file) < registrations:
             if process.returncode is not None:

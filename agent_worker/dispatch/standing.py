@@ -28,7 +28,10 @@ from .watch import AGAIN_ATTRIBUTE, BEAT_ATTRIBUTE, TOOK_OVER
 
 logger = logging.getLogger(__name__)
 
-_BEAT_EVERY_S = 0.7
+BEAT_EVERY_S = 0.7
+BEAT_LOST_AFTER_S = 1.0
+"""Seconds after which a beat is given up for the next one. Were one whose receipt never comes
+waited for as long as any request, the watch would take a living agent for dead."""
 _LOOK_EVERY_S = 0.1
 _REQUEST_S = 3.0
 _CALLED_OFF_S = 12.0
@@ -193,15 +196,17 @@ class Standing:
         ]
 
     async def _beat(self, room: rtc.Room) -> None:
+        clock = asyncio.get_running_loop().time
         for count in range(2**62):
+            due = clock() + BEAT_EVERY_S
             if room.isconnected():
                 try:
-                    async with asyncio.timeout(_REQUEST_S):
+                    async with asyncio.timeout(BEAT_LOST_AFTER_S):
                         await room.local_participant.set_attributes({BEAT_ATTRIBUTE: str(count)})
                 except Exception as e:
                     # while the connection is made again; or there is none any more
                     logger.debug("a beat was lost", extra={"cause": type(e).__name__})
-            await asyncio.sleep(_BEAT_EVERY_S)
+            await asyncio.sleep(max(due - clock(), 0.0))
 
     def _on_reconnecting(self) -> None:
         if self._reconnecting is None or self._reconnecting.done():

@@ -20,6 +20,7 @@ _DOWNLOAD = "agent-worker download-files"
 _TOY = (
     "The bundled demo model listens: it knows a small vocabulary and hears wrong words in all else."
 )
+_COMING = "Real models are on their way: a call that begins once they are here has them."
 _RULES = "Rules answer, not a language model: time, sums, timers, small talk."
 _VOICES = {
     "espeak": "eSpeak NG",
@@ -56,6 +57,16 @@ class Badge:
 def badges(choices: Choices) -> tuple[Badge, ...]:
     """Of the engines that were chosen: hearing, thinking, voice."""
     return (_hearing(choices.stt), _thinking(choices.llm), _voice(choices.tts))
+
+
+def on_their_way(shown: Sequence[Badge]) -> tuple[Badge, ...]:
+    """The same while real models are being downloaded: there is nothing left to do but wait."""
+    return tuple(
+        dataclasses.replace(badge, note=f"{badge.note} {_COMING}".strip(), command="")
+        if badge.toy
+        else badge
+        for badge in shown
+    )
 
 
 def as_json(shown: Sequence[Badge]) -> str:

@@ -243,8 +243,10 @@ def _llm(settings: Settings, found: Found) -> Choice:
         problem = "; ".join([problem, *found.llm_advice])
         return Choice("thinking", flow, "", "set in the settings", better, problem)
     if not model:
-        problem = f"{endpoint} lists no model: set llm_model, and see that the server is up"
-        problem = "; ".join([problem, *found.llm_advice])
+        # what is amiss says more than that no model is listed
+        problem = "; ".join(found.llm_advice) or (
+            f"{endpoint} lists no model: set llm_model, and see that the server is up"
+        )
         return Choice("thinking", flow, "", "", "", problem, endpoint=endpoint)
     kind = f"{found.llm_kind} " if found.llm_kind else ""
     where = "llm_url is set" if settings.llm_url else f"a {kind}server answered on this machine"

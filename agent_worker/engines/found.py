@@ -14,7 +14,7 @@ import httpx
 from agent_worker.settings import Settings
 
 from .choice import Choices, Found, HearingDevice, choose
-from .found_model import find_model_server
+from .found_model import Say, find_model_server
 from .hearing_device import find_hearing_device
 from .house_model import find_house_model, find_machine, house_fault
 from .languages import primary
@@ -24,13 +24,27 @@ _FLOW_SERVER_S = 2.0
 _MOST_FLOWS = 16
 
 
-async def look_around(settings: Settings) -> Found:
+async def look_around(
+    settings: Settings,
+    *,
+    wait_s: float | None = None,
+    until_ready: bool = False,
+    say: Say | None = None,
+) -> Found:
     """Finds out what is on this machine.
 
     No network but loopback, and that for under 300 ms; and the servers that the settings name,
     which get seconds. Where there is a GPU, it decodes once, in a process of its own.
+
+    Args:
+        settings: of the user.
+        wait_s: for a model server that is loading or not up yet, as `find_model_server` takes it.
+        until_ready: the same.
+        say: the same.
     """
-    model_server = await find_model_server(settings)
+    model_server = await find_model_server(
+        settings, wait_s=wait_s, until_ready=until_ready, say=say
+    )
     remote_flows, flow_advice = await _remote_flows(settings)
     machine = await asyncio.to_thread(find_machine)
     own_model = await asyncio.to_thread(find_house_model, settings, machine)
@@ -61,9 +75,16 @@ async def look_around(settings: Settings) -> Found:
     )
 
 
-async def choose_engines(settings: Settings) -> Choices:
-    """What serves each stage on this machine, with the reasons."""
-    return choose(settings, await look_around(settings))
+async def choose_engines(
+    settings: Settings,
+    *,
+    wait_s: float | None = None,
+    until_ready: bool = False,
+    say: Say | None = None,
+) -> Choices:
+    """What serves each stage on this machine, with the reasons; arguments as `look_around`'s."""
+    found = await look_around(settings, wait_s=wait_s, until_ready=until_ready, say=say)
+    return choose(settings, found)
 
 
 def _prices(
