@@ -38,6 +38,7 @@ from .speech.spoken_numbers import SpokenNumbers
 from .speech.steady_output import SteadyOutput
 from .speech.voice_health import VoiceHealth
 from .steady_time import hold_time_steady
+from .telemetry.cost import Prices
 from .telemetry.latency import TurnLatency
 from .telemetry.outlets import Telemetry
 
@@ -119,7 +120,7 @@ def build_call(
         caller_id: who calls, where there is no room whose participants tell it.
     """
     hold_time_steady()
-    latency = TurnLatency()
+    latency = TurnLatency(prices=_prices(settings) if engines.asks_model else None)
     observer = Observer(
         latency,
         outlet,
@@ -201,6 +202,17 @@ def _patience(settings: Settings) -> Patience:
         apology=known.apology,
         give_up_after_s=settings.first_word_timeout_s,
         mark=aside_mark,
+    )
+
+
+def _prices(settings: Settings) -> Prices | None:
+    if settings.llm_price_prompt is None and settings.llm_price_completion is None:
+        return None
+    return Prices(
+        prompt=settings.llm_price_prompt or 0.0,
+        completion=settings.llm_price_completion or 0.0,
+        cached=settings.llm_price_cached,
+        currency=settings.llm_currency,
     )
 
 

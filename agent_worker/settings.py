@@ -256,6 +256,23 @@ class Settings(BaseSettings):
     llm_api_key: SecretStr = Field(SecretStr("none"), description="Key for that endpoint.")
     llm_temperature: float = Field(0.4, ge=0, le=2, description="Sampling temperature.")
     llm_max_tokens: int = Field(256, ge=1, le=8192, description="Tokens of one answer at most.")
+    llm_price_prompt: float | None = Field(
+        None,
+        ge=0,
+        description="What a million tokens that the model reads cost; with it each turn's record "
+        "and the call's summary say what they cost. Unset = only tokens are told.",
+    )
+    llm_price_cached: float | None = Field(
+        None,
+        ge=0,
+        description="The same of tokens out of the server's cache; unset = as llm_price_prompt.",
+    )
+    llm_price_completion: float | None = Field(
+        None, ge=0, description="What a million tokens that the model writes cost."
+    )
+    llm_currency: str = Field(
+        "", max_length=12, description="Currency of these prices, as it is to be told: EUR."
+    )
     llm_discovery: bool = Field(
         True, description="Look for a model server on the usual local ports."
     )
@@ -464,6 +481,9 @@ class Settings(BaseSettings):
         "llm_model",
         "llm_gguf",
         "llm_kind",
+        "llm_price_prompt",
+        "llm_price_cached",
+        "llm_price_completion",
         "flow_url",
         "persona_profiles",
         "persona_character",

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from agent_worker.telemetry.cost import Cost, Prices, Tokens
 from agent_worker.telemetry.latency import (
     HeardUntil,
-    Tokens,
     TurnLatency,
     TurnRecord,
     noticing_speakable,
@@ -295,3 +295,33 @@ def test_a_record_that_is_complete_tells_the_tokens_of_its_answer_and_of_the_cal
     latency.speaking()
     latency.answer_ended()
     assert [one.tokens for one in latency.ended()] == [None]
+    assert "cost" not in record.to_dict()
+    assert latency.summary().to_dict() == {
+        "turns": 2,
+        "tokens": {"prompt": 210, "cached": 90, "completion": 25},
+        "uncounted": 1,
+    }
+
+
+def test_where_a_price_is_set_the_record_and_the_call_tell_what_they_cost() -> None:
+    prices = Prices(prompt=2.0, cached=0.5, completion=10.0, currency="EUR")
+    latency = TurnLatency(clock=iter(range(1000)).__next__, prices=prices)
+    latency.speech_ended(0.5)
+    dropped = latency.begin_generation()
+    latency.count(dropped, 1000, 0, 50)
+    latency.heard("committed")
+    spoken = latency.begin_generation()
+    latency.speaking()
+    latency.count(spoken, 1000, 900, 100)
+    latency.answer_ended()
+    (record,) = latency.ended()
+    # 100 read at 2, 900 out of the cache at 0.5, 100 written at 10, for a million
+    assert record.cost == Cost(answer=0.00165, call=0.00415, currency="EUR")
+    assert record.to_dict()["cost"] == {"answer": 0.00165, "call": 0.00415, "currency": "EUR"}
+    assert latency.summary().to_dict()["cost"] == {"call": 0.00415, "currency": "EUR"}
+
+
+def test_without_a_price_of_its_own_what_is_cached_costs_as_what_is_read() -> None:
+    assert Prices(prompt=3.0, completion=0.0).of(1_000_000, 400_000, 0) == 3.0
+    # a server that counts more out of its cache than it read must not make the answer cheaper
+    assert Prices(prompt=3.0, completion=0.0, cached=0.0).of(100, 200, 0) == 0.0

@@ -46,6 +46,8 @@ class Engines:
     """Hears when the recogniser hangs."""
     badges: tuple[Badge, ...] = ()
     """What they are, in words for the caller."""
+    asks_model: bool = True
+    """Whether a language model answers, whose tokens have a price; rules have none."""
 
     async def aclose(self) -> None:
         """Closes them; safe to call twice."""
@@ -114,6 +116,7 @@ def build_engines(settings: Settings, choices: Choices) -> Engines:
             else None
         ),
         badges=badges(choices),
+        asks_model=choices.llm.engine != "offline",
     )
 
 

@@ -62,7 +62,9 @@ async def test_a_call_is_in_the_figures_the_lines_and_the_spans_without_a_word_o
                 await caller.wait_for_agent_state("listening", timeout_s=TIMEOUT_S)
                 during = await scrape(port)
                 records = caller.latency_records
-        lines = [json.loads(line) for line in turns.read_text().splitlines()]
+        logged = [json.loads(line) for line in turns.read_text().splitlines()]
+        lines = [line for line in logged if "turn" in line]
+        (over,) = [line for line in logged if "turns" in line]
 
     assert during["agent_worker_calls", ""] == 1
     assert during["agent_worker_turns_total", ""] >= 2
@@ -74,6 +76,8 @@ async def test_a_call_is_in_the_figures_the_lines_and_the_spans_without_a_word_o
     assert during["agent_worker_engine_queue_depth", "tts"] == 0
 
     assert [line["turn"] for line in lines] == list(range(1, len(lines) + 1))
+    assert (over["call"], over["turns"]) == (lines[0]["call"], len(lines))
+    assert over["tokens"]["completion"] > 0
     cut = next(line for line in lines if line["interrupted_at"] is not None)
     assert cut["heard_until"]["seconds"] > 0.5
     assert cut["heard_until"]["characters"] > 5
