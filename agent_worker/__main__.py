@@ -340,8 +340,9 @@ def _livekit(command: str, rest: list[str]) -> int:
 def _run_worker(
     settings: Settings, command: str, rest: list[str], running: contextlib.ExitStack
 ) -> int:
-    from .engines.build import EngineError, keep_model_warm, read_prompt_ahead, try_engines
+    from .engines.build import EngineError, try_engines
     from .engines.found import choose_engines
+    from .engines.language_model import keep_model_warm, read_prompt_ahead
     from .processes.house_model import HouseModelError, house_model
     from .telemetry.outlets import Telemetry
     from .worker import WorkerError, build_server, check_server, run
@@ -365,7 +366,8 @@ def _run_worker(
             print(f"agent-worker {command}: {e}", file=sys.stderr)
             return 1
     else:
-        from .engines.choice import Found, choose
+        from .engines.choice import choose
+        from .engines.inventory import Found
 
         choices = choose(settings, Found())
     count = 1

@@ -15,8 +15,9 @@ import pytest
 from agent_worker.commands.download import DownloadError, download_files
 from agent_worker.engines.build import build_engines
 from agent_worker.engines.call_options import CallOptions, for_call
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
 from agent_worker.engines.found import look_around
+from agent_worker.engines.inventory import Found, VoicesFound
 from agent_worker.engines.offers import find_offers
 from agent_worker.settings import load_settings
 from livekit.plugins import kokoro
@@ -24,11 +25,13 @@ from livekit.plugins.kokoro import download
 from local_tts.fetch import RemoteFile
 from tests import tiny_kokoro
 from tests.tts_probe import pcm, speak
+from tests.voices_at_hand import ESPEAK, piper
 
+KOKORO = VoicesFound(voices={"af_heart": "en-US", "bf_emma": "en-GB", "ff_siwis": "fr"})
+NO_VOICES = {"kokoro": VoicesFound()}
 FOUND = Found(
     whisper_models=("base",),
-    espeak_installed=True,
-    kokoro_voices={"af_heart": "en-US", "bf_emma": "en-GB", "ff_siwis": "fr"},
+    voices={**ESPEAK, "kokoro": KOKORO},
     llm_endpoint="http://127.0.0.1:8000/v1",
     llm_models=("qwen",),
 )
@@ -47,7 +50,7 @@ def test_kokoro_is_taken_where_it_is_and_the_language_names_its_voice() -> None:
 
 def test_a_piper_voice_is_lighter_and_stays_the_first_unless_kokoros_is_named() -> None:
     both = dataclasses.replace(
-        FOUND, piper_installed=True, piper_voices=(Path("en_US-lessac-high.onnx"),)
+        FOUND, voices={**piper({"en_US-lessac-high": "en"}), "kokoro": KOKORO}
     )
     assert spoken_by(both) == "piper (en_US-lessac-high)"
     assert spoken_by(both, tts_voice="bf_emma") == "kokoro (bf_emma)"
@@ -58,7 +61,7 @@ def test_a_piper_voice_is_lighter_and_stays_the_first_unless_kokoros_is_named() 
     ("settings", "found", "problem"),
     [
         ({}, Found(), r"pip install 'livekit-agent-worker\[kokoro\]'"),
-        ({}, Found(espeak_installed=True), "not in the cache: run `agent-worker download-files`"),
+        ({}, Found(voices=NO_VOICES), "not in the cache: run `agent-worker download-files`"),
         ({"language": "de"}, FOUND, "no Kokoro voice speaks de; there are voices for en-US, en-GB"),
         ({"tts_voice": "nobody"}, FOUND, "no voice 'nobody'; it has af_heart, bf_emma, ff_siwis"),
     ],
@@ -93,7 +96,7 @@ async def test_a_worker_with_the_files_speaks_with_them(tmp_path: Path) -> None:
     settings = load_settings(cache_dir=tmp_path, stt="bundled", llm="offline", language="en-GB")
     found = await look_around(settings)
     # jf_alpha is there too, but nobody here can tell it what to say in Japanese
-    assert dict(found.kokoro_voices) == {
+    assert dict(found.voices_of("kokoro").voices) == {
         "af_heart": "en-US", "am_adam": "en-US", "bf_emma": "en-GB", "ff_siwis": "fr",
     }  # fmt: skip
     engines = build_engines(settings, choose(settings, found))

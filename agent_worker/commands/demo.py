@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 from agent_worker.caller.client import SAMPLE_RATE, Pcm, SimulatedCaller, Spoken
 from agent_worker.engines.badges import badges
 from agent_worker.engines.build import caller_voice
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.engines.offers import find_offers
 from agent_worker.settings import Settings, export_environment

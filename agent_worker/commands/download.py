@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found_model import find_model_server
 from agent_worker.engines.hearing_device import suited_whisper
 from agent_worker.engines.house_model import EXTRA, find_machine, in_cache, llama_installed
@@ -110,7 +110,8 @@ def improvements(settings: Settings, choices: Choices) -> tuple[Download, ...]:
     rules = choices.llm.engine == "offline" and settings.llm == "auto"
     if rules and found.suited_llm is not None and llama_installed():
         wanted.append(model_download(found.suited_llm))
-    if choices.tts.engine == "espeak" and settings.tts == "auto" and found.piper_installed:
+    stopgap = choices.tts.engine == "espeak" and settings.tts == "auto"
+    if stopgap and found.voices_of("piper").installed:
         wanted.append(voice_download(_voice_name(settings), settings.voices_dir()))
     return tuple(wanted)
 

@@ -11,7 +11,8 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
-from .choice import Choice, Choices
+from .chosen import Choice, Choices
+from .voices.registry import voice_engine
 
 ENGINES_ATTRIBUTE = "agent.engines"
 """Participant attribute of the agent: a JSON list of badges, as `as_json` makes it."""
@@ -21,14 +22,6 @@ _TOY = (
     "The bundled demo model listens: it knows a small vocabulary and hears wrong words in all else."
 )
 _RULES = "Rules answer, not a language model: time, sums, timers, small talk."
-_VOICES = {
-    "espeak": "eSpeak NG",
-    "piper": "Piper",
-    "kokoro": "Kokoro",
-    "xtts": "XTTS",
-    "higgs": "Higgs Audio",
-    "speech-api": "a speech server",
-}
 _LONGEST = 48
 
 Stage = Literal["hearing", "thinking", "voice"]
@@ -78,11 +71,9 @@ def _thinking(choice: Choice) -> Badge:
 
 
 def _voice(choice: Choice) -> Badge:
-    name = _VOICES.get(choice.engine, choice.engine)
-    if choice.engine in ("speech-api", "higgs", "espeak"):
-        # the detail is nothing, or no more than the language
-        return Badge("voice", name, command=_DOWNLOAD if choice.engine == "espeak" else "")
-    return Badge("voice", _short(f"{name} {_tail(choice.detail)}".strip()))
+    engine = voice_engine(choice.engine)
+    voice = _tail(choice.detail) if engine.names_voice else ""
+    return Badge("voice", _short(f"{engine.title} {voice}".strip()), command=engine.better)
 
 
 def _tail(name: str) -> str:
