@@ -11,11 +11,12 @@ import pytest
 from livekit.agents import NOT_GIVEN, APIConnectOptions, NotGivenOr, tokenize
 from livekit.agents.tokenize.tokenizer import SentenceStream
 
-from livekit.plugins import speech_api
+from livekit.plugins import espeak, kokoro, piper, speech_api, xtts
 from local_tts.open_streams import OpenStreams
 from local_tts.options import checked_numbers, sentences_unless
 from local_tts.pieces import Pieces, speak_in_pieces
 from local_tts.threads import WorkThreads
+from local_tts.voice_tts import VoiceTTS
 from tests.fake_speech_server import FakeSpeechServer, frames_of, speech_for
 from tests.tts_probe import WholePushes
 
@@ -164,3 +165,13 @@ def test_threads_say_what_waits_for_them() -> None:
         busy.result(30)
         later.result(30)
         assert threads.waiting == 0
+
+
+@pytest.mark.parametrize(
+    "voice",
+    [espeak.TTS, kokoro.TTS, piper.TTS, speech_api.TTS, speech_api.HiggsTTS, xtts.TTS],
+    ids=lambda voice: f"{voice.__module__}.{voice.__name__}",
+)
+def test_every_voice_is_handed_over_in_the_same_way(voice: type[VoiceTTS]) -> None:
+    assert issubclass(voice, VoiceTTS)
+    assert (voice.stream, voice.synthesize) == (VoiceTTS.stream, VoiceTTS.synthesize)
