@@ -348,7 +348,9 @@ class Settings(BaseSettings):
         None, description="OpenAI-compatible speech server for tts=speech-api."
     )
     kokoro_url: str | None = Field(
-        None, description="Mirror of the release that tts=kokoro is fetched from; unset = GitHub."
+        None,
+        description="Mirror of the release that tts=kokoro is fetched from; unset = GitHub, "
+        "or model_hub where that is a mirror or a folder.",
     )
     tts_model: str | None = Field(
         None, description="Model name at the speech server, or XTTS folder."

@@ -1,4 +1,4 @@
-"""Fetches files of the model hub, of a mirror of it, or of a folder: resumed, checked, then named.
+"""Fetches files of the model hub, a mirror of it, a folder or a release: resumed, checked, named.
 
 The hub's own client starts a file from the beginning after a break, and checks only its length.
 Here what has come stays until the rest has, and a file gets its name once its sum is right: the one
@@ -8,6 +8,7 @@ that is known beforehand, else the one that the hub tells in its headers.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import re
@@ -51,6 +52,10 @@ class HubFile:
     """What it has to be; empty = what the hub tells."""
     optional: bool = False
     """Repositories may lack it."""
+    bytes: int = 0
+    """Its size, where it is known beforehand; 0 = what the hub tells."""
+    unless: str = ""
+    """Name of a file that makes this one needless, where that was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +107,47 @@ def source_of(hub: str) -> Source:
     return _Hub(hub.rstrip("/")) if hub.startswith(("http://", "https://")) else _Folder(Path(hub))
 
 
-class _Hub:
-    def __init__(self, endpoint: str) -> None:
-        self.name = endpoint
+class _Http:
+    """Reads content from a place that a file is known to be at."""
+
+    def __init__(self, address: str) -> None:
+        self.name = address
         self._client = httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True)
 
+    @contextlib.contextmanager
+    def read(self, about: About, start: int) -> Iterator[Opened]:
+        # A range counts bytes of the file, so it must not come packed.
+        headers = {"Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        with self._client.stream("GET", about.place, headers=headers) as answer:
+            answer.raise_for_status()
+            continues = answer.status_code == httpx.codes.PARTIAL_CONTENT
+            yield Opened(start if continues else 0, answer.iter_raw())
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class Release(_Http):
+    """Files of known size and sum beside each other at one address, which is not asked about them.
+
+    Args:
+        address: of the folder that they are in.
+    """
+
+    def about(self, file: HubFile) -> About | None:
+        """What is known of it.
+
+        Raises:
+            ValueError: too little is.
+        """
+        if not (file.sha256 and file.bytes):
+            raise ValueError(f"size and SHA-256 of {file.name} have to be known")
+        return About("", file.sha256, file.bytes, f"{self.name.rstrip('/')}/{file.name}")
+
+
+class _Hub(_Http):
     def about(self, file: HubFile) -> About | None:
         from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
 
@@ -128,21 +169,10 @@ class _Hub:
             raise HubError(f"{self.name} is no model hub, nor a mirror of one")
         return About(told.commit_hash or "", told.etag, told.size, told.location)
 
-    @contextlib.contextmanager
-    def read(self, about: About, start: int) -> Iterator[Opened]:
-        # A range counts bytes of the file, so it must not come packed.
-        headers = {"Accept-Encoding": "identity"}
-        if start:
-            headers["Range"] = f"bytes={start}-"
-        with self._client.stream("GET", about.place, headers=headers) as answer:
-            answer.raise_for_status()
-            continues = answer.status_code == httpx.codes.PARTIAL_CONTENT
-            yield Opened(start if continues else 0, answer.iter_raw())
-
     def close(self) -> None:
         from huggingface_hub import close_session
 
-        self._client.close()
+        super().close()
         close_session()
 
 
@@ -204,7 +234,7 @@ class Fetcher:
             HubError: it could not be asked, or has another file under that name.
         """
         for revision in dict.fromkeys((file.revision, "main")):
-            wanted = HubFile(file.repository, file.name, revision, file.sha256, file.optional)
+            wanted = dataclasses.replace(file, revision=revision)
             about = self._source.about(wanted)
             if about is None:
                 continue
