@@ -89,6 +89,7 @@ def test_an_engine_that_is_not_there_is_said_before_a_call(name: str, told: str)
     [problem] = choices.problems
     assert told in problem and name in problem
     assert not find_offers(own, choices).voices
+    assert badges(choices)[2].name == name
     import_plugins(choices)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from .chosen import Choice, Choices
-from .voices.registry import voice_engine
+from .voices.registry import UnknownVoiceEngineError, voice_engine
 
 ENGINES_ATTRIBUTE = "agent.engines"
 """Participant attribute of the agent: a JSON list of badges, as `as_json` makes it."""
@@ -71,7 +71,11 @@ def _thinking(choice: Choice) -> Badge:
 
 
 def _voice(choice: Choice) -> Badge:
-    engine = voice_engine(choice.engine)
+    try:
+        engine = voice_engine(choice.engine)
+    except UnknownVoiceEngineError:
+        # the problem of the choice says it
+        return Badge("voice", _short(choice.engine))
     voice = _tail(choice.detail) if engine.names_voice else ""
     return Badge("voice", _short(f"{engine.title} {voice}".strip()), command=engine.better)
 

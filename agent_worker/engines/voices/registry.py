@@ -44,7 +44,8 @@ def voice_engine(name: str) -> VoiceEngine:
         module, attribute = f"{__package__}.{name.replace('-', '_')}", "ENGINE"
     try:
         engine = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as e:
+    except Exception as e:
+        # a file of the user's may raise anything
         raise UnknownVoiceEngineError(f"the voice engine {name} can't be loaded: {e}") from e
     if not isinstance(engine, VoiceEngine):
         raise UnknownVoiceEngineError(f"{name} is no VoiceEngine, but a {type(engine).__name__}")
