@@ -112,16 +112,13 @@ class Outlet:
         for attempt in range(self._conn_options.max_retry + 1):
             try:
                 await speak()
-                break
+                return
             except APIError as error:
                 last = attempt == self._conn_options.max_retry
                 if last or not error.retryable or not before or self.samples > before:
                     raise
                 logger.warning("a later piece of the speech failed, trying again: %s", error)
                 await asyncio.sleep(self._conn_options._interval_for_retry(attempt))
-        if self.samples > before:
-            # Lets the held-back tail go: the next piece may be seconds away.
-            self._emitter.flush()
 
     def push(self, chunk: Chunk) -> None:
         """Hands over audio and words; their times count from the beginning of the piece."""
@@ -136,6 +133,11 @@ class Outlet:
         if chunk.pcm:
             self._emitter.push(chunk.pcm)
             self.samples += len(chunk.pcm) // 2
+
+    def flush(self) -> None:
+        """Lets the held-back tail of a sound go: the next one may be seconds away."""
+        if self.samples:
+            self._emitter.flush()
 
     def finish(self) -> None:
         """After the last piece. Text in which nothing can be spoken is a short silence: without

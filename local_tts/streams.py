@@ -57,6 +57,7 @@ class OneAfterTheOther(ABC):
         async for text in texts:
             for piece in self.split_long(text):
                 await outlet.say_piece(partial(self._attempt, piece, outlet))
+            outlet.flush()
 
     async def _attempt(self, piece: str, outlet: Outlet) -> None:
         outlet.on_request()
