@@ -16,17 +16,8 @@ from agent_worker.engines.house_model import EXTRA, find_machine, in_cache, llam
 from agent_worker.engines.local_models import LocalModel, suited_local_model
 from agent_worker.settings import DEFAULT_HUB, Settings
 
-from .model_hub import (
-    About,
-    Fetcher,
-    HubError,
-    HubFile,
-    Release,
-    Source,
-    cache_target,
-    name_revision,
-    source_of,
-)
+from .model_hub import Fetcher, cache_target, name_revision
+from .model_sources import About, HubError, HubFile, Release, Source, source_of
 
 _VOICES = "rhasspy/piper-voices"
 _VOICE_MB = 64
