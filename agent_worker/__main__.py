@@ -19,7 +19,7 @@ from .engines.closing import close_shared
 from .settings import Settings, SettingsError, default_environment, explain_settings, load_settings
 
 if TYPE_CHECKING:
-    from .engines.choice import Choices
+    from .engines.chosen import Choices
 
 LIVEKIT_COMMANDS = {
     "dev": "LiveKit's development mode: the worker against LIVEKIT_URL, with debug logs",
@@ -360,8 +360,9 @@ def _run_worker(
     running: contextlib.ExitStack,
     choices: Choices | None,
 ) -> int:
-    from .engines.build import EngineError, keep_model_warm, read_prompt_ahead, try_engines
+    from .engines.build import EngineError, try_engines
     from .engines.found import choose_engines
+    from .engines.language_model import keep_model_warm, read_prompt_ahead
     from .processes.house_model import HouseModelError, house_model
     from .telemetry.outlets import Telemetry
     from .worker import WorkerError, build_server, check_server, run
@@ -390,7 +391,8 @@ def _run_worker(
             print(f"agent-worker {command}: {e}", file=sys.stderr)
             return 1
     else:
-        from .engines.choice import Found, choose
+        from .engines.choice import choose
+        from .engines.inventory import Found
 
         choices = choose(settings, Found())
     count = 1

@@ -24,7 +24,8 @@ from .call.lifetime import Lifetime
 from .call.observer import Observer, Outlet
 from .call.typed_messages import TypedMessages
 from .call.who_calls import WhoCalls
-from .engines.build import Engines, aside_mark
+from .engines.build import Engines
+from .engines.language_model import aside_mark
 from .engines.languages import languages, primary
 from .faults.deafness import Hearing
 from .faults.patience import Patience

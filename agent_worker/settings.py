@@ -19,7 +19,15 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -45,6 +53,8 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:\d{1,5
 
 SttEngine = Literal["auto", "faster-whisper", "bundled"]
 TtsEngine = Literal["auto", "piper", "kokoro", "espeak", "xtts", "speech-api", "higgs"]
+OWN_VOICE_ENGINE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""`MODULE:NAME` of a voice engine that does not come along."""
 LlmEngine = Literal["auto", "local", "offline", "assistant", "router", "persona", "remote"]
 ChoiceKind = Literal["flow", "character", "voice", "language", "economy"]
 LlmKind = Literal["vllm", "sglang", "llama.cpp", "ollama", "lm-studio", "openrouter", "other"]
@@ -349,7 +359,8 @@ class Settings(BaseSettings):
     # -- speaking ------------------------------------------------------------------------------
     tts: TtsEngine = Field(
         "auto",
-        description="auto: a Piper voice in the cache, else Kokoro if it is there, else espeak.",
+        description="auto: a Piper voice in the cache, else Kokoro if it is there, else espeak. "
+        "MODULE:NAME is a voice engine of your own.",
     )
     tts_voice: str | None = Field(
         None,
@@ -361,7 +372,9 @@ class Settings(BaseSettings):
         None, description="OpenAI-compatible speech server for tts=speech-api."
     )
     kokoro_url: str | None = Field(
-        None, description="Mirror of the release that tts=kokoro is fetched from; unset = GitHub."
+        None,
+        description="Mirror of the release that tts=kokoro is fetched from; unset = GitHub, "
+        "or model_hub where that is a mirror or a folder.",
     )
     tts_model: str | None = Field(
         None, description="Model name at the speech server, or XTTS folder."
@@ -527,6 +540,13 @@ class Settings(BaseSettings):
                     "one that is meant"
                 )
         return origins
+
+    @field_validator("tts", mode="wrap")
+    @classmethod
+    def _own_voice_engine(cls, value: object, known: ValidatorFunctionWrapHandler) -> Any:
+        own = isinstance(value, str) and OWN_VOICE_ENGINE.fullmatch(value)
+        # the type stays closed for whoever reads it: nothing else is to ask which engine it is
+        return value if own else known(value)
 
     @field_validator("call_processes")
     @classmethod

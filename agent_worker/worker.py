@@ -26,7 +26,7 @@ from .dispatch.watch import watch_rooms
 from .engines.badges import ENGINES_ATTRIBUTE, as_json
 from .engines.build import build_engines, import_plugins
 from .engines.call_engines import engines_for_call
-from .engines.choice import Choices
+from .engines.chosen import Choices
 from .faults.words import fault_words
 from .hearing.end_of_turn_model import shared_model
 from .session import RoomOutlet, build_call

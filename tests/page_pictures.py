@@ -25,7 +25,8 @@ from agent_worker.commands.serve_web import serve_app
 from agent_worker.commands.worker_process import run_worker
 from agent_worker.engines.badges import badges
 from agent_worker.engines.found import choose_engines
-from agent_worker.engines.offers import Offer, Offers
+from agent_worker.engines.offer import Offer
+from agent_worker.engines.offers import Offers
 from agent_worker.settings import Settings
 from tests import real
 from tests.integration.test_browser import chromium, greeted, microphone, open_page, says

@@ -21,7 +21,8 @@ from agent_worker.caller.client import SimulatedCaller
 from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
 from agent_worker.commands.worker_process import ready_lines
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.inventory import Found
 from agent_worker.processes.plan import pause_s, process_count, shares
 from agent_worker.processes.pulse import BEAT_EVERY_S, Patient, Pulse, keep_beating, listen
 from agent_worker.processes.supervisor import Supervisor

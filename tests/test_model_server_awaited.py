@@ -14,7 +14,8 @@ import pytest
 from agent_worker.commands import doctor
 from agent_worker.commands.demo_model import awake
 from agent_worker.commands.worker_process import RunError, run_worker
-from agent_worker.engines.choice import Choices, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines, look_around
 from agent_worker.engines.found_model import find_model_server, still_coming
 from agent_worker.settings import Settings, load_settings

@@ -12,10 +12,11 @@ from aiohttp import web
 
 from agent_worker.commands import doctor
 from agent_worker.engines import found_model
-from agent_worker.engines.build import model_server
-from agent_worker.engines.choice import Choice, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.chosen import Choice
 from agent_worker.engines.found import look_around
 from agent_worker.engines.found_model import best
+from agent_worker.engines.language_model import model_server
 from agent_worker.settings import Settings, load_settings
 from flows.catalogue import look_for_model
 from flows.discovery import (

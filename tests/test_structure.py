@@ -22,6 +22,13 @@ MAY_IMPORT_PLUGINS = {
     "engines/build.py",
     "engines/found.py",
     "engines/hearing_device.py",
+    "engines/language_model.py",
+    "engines/voices/espeak.py",
+    "engines/voices/higgs.py",
+    "engines/voices/kokoro.py",
+    "engines/voices/piper.py",
+    "engines/voices/speech_api.py",
+    "engines/voices/xtts.py",
     "processes/call_process.py",
     "processes/supervisor.py",
 }

@@ -24,7 +24,7 @@ from typing import Any
 
 from agent_worker.caller.client import Pcm
 from agent_worker.caller.crowd import Crowd, Errand, TurnTaken
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.processes.machine import call_processes
 from agent_worker.settings import Settings

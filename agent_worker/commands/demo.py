@@ -16,7 +16,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from agent_worker.engines.badges import badges, on_their_way
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.engines.offers import find_offers
 from agent_worker.settings import Settings

@@ -16,7 +16,7 @@ import numpy as np
 
 from agent_worker.caller.client import SAMPLE_RATE, Pcm, SimulatedCaller, Spoken
 from agent_worker.engines.build import caller_voice
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.settings import Settings
 from agent_worker.telemetry.latency import summary
 from agent_worker.telemetry.waterfall import STAGES, stages_text, waterfall_svg, waterfall_text

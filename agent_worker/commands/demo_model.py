@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from agent_worker.engines.build import model_server
-from agent_worker.engines.choice import Choices, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.chosen import Choices
+from agent_worker.engines.language_model import model_server
 from agent_worker.settings import Settings
 
 _LEAST_S = 30.0

@@ -13,10 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_worker.call.who_calls import sources, told_by_client
 from agent_worker.engines.badges import ENGINES_ATTRIBUTE, Badge, as_json, badges
-from agent_worker.engines.build import EngineError, keep_model_warm, read_prompt_ahead, try_engines
+from agent_worker.engines.build import EngineError, try_engines
 from agent_worker.engines.call_engines import engines_for_language
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
+from agent_worker.engines.language_model import keep_model_warm, read_prompt_ahead
 from agent_worker.engines.offers import Offers, find_offers
 from agent_worker.gateway import Gateway, GatewayConfig
 from agent_worker.gateway.client_outlet import ClientOutlet

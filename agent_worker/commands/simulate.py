@@ -19,9 +19,11 @@ from livekit.agents import ConversationItemAddedEvent, UserInputTranscribedEvent
 from livekit.agents.voice import io
 
 from agent_worker.caller.wav import write_wav
-from agent_worker.engines.build import EngineError, Engines, build_engines, read_prompt_ahead
-from agent_worker.engines.choice import BUNDLED_LIMITS, Choices
+from agent_worker.engines.build import EngineError, Engines, build_engines
+from agent_worker.engines.choice import BUNDLED_LIMITS
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
+from agent_worker.engines.language_model import read_prompt_ahead
 from agent_worker.processes.house_model import HouseModelError, house_model_beside
 from agent_worker.session import build_call
 from agent_worker.settings import Settings

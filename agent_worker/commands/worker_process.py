@@ -14,7 +14,7 @@ from pathlib import Path
 from livekit.protocol.room import RoomConfiguration
 
 from agent_worker.dispatch.registration import READY
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.processes.handed_choices import COMMAND as CHOSEN_WORKER
 from agent_worker.processes.handed_choices import hand_on
 from agent_worker.settings import Settings, export_environment

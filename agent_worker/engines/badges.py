@@ -11,7 +11,8 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
-from .choice import Choice, Choices
+from .chosen import Choice, Choices
+from .voices.registry import UnknownVoiceEngineError, voice_engine
 
 ENGINES_ATTRIBUTE = "agent.engines"
 """Participant attribute of the agent: a JSON list of badges, as `as_json` makes it."""
@@ -22,14 +23,6 @@ _TOY = (
 )
 _COMING = "Real models are on their way: a call that begins once they are here has them."
 _RULES = "Rules answer, not a language model: time, sums, timers, small talk."
-_VOICES = {
-    "espeak": "eSpeak NG",
-    "piper": "Piper",
-    "kokoro": "Kokoro",
-    "xtts": "XTTS",
-    "higgs": "Higgs Audio",
-    "speech-api": "a speech server",
-}
 _LONGEST = 48
 
 Stage = Literal["hearing", "thinking", "voice"]
@@ -89,11 +82,13 @@ def _thinking(choice: Choice) -> Badge:
 
 
 def _voice(choice: Choice) -> Badge:
-    name = _VOICES.get(choice.engine, choice.engine)
-    if choice.engine in ("speech-api", "higgs", "espeak"):
-        # the detail is nothing, or no more than the language
-        return Badge("voice", name, command=_DOWNLOAD if choice.engine == "espeak" else "")
-    return Badge("voice", _short(f"{name} {_tail(choice.detail)}".strip()))
+    try:
+        engine = voice_engine(choice.engine)
+    except UnknownVoiceEngineError:
+        # the problem of the choice says it
+        return Badge("voice", _short(choice.engine))
+    voice = _tail(choice.detail) if engine.names_voice else ""
+    return Badge("voice", _short(f"{engine.title} {voice}".strip()), command=engine.better)
 
 
 def _tail(name: str) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import pickle
 import sys
 
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 
 COMMAND = "chosen-worker"
 """What the worker is started as; of no use to people."""

@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_worker.engines.badges import Badge
-from agent_worker.engines.offers import Offer
+from agent_worker.engines.offer import Offer
 from agent_worker.serving.access import Access, AccessDeniedError, RateLimit
 from agent_worker.serving.exposure import check_exposure, is_loopback
 from agent_worker.settings import ChoiceKind

@@ -12,15 +12,17 @@ from agent_worker.commands.livekit_server import RunningServer
 from agent_worker.commands.serve_web import ChangingApp, serve_app
 from agent_worker.commands.serve_web import page as page_app
 from agent_worker.engines.badges import badges, on_their_way
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
 from agent_worker.engines.found import choose_engines
-from agent_worker.engines.offers import Offer
+from agent_worker.engines.inventory import Found
+from agent_worker.engines.offer import Offer
 from agent_worker.gateway import Gateway
 from agent_worker.settings import load_settings
 from agent_worker.web import WebConfig, create_app
 from livekit import api
 from tests import real
 from tests.fake_voice_stack import FakeStack
+from tests.voices_at_hand import ESPEAK, piper
 
 from .test_browser import (
     PATIENCE_MS,
@@ -133,8 +135,8 @@ async def test_where_the_toy_listens_the_page_says_so_with_the_command(
 
 
 async def test_who_waits_on_the_page_sees_the_models_that_came_meanwhile() -> None:
-    toy = badges(choose(load_settings(), Found(espeak_installed=True)))
-    real_ones = Found(whisper_models=("base",), piper_installed=True, piper_voices=(Path("joe"),))
+    toy = badges(choose(load_settings(), Found(voices=ESPEAK)))
+    real_ones = Found(whisper_models=("base",), voices=piper({"joe": "en"}))
     web = WebConfig(livekit_url="ws://127.0.0.1:1", api_key="devkey", api_secret="x" * 32)
     flows = (Offer("offline", "Rules"), Offer("assistant", "Assistant"))
     shown = ChangingApp(create_app(dataclasses.replace(web, engines=toy)))
