@@ -136,7 +136,6 @@ def test_the_agents_own_words_are_an_echo() -> None:
     assert policy.decide() is Overlap.IGNORE
     policy.heard("the rain leaves at ten from plat")
     assert policy.decide() is Overlap.IGNORE, "misheard and cut off, and still an echo"
-    assert policy.echo_heard
     clock.now_s += 3
     policy.heard("The train leaves at ten. Stop!", is_final=True)
     assert policy.decide() is Overlap.STOP

@@ -24,6 +24,7 @@ from flows.discovery import (
     ServerState,
     discover,
     discover_all,
+    is_loopback,
     is_own_network,
     look_at,
 )
@@ -356,6 +357,20 @@ async def test_a_model_server_that_comes_up_later_is_asked_for_its_model_at_the_
 )
 def test_ones_own_network_is_told_from_the_rest(url: str, own: bool) -> None:
     assert is_own_network(url) is own
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("http://localhost:1234/v1", True),
+        ("http://127.0.0.2:1234/v1", True),
+        ("http://[::1]:1234/v1", True),
+        ("http://127.example.com/v1", False),
+        ("http://192.168.1.2/v1", False),
+    ],
+)
+def test_this_machine_is_told_from_names_that_begin_like_it(url: str, own: bool) -> None:
+    assert is_loopback(url) is own
 
 
 async def test_no_proxy_is_asked_for_a_server_on_ones_own_network(

@@ -14,10 +14,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from agent_worker.language_tags import primary, same_language
 from agent_worker.settings import ChoiceKind, Settings
 
 from .choice import Choices, choose
-from .languages import languages, primary, same_language
+from .languages import languages
 from .offers import EVERYONE, PERSONA, STANDARD, Offers
 
 MAX_METADATA = 2048
