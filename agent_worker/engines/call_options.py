@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from agent_worker.language_tags import primary, same_language
-from agent_worker.settings import ChoiceKind, Settings
+from agent_worker.setting_groups.turns import ChoiceKind
+from agent_worker.settings import Settings
 
 from .choice import Choices, choose
 from .languages import languages
