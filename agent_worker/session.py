@@ -25,7 +25,7 @@ from .call.observer import Observer, Outlet
 from .call.typed_messages import TypedMessages
 from .call.who_calls import WhoCalls
 from .engines.build import Engines, aside_mark
-from .engines.languages import languages
+from .engines.languages import languages, primary
 from .faults.deafness import Hearing
 from .faults.patience import Patience
 from .faults.words import fault_words
@@ -33,7 +33,6 @@ from .hearing.end_of_turn_model import PauseListener, shared_model
 from .hearing.overlap_watch import WatchedBargeIn
 from .hearing.turn_taking import TurnTaking
 from .hearing.turns import EndOfTurnPolicy, Waits
-from .language_tags import primary
 from .settings import Settings
 from .speech.speaking import Voice
 from .speech.spoken_numbers import SpokenNumbers

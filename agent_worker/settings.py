@@ -33,10 +33,27 @@ from .setting_groups.conversation import ConversationSettings
 from .setting_groups.hearing import HearingSettings
 from .setting_groups.page import PageSettings
 from .setting_groups.room import RoomSettings
-from .setting_groups.speaking import SpeakingSettings
+from .setting_groups.speaking import SpeakingSettings, TtsEngine
 from .setting_groups.thinking import ThinkingSettings
-from .setting_groups.turns import TurnSettings
+from .setting_groups.turns import ChoiceKind, TurnSettings
 from .setting_words import allowed, shown, tables_hint, what_is_wrong, without_password
+
+__all__ = [
+    "CONFIG_FILE_VARIABLE",
+    "DEFAULT",
+    "DEFAULT_HUB",
+    "ENV_PREFIX",
+    "ChoiceKind",
+    "Explained",
+    "Settings",
+    "SettingsError",
+    "TtsEngine",
+    "default_environment",
+    "explain_settings",
+    "export_environment",
+    "load_settings",
+    "proxy_for",
+]
 
 CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
 DEFAULT_CONFIG_FILE = Path("agent-worker.toml")

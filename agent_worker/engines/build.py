@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from livekit.agents import NOT_GIVEN, APIError, NotGivenOr, llm, stt, tts
 
-from agent_worker.language_tags import primary, same_language
 from agent_worker.settings import Settings
 from flows.persona_profiles import Character, default_profiles, load_profiles
 
@@ -22,7 +21,7 @@ from .badges import Badge, badges
 from .character_voices import CharacterVoices
 from .choice import Choice, Choices
 from .hung_voice import PatienceLimited
-from .languages import languages
+from .languages import languages, primary, same_language
 
 if TYPE_CHECKING:
     from flows.model import ModelOptions, ServerMemory

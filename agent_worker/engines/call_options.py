@@ -14,12 +14,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from agent_worker.language_tags import primary, same_language
-from agent_worker.setting_groups.turns import ChoiceKind
-from agent_worker.settings import Settings
+from agent_worker.settings import ChoiceKind, Settings
 
 from .choice import Choices, choose
-from .languages import languages
+from .languages import languages, primary, same_language
 from .offers import EVERYONE, PERSONA, STANDARD, Offers
 
 MAX_METADATA = 2048

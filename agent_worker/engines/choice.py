@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from agent_worker.language_tags import same_language
 from agent_worker.settings import Settings
 
+from .languages import same_language
 from .local_models import LocalModel
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import httpx
 
-from agent_worker.language_tags import primary
 from agent_worker.settings import Settings
 
 from .choice import Choices, Found, HearingDevice, choose
 from .found_model import find_model_server
 from .hearing_device import find_hearing_device
 from .house_model import find_house_model, find_machine, house_fault
+from .languages import primary
 from .local_models import Machine, local_models, next_better, suited_local_model
 
 _FLOW_SERVER_S = 2.0

@@ -9,13 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from agent_worker.language_tags import primary
-from agent_worker.setting_groups.turns import ChoiceKind
-from agent_worker.settings import Settings
+from agent_worker.settings import ChoiceKind, Settings
 from flows.persona_profiles import Character, ProfileError, default_profiles, load_profiles
 
 from .choice import Choices, choose
-from .languages import languages
+from .languages import languages, primary
 
 STANDARD = "standard"
 """The voice that the settings and the language give."""

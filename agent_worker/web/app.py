@@ -27,7 +27,7 @@ from agent_worker.engines.badges import Badge
 from agent_worker.engines.offers import Offer
 from agent_worker.serving.access import Access, AccessDeniedError, RateLimit
 from agent_worker.serving.exposure import check_exposure, is_loopback
-from agent_worker.setting_groups.turns import ChoiceKind
+from agent_worker.settings import ChoiceKind
 
 from .tokens import (
     ALL_FIELDS,
