@@ -218,7 +218,7 @@ async def test_lm_studio_is_known_with_what_it_has_loaded() -> None:
         assert found.kind is ServerKind.LM_STUDIO
         assert found.models == ("gemma-3-12b", "qwen3-4b")
         assert found.context_tokens == 4096
-        options = ModelOptions(upstream.base_url, found.models[0]).with_server(found)
+        options = ModelOptions(upstream.base_url, found.models[0], kind=found.kind)
         model = chat_model(options)
         await model.ainvoke("Hi.")
         await model.aclose()
