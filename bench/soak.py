@@ -124,11 +124,16 @@ def look(worker: int, began: float) -> Sample:
         DemoError: it is gone.
     """
     try:
-        each = of_family(worker, _held).values()
+        each = list(of_family(worker, _held).values())
     except psutil.NoSuchProcess:
         raise DemoError("the worker is gone") from None
-    rss, threads, descriptors = (sum(part) for part in zip(*each, strict=True))
-    return Sample(time.monotonic() - began, rss / 2**20, threads, descriptors, len(each))
+    return Sample(
+        time.monotonic() - began,
+        sum(rss for rss, _, _ in each) / 2**20,
+        sum(threads for _, threads, _ in each),
+        sum(descriptors for _, _, descriptors in each),
+        len(each),
+    )
 
 
 def _held(process: psutil.Process) -> tuple[int, int, int]:

@@ -6,23 +6,24 @@ import numpy as np
 import pytest
 
 from agent_worker.caller.microphone import CallerError, Line, Spoken
-from agent_worker.caller.sound import SAMPLE_RATE, Recording, is_audible
+from agent_worker.caller.sound import SAMPLE_RATE, Pcm, Recording, is_audible
 from agent_worker.caller.transcripts import Transcripts
 
 FRAME = SAMPLE_RATE // 100
 
 
-def voice(seconds: float) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+def voice(seconds: float) -> Pcm:
     return np.full(round(seconds * SAMPLE_RATE), 1000, np.int16)
 
 
-def silence(seconds: float) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+def silence(seconds: float) -> Pcm:
     return np.zeros(round(seconds * SAMPLE_RATE), np.int16)
 
 
 async def test_a_line_tells_when_its_first_and_its_last_voiced_sample_were_heard() -> None:
     line = Line(np.concatenate([silence(0.1), voice(0.2), silence(0.05)]))
-    sent, now = [], 50.0
+    sent: list[Pcm] = []
+    now = 50.0
     while not line.exhausted:
         sent.append(line.next_frame(FRAME, now))
         now += 0.01
