@@ -197,8 +197,7 @@ class RoomCaller(SimulatedCaller):
         return turn_ms(heard.at, voice_started_at=spoken.started_at, voice_ended_at=spoken.ended_at)
 
     def _first_words(self, since: float) -> float:
-        own = self._texts.get(self._room.local_participant.identity, [])
-        at = [text.at for text in own if text.at >= since]
-        if not at:
+        at = self._texts.first_at(self.room.local_participant.identity, since)
+        if at is None:
             raise CallerError("the agent wrote down no word")
-        return min(at)
+        return at

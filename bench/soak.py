@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import random
 import sys
@@ -29,6 +28,7 @@ from agent_worker.commands.bench_rooms import LINES, Setup, bench_choices, bench
 from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import LiveKitServerError
 from agent_worker.commands.worker_process import RunError
+from agent_worker.process_family import of_family
 from agent_worker.settings import load_settings
 from agent_worker.telemetry.latency import percentile
 from bench.machine import machine
@@ -124,19 +124,23 @@ def look(worker: int, began: float) -> Sample:
     Raises:
         RunError: it is gone.
     """
-    rss = threads = descriptors = count = 0
     try:
-        root = psutil.Process(worker)
-        for process in [root, *root.children(recursive=True)]:
-            # one may end while it is asked
-            with contextlib.suppress(psutil.NoSuchProcess), process.oneshot():
-                rss += process.memory_info().rss
-                threads += process.num_threads()
-                descriptors += _descriptors(process)
-                count += 1
+        each = list(of_family(worker, _held).values())
     except psutil.NoSuchProcess:
         raise RunError("the worker is gone") from None
-    return Sample(time.monotonic() - began, rss / 2**20, threads, descriptors, count)
+    return Sample(
+        time.monotonic() - began,
+        sum(rss for rss, _, _ in each) / 2**20,
+        sum(threads for _, threads, _ in each),
+        sum(descriptors for _, _, descriptors in each),
+        len(each),
+    )
+
+
+def _held(process: psutil.Process) -> tuple[int, int, int]:
+    """Bytes of memory, threads, descriptors."""
+    with process.oneshot():
+        return process.memory_info().rss, process.num_threads(), _descriptors(process)
 
 
 def _descriptors(process: psutil.Process) -> int:

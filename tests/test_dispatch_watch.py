@@ -15,6 +15,7 @@ from agent_worker.dispatch import standing
 from agent_worker.dispatch.plan import DEAD_AFTER_S, AgentView, CallAgain, DispatchView, RoomView
 from agent_worker.dispatch.standing import Standing, is_ours
 from agent_worker.dispatch.watch import DispatchWatch
+from tests.fake_clock import Clock
 
 
 @dataclass
@@ -46,13 +47,6 @@ class FakeRooms:
         self.called.append((name, what))
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def _alone(name: str) -> RoomView:
     return RoomView(name, f"RM_{name}", 1, (), (DispatchView(f"AD_{name}"),))
 
@@ -63,25 +57,25 @@ def _served(name: str, beat: str) -> RoomView:
 
 async def _looks(watch: DispatchWatch, clock: Clock, *times: float) -> None:
     for now in times:
-        clock.now = now
+        clock.now_s = now
         await watch.look()
 
 
 async def test_a_caller_who_is_alone_is_served() -> None:
-    clock, rooms = Clock(), FakeRooms({"a": _alone("a")})
+    clock, rooms = Clock(0.0), FakeRooms({"a": _alone("a")})
     await _looks(DispatchWatch(rooms, clock=clock), clock, 0.0, 0.5, 1.0)
     assert [name for name, _ in rooms.called] == ["a"]
 
 
 async def test_a_worker_that_drains_calls_nobody() -> None:
-    clock, rooms = Clock(), FakeRooms({"a": _alone("a")})
+    clock, rooms = Clock(0.0), FakeRooms({"a": _alone("a")})
     watch = DispatchWatch(rooms, may_call=lambda: False, clock=clock)
     await _looks(watch, clock, 0.0, 1.0, 2.0)
     assert rooms.called == []
 
 
 async def test_a_room_that_is_served_costs_one_request_a_second() -> None:
-    clock, rooms = Clock(), FakeRooms({"a": _served("a", "0")})
+    clock, rooms = Clock(0.0), FakeRooms({"a": _served("a", "0")})
     watch = DispatchWatch(rooms, clock=clock)
     for tick in range(25):
         rooms.rooms["a"] = _served("a", str(tick))
@@ -92,7 +86,7 @@ async def test_a_room_that_is_served_costs_one_request_a_second() -> None:
 
 
 async def test_of_a_thousand_rooms_each_is_looked_at_in_turn() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     rooms = FakeRooms({str(n): _served(str(n), "0") for n in range(100)})
     watch = DispatchWatch(rooms, clock=clock)
     await _looks(watch, clock, *(n * 0.4 for n in range(5)))
@@ -100,7 +94,7 @@ async def test_of_a_thousand_rooms_each_is_looked_at_in_turn() -> None:
 
 
 async def test_an_agent_whose_process_is_known_to_be_gone_is_replaced_at_once() -> None:
-    clock, rooms = Clock(), FakeRooms({"a": _served("a", "1")})
+    clock, rooms = Clock(0.0), FakeRooms({"a": _served("a", "1")})
     watch = DispatchWatch(rooms, clock=clock)
     await _looks(watch, clock, 0.0)
     watch.agent_died("a", "agent")

@@ -90,7 +90,9 @@ async def test_the_server_is_found_with_its_kind_and_its_context(server: str) ->
     assert found.kind is ServerKind.LLAMA_CPP
     assert found.context_tokens == CONTEXT
     assert "SmolLM2-135M-Instruct" in found.models[0]
-    report = await warm_up(ModelOptions(server, found.models[0]).with_server(found))
+    report = await warm_up(
+        ModelOptions(server, found.models[0], kind=found.kind, context_tokens=found.context_tokens)
+    )
     assert report.ready
     assert report.notes == ()
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from agent_worker.process_family import cpu_s, of_family
+
 from .worker_process import RunError
 
 KINDS = ("worker", "call processes", "engine processes", "server", "callers")
@@ -43,13 +45,8 @@ def look(worker: int, *, server: int | None = None, callers: Sequence[int] = ())
     """
     seen = Look()
     try:
-        process = psutil.Process(worker)
-        _add(seen.kinds["worker"], process)
-        for child in process.children(recursive=True):
-            # one may end while it is asked
-            with suppress(psutil.NoSuchProcess):
-                _add(seen.kinds[_kind(child.cmdline())], child)
-        if process.status() == psutil.STATUS_ZOMBIE:
+        of_family(worker, lambda member: _add(seen.kinds[_kind(worker, member)], member))
+        if psutil.Process(worker).status() == psutil.STATUS_ZOMBIE:
             raise RunError("the worker is gone")
     except psutil.NoSuchProcess:
         raise RunError("the worker is gone") from None
@@ -60,7 +57,10 @@ def look(worker: int, *, server: int | None = None, callers: Sequence[int] = ())
     return seen
 
 
-def _kind(command: Sequence[str]) -> str:
+def _kind(worker: int, process: psutil.Process) -> str:
+    if process.pid == worker:
+        return "worker"
+    command = process.cmdline()
     if "call-process" in command:
         return "call processes"
     if any("engine_process" in part for part in command):
@@ -70,7 +70,6 @@ def _kind(command: Sequence[str]) -> str:
 
 def _add(usage: Usage, process: psutil.Process) -> None:
     with process.oneshot():
-        times = process.cpu_times()
-        usage.cpu_s += times.user + times.system
+        usage.cpu_s += cpu_s(process)
         usage.rss_mib += process.memory_info().rss / 2**20
         usage.processes += 1

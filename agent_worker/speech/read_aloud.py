@@ -6,6 +6,8 @@ import html
 import re
 from collections.abc import AsyncGenerator, AsyncIterable
 
+from agent_worker.language_tags import primary
+
 from .boundaries import is_cjk
 
 _CODE_MENTIONS = {
@@ -82,8 +84,7 @@ class ReadAloud:
             language: Of the text, as a BCP 47 tag.
             code_mention: Said in place of a block of code; None: a sentence in that language.
         """
-        primary = re.split(r"[-_]", language.lower())[0]
-        default = _CODE_MENTIONS.get(primary, _CODE_MENTIONS["en"])
+        default = _CODE_MENTIONS.get(primary(language), _CODE_MENTIONS["en"])
         self._mention = default if code_mention is None else code_mention
         self._held = ""
         self._fence: str | None = None

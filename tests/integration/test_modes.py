@@ -25,7 +25,7 @@ class Client(SimulatedCaller):
 
     @property
     def connected(self) -> bool:
-        return bool(self._room.isconnected())
+        return bool(self.room.isconnected())
 
     async def is_told(self, word: str, since: float) -> None:
         """Waits for a word in what the agent says."""
