@@ -14,8 +14,18 @@ from bench import real_parts
 
 from . import real
 from .front_end import project
+from .side_by_side import (
+    pytest_collection_modifyitems,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+)
 
-__all__ = ["project"]
+__all__ = [
+    "project",
+    "pytest_collection_modifyitems",
+    "pytest_xdist_auto_num_workers",
+    "pytest_xdist_make_scheduler",
+]
 
 # nothing of the developer's own settings may reach a test
 for name in list(os.environ):
@@ -26,6 +36,31 @@ for name in list(os.environ):
 def pytest_configure(config: pytest.Config) -> None:
     """Brings what the tests import and no conversation needs, so that `uv run pytest` is enough."""
     real_parts.install()
+    _leave_hypothesis_its_time()
+
+
+def _leave_hypothesis_its_time() -> None:
+    # not at the top: the lines before may just have installed it
+    from hypothesis import HealthCheck, settings
+
+    # The first draw of text in a fresh checkout makes tables of all characters, which takes seconds
+    # beside another process: Hypothesis would call the strategy too slow, or the example too late.
+    usual = settings.default
+    assert usual is not None
+    settings.register_profile(
+        "beside calls",
+        parent=usual,
+        suppress_health_check=[*usual.suppress_health_check, HealthCheck.too_slow],
+        deadline=None,
+    )
+    settings.load_profile("beside calls")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Brings the LiveKit server before two processes would do so at once, and unseen."""
+    if getattr(session.config.option, "tx", None):
+        real.find_or_build_server()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
@@ -41,8 +42,11 @@ def install() -> None:
     assert npm is not None, "install npm (apt-get install npm): the React hooks are built with it"
     installed = PACKAGE / "node_modules/.package-lock.json"
     lock = PACKAGE / "package-lock.json"
-    if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
-        run(npm, "ci", "--ignore-scripts", cwd=PACKAGE, timeout_s=300)
+    with lock.open() as held:
+        # the other process of the tests may be at it
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
+            run(npm, "ci", "--ignore-scripts", cwd=PACKAGE, timeout_s=300)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from agent_worker.__main__ import main
 from agent_worker.call.who_calls import WhoCalls, caller_of, told_by_client
 from agent_worker.commands.serve_web import _gateway, serve_app
 from agent_worker.engines.build import build_engines
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.inventory import Found
 from agent_worker.session import build_call
 from agent_worker.settings import Settings, load_settings
 from agent_worker.telemetry.outlets import Telemetry
@@ -33,6 +34,7 @@ from livekit import rtc
 from tests.fake_openai_server import FakeOpenAIServer, Reply
 from tests.flow_server import flow_server
 from tests.test_documents_websocket import DocumentsClient
+from tests.voices_at_hand import ESPEAK
 
 ALICE = "+441134960001"
 STRANGER = "You have not told me your name yet."
@@ -143,7 +145,7 @@ async def call(
     settings: Settings, caller_id: str | None, *said: str, found: Found | None = None
 ) -> str:
     """One whole call: a new session with engines of its own; returns the last answer."""
-    choices = choose(settings, found or Found(espeak_installed=True))
+    choices = choose(settings, found or Found(voices=ESPEAK))
     one = build_call(settings, build_engines(settings, choices), caller_id=caller_id)
     await one.start()
     try:
@@ -214,7 +216,7 @@ async def test_the_flow_server_knows_the_same_callers(
         flow = Flow("offline", "", graph, offline.SPEAKABLE_NODES)
         async with flow_server([flow], memory=memory) as url:
             there = settings_in(tmp_path, llm="remote", flow_url=url, flow_id="offline")
-            found = Found(espeak_installed=True, remote_flows=("offline",))
+            found = Found(voices=ESPEAK, remote_flows=("offline",))
             asked = "what is my name"
             assert await call(there, ALICE, asked, found=found) == "Your name is Alice."
             assert await call(there, "bob", asked, found=found) == STRANGER
@@ -238,7 +240,7 @@ async def answered(client: DocumentsClient, text: str) -> str:
 
 async def test_a_client_of_the_websocket_is_remembered_and_has_it_forgotten(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, caller_id="session_start")
-    choices = choose(settings, Found(espeak_installed=True))
+    choices = choose(settings, Found(voices=ESPEAK))
     config = WebConfig(livekit_url="ws://127.0.0.1:1", api_key="devkey", api_secret="x" * 32)
     app = create_app(config, gateway=await _gateway(settings, choices, Telemetry()))
 
@@ -269,7 +271,7 @@ async def test_a_model_is_told_what_the_caller_asked_to_be_remembered(tmp_path: 
     async with FakeOpenAIServer(Reply("You are Alice."), Reply("Who are you?")) as server:
         settings = settings_in(tmp_path, llm="assistant", llm_url=server.base_url, llm_model="m")
         found = Found(
-            espeak_installed=True, llm_endpoint=server.base_url, llm_models=("m",), llm_kind="vllm"
+            voices=ESPEAK, llm_endpoint=server.base_url, llm_models=("m",), llm_kind="vllm"
         )
         assert await call(settings, ALICE, "who am i", found=found) == "You are Alice."
         assert await call(settings, None, "who am i", found=found) == "Who are you?"
@@ -341,7 +343,7 @@ async def test_a_flow_server_deletes_what_is_too_old_while_it_runs(tmp_path: Pat
 
 async def test_the_tokens_of_an_answer_are_counted_for_the_call(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
-    choices = choose(settings, Found(espeak_installed=True))
+    choices = choose(settings, Found(voices=ESPEAK))
     one = build_call(settings, build_engines(settings, choices))
     await one.start()
     try:
@@ -373,7 +375,7 @@ async def test_what_a_model_costs_is_told_where_a_price_is_set_and_rules_cost_no
             llm_currency="EUR",
         )
         found = Found(
-            espeak_installed=True, llm_endpoint=server.base_url, llm_models=("m",), llm_kind="vllm"
+            voices=ESPEAK, llm_endpoint=server.base_url, llm_models=("m",), llm_kind="vllm"
         )
         one = build_call(settings, build_engines(settings, choose(settings, found)))
         await one.start()

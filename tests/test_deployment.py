@@ -70,7 +70,8 @@ def test_the_websocket_is_a_choice_that_answers_as_the_worker_does() -> None:
     for needed in ("configs", "volumes"):
         assert websocket[needed] == worker[needed]
     assert set(websocket["secrets"]) == {*worker["secrets"], *page["secrets"]}
-    assert websocket["depends_on"].keys() == {"flows"}
+    assert websocket["depends_on"].keys() == {"flows", "fetch"}
+    assert websocket["depends_on"]["fetch"] == worker["depends_on"]["fetch"]
     assert "profiles" not in page
     (port,) = websocket["ports"]
     assert f":{websocket['environment']['AGENT_WORKER_WEB_PORT']}/" in port

@@ -18,8 +18,9 @@ from qdrant_client import QdrantClient
 from agent_worker.commands.checks.documents import try_documents
 from agent_worker.engines.build import EngineError, build_engines
 from agent_worker.engines.call_flow import flow_for_call
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
 from agent_worker.engines.closing import close_shared
+from agent_worker.engines.inventory import Found
 from agent_worker.engines.languages import languages
 from agent_worker.settings import Settings, load_settings
 from flows.documents.embedders import Embedder, WordEmbedder
@@ -34,6 +35,7 @@ from flows.model import ModelOptions, chat_model
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
 from tests.fake_qdrant_server import FakeQdrantServer
 from tests.tiny_embedder import write_tiny_embedder
+from tests.voices_at_hand import ESPEAK
 
 # Qdrant says so of its local mode, which these tests run on; a server has them.
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
@@ -394,7 +396,7 @@ async def test_a_caller_hears_a_filler_while_the_documents_are_searched(
 
     monkeypatch.setattr(WordEmbedder, "question", slow)
     settings = settings_in(tmp_path, folder, llm="offline", tts="espeak", stt="bundled")
-    engines = build_engines(settings, choose(settings, Found(espeak_installed=True)))
+    engines = build_engines(settings, choose(settings, Found(voices=ESPEAK)))
     asked = llm.ChatContext.empty()
     asked.add_message(role="user", content="when is parking free")
     said: list[str] = []
@@ -426,7 +428,7 @@ async def test_an_index_that_breaks_costs_one_answer_and_not_the_turn(folder: Pa
 def test_a_folder_that_is_not_there_is_named_before_the_first_call(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, tmp_path / "none", llm="offline", tts="espeak", stt="bundled")
     with pytest.raises(EngineError, match=r"thinking: The documents' folder .*none is not there"):
-        build_engines(settings, choose(settings, Found(espeak_installed=True)))
+        build_engines(settings, choose(settings, Found(voices=ESPEAK)))
 
 
 def test_a_sentence_is_chosen_by_the_words_of_the_question() -> None:

@@ -8,21 +8,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 import psutil
 from livekit.agents import Plugin
 
 from agent_worker.machine_limits import free_memory_mib, usable_cores
+from agent_worker.process_family import cpu_s, of_family
 
 from .headroom import Headroom, Load
 
 logger = logging.getLogger(__name__)
 
 _MEAN_OVER_S = 5.0
-_CPU_EVERY = 10
-"""Beats between two looks at the CPU, which walk over the machine's processes."""
+_LOOK_S = 1.0
+"""Between two looks at the CPU, which walk over the machine's processes."""
 _BEAT_S = 0.1
 
 
@@ -34,7 +34,11 @@ class _Recogniser(Protocol):
 
 
 class MeasuredLoad:
-    """Looks at a family of processes and at this one's interpreter, in a thread of its own.
+    """Looks at a family of processes and at this one's interpreter, each in a thread of its own.
+
+    A look at the processes reads hundreds of small files and gives up the interpreter at each.
+    Where that is what everybody waits for, it takes most of a minute, and must not keep the wait
+    itself from being noticed.
 
     Args:
         root: its process id; its children belong to it.
@@ -48,13 +52,14 @@ class MeasuredLoad:
         self._waits: deque[float] = deque(maxlen=round(_MEAN_OVER_S / _BEAT_S))
         self._used: deque[tuple[float, float]] = deque()
         self._seen: tuple[float, dict[int, float]] | None = None
-        self._thread: threading.Thread | None = None
+        self._started = False
 
     def start(self) -> None:
-        """Begins to look; the thread ends with the process."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="measured-load", daemon=True)
-            self._thread.start()
+        """Begins to look; the threads end with the process."""
+        if not self._started:
+            self._started = True
+            for work, name in ((self._beat, "measured-wait"), (self._watch_cpu, "measured-cpu")):
+                threading.Thread(target=work, name=name, daemon=True).start()
 
     def read(self) -> Load | None:
         """What it was over the last seconds; None before there is anything to say."""
@@ -71,20 +76,21 @@ class MeasuredLoad:
             interpreter_wait_s=sum(waits) / len(waits),
         )
 
-    def _work(self) -> None:
-        beat = 0
+    def _beat(self) -> None:
         while True:
-            if beat % _CPU_EVERY == 0:
-                try:
-                    self._look()
-                except psutil.Error as e:
-                    logger.debug("the CPU can't be read", extra={"cause": type(e).__name__})
-            beat += 1
             due = time.monotonic() + _BEAT_S
             time.sleep(_BEAT_S)
             late_s = max(time.monotonic() - due, 0.0)
             with self._lock:
                 self._waits.append(late_s)
+
+    def _watch_cpu(self) -> None:
+        while True:
+            try:
+                self._look()
+            except psutil.Error as e:
+                logger.debug("the CPU can't be read", extra={"cause": type(e).__name__})
+            time.sleep(_LOOK_S)
 
     def _look(self) -> None:
         now, times = time.monotonic(), cpu_times(self._root)
@@ -92,21 +98,14 @@ class MeasuredLoad:
             before_at, before = self._seen
             with self._lock:
                 self._used.append((now - before_at, used_between(before, times)))
-                while len(self._used) * _CPU_EVERY * _BEAT_S > _MEAN_OVER_S:
+                while len(self._used) * _LOOK_S > _MEAN_OVER_S:
                     self._used.popleft()
         self._seen = now, times
 
 
 def cpu_times(root: int) -> dict[int, float]:
     """CPU seconds so far of a process and those under it, by process id."""
-    process = psutil.Process(root)
-    times = {}
-    for member in [process, *process.children(recursive=True)]:
-        # one may end while it is asked
-        with suppress(psutil.NoSuchProcess):
-            spent = member.cpu_times()
-            times[member.pid] = float(spent.user + spent.system)
-    return times
+    return of_family(root, cpu_s)
 
 
 def used_between(before: Mapping[int, float], after: Mapping[int, float]) -> float:

@@ -11,6 +11,8 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from agent_worker.steady_time import steady_time
 
 from .cost import CallCost, CallSummary, Cost, Prices, Tokens
@@ -316,9 +318,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     """
     if not values:
         raise ValueError("no values")
-    ordered = sorted(values)
-    rank = max(1, -(-len(ordered) * share // 1))
-    return ordered[int(min(rank, len(ordered))) - 1]
+    return float(np.percentile(values, 100 * share, method="inverted_cdf"))
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:

@@ -26,6 +26,9 @@ from . import requests, wire
 from .report import Beside, Report
 
 STREAM = "/api/flows/offline/stream/hostile"
+PATIENCE_S = 3.0
+"""The server's with who sends or reads nothing: this process plays all sides at once, and the
+well-behaved may be behind by a second where others have the cores."""
 
 
 @dataclass
@@ -67,9 +70,9 @@ async def target() -> AsyncIterator[Target]:
             Flow("offline", "", graph, offline.SPEAKABLE_NODES),
             endless_flow(memory, talking),
         ]
-        options = ServerOptions(body_timeout_s=1.0, session_ttl_s=2.0, max_sessions=200)
+        options = ServerOptions(body_timeout_s=PATIENCE_S, session_ttl_s=2.0, max_sessions=200)
         server = FlowServer({flow.id: flow for flow in flows}, memory, options)
-        async with served(server.app(), patience_s=1.0) as address:
+        async with served(server.app(), patience_s=PATIENCE_S) as address:
             yield Target(server, address, talking)
 
 

@@ -39,11 +39,13 @@ async def test_one_who_floods_the_agent_takes_nothing_from_another_caller(
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(flooded.token("flooder").encode() + b"\n")
         assert await process.stdout.readline() == b"flooding\n"
-        assert "five" in (await ask(bob, "what is two plus three")).lower()
+        answer = await ask(bob, "what is two plus three")
+        assert "five" in answer.lower(), f"answered {answer!r} to {bob.heard(0.0)!r}"
         said, sent = (await process.stdout.readline()).split()
         assert said == b"sent" and int(sent) > 100
         assert await process.wait() == 0
-        assert "seven" in (await ask(bob, "what is three plus four")).lower()
+        answer = await ask(bob, "what is three plus four")
+        assert "seven" in answer.lower(), f"answered {answer!r} to {bob.heard(0.0)!r}"
         assert _status(worker_pid, "VmRSS") - before_kb < 150_000
 
 

@@ -11,8 +11,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent_worker.caller.client import SimulatedCaller
-from agent_worker.commands.demo import render, run_worker
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.commands.worker_process import run_worker
 from agent_worker.telemetry.latency import STAGES
 from tests import real
 from tests.fake_otlp_receiver import FakeOtlpReceiver
