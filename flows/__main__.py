@@ -11,13 +11,13 @@ import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
-from flows.catalogue import open_flows
-from flows.memory import DatabaseError, open_memory
-from flows.persona_profiles import ProfileError
-from flows.server import FlowServer, ServerOptions
-from flows.serving.connections import server_config
-from flows.serving.turns import FillerOptions
-from flows.settings import FlowSettings
+from .catalogue import open_flows
+from .memory import DatabaseError, open_memory
+from .persona_profiles import ProfileError
+from .server import FlowServer, ServerOptions
+from .serving.connections import server_config
+from .serving.turns import FillerOptions
+from .settings import FlowSettings
 
 logger = logging.getLogger("flows")
 _SETTINGS_AT_FAULT = 2
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = {name: getattr(options, name) for name in ("host", "port")}
     try:
         settings = FlowSettings(**{k: v for k, v in given.items() if v is not None})
-    except ValidationError as fault:
-        for error in fault.errors(include_url=False, include_input=False):
+    except ValidationError as e:
+        for error in e.errors(include_url=False, include_input=False):
             place = ".".join(str(part) for part in error["loc"])
             said = error["msg"].removeprefix("Value error, ")
             sys.stderr.write(f"flows: {f'FLOWS_{place.upper()}: ' if place else ''}{said}\n")
@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         asyncio.run(serve(settings))
-    except (DatabaseError, ProfileError, RuntimeError) as fault:
-        sys.stderr.write(f"flows: {fault}\n")
+    except (DatabaseError, ProfileError, RuntimeError) as e:
+        sys.stderr.write(f"flows: {e}\n")
         return 1
     except KeyboardInterrupt:
         pass

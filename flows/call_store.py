@@ -14,7 +14,7 @@ from typing import Any
 from langgraph.store.base import BaseStore, GetOp, Op, PutOp, Result, SearchOp
 from langgraph.store.memory import InMemoryStore
 
-from flows.memory import IN_MEMORY, DatabaseError, open_store
+from .memory import IN_MEMORY, DatabaseError, open_store
 
 
 class CallStore(BaseStore):
@@ -67,9 +67,9 @@ class CallStore(BaseStore):
             return await (await self._opened()).abatch(ops)
         except DatabaseError:
             raise
-        except Exception as fault:
+        except Exception as e:
             # Each database has errors of its own, and so has each of its drivers.
-            raise DatabaseError(f"The database does not work: {fault}") from fault
+            raise DatabaseError(f"The database does not work: {e}") from e
 
     async def _opened(self) -> BaseStore:
         async with self._opening:

@@ -15,18 +15,18 @@ from langchain_core.tools import BaseTool
 from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
 
-from flows.business.data import BusinessData
-from flows.discovery import Discovered, ServerKind, discover_all, look_at
-from flows.documents.opening import open_documents
-from flows.documents.tool import document_tools
-from flows.flow import Flow
-from flows.graphs import assistant, offline, persona, router
-from flows.memory import Memory
-from flows.model import ModelOptions, VoiceChatModel, chat_model
-from flows.persona_profiles import Character, load_profiles
-from flows.settings import FlowSettings
-from flows.tools.lookups import LookupEndpoints
-from flows.warm_up import keep_warm
+from .business.data import BusinessData
+from .discovery import Discovered, ServerKind, discover_all, look_at
+from .documents.opening import open_documents
+from .documents.tool import document_tools
+from .flow import Flow
+from .graphs import assistant, offline, persona, router
+from .memory import Memory
+from .model import ModelOptions, VoiceChatModel, chat_model
+from .persona_profiles import Character, load_profiles
+from .settings import FlowSettings
+from .tools.lookups import LookupEndpoints
+from .warm_up import keep_warm
 
 logger = logging.getLogger("flows")
 

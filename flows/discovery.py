@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from flows.model_server.addresses import is_loopback, is_own_network
-from flows.model_server.kinds import ServerKind
-from flows.model_server.listing import (
+from .model_server.addresses import is_loopback, is_own_network
+from .model_server.kinds import ServerKind
+from .model_server.listing import (
     context_of_entries,
     entries_of,
     kind_of,
@@ -19,8 +19,8 @@ from flows.model_server.listing import (
     models_for_chat,
     speech_models,
 )
-from flows.model_server.refusals import is_loading
-from flows.model_server.wording import read_refusal
+from .model_server.refusals import is_loading
+from .model_server.wording import read_refusal
 
 __all__ = [
     "USUAL_PORTS",

@@ -8,8 +8,8 @@ from langchain.agents.middleware.types import ModelRequest, ModelResponse
 from langchain_core.messages import SystemMessage
 from langgraph.config import get_config
 
-from flows.instructions import ECONOMY
-from flows.model import ECONOMY_MAX_TOKENS
+from .instructions import ECONOMY
+from .model import ECONOMY_MAX_TOKENS
 
 
 def wants_economy(config: Mapping[str, Any]) -> bool:

@@ -10,8 +10,8 @@ from langchain_core.messages import SystemMessage
 from langgraph.config import get_config
 from langgraph.store.base import BaseStore
 
-from flows.memory_keys import caller_namespace
-from flows.tools.remember import known_facts
+from .memory_keys import caller_namespace
+from .tools.remember import known_facts
 
 logger = logging.getLogger("flows")
 
@@ -26,9 +26,9 @@ async def about_caller(store: BaseStore | None, config: Mapping[str, Any]) -> st
         return ""
     try:
         facts = await known_facts(store, (*namespace, "facts"))
-    except Exception as fault:
+    except Exception as e:
         # A caller who is not recognised is better than one who is not answered.
-        logger.warning("the memory does not work", extra={"fault": type(fault).__name__})
+        logger.warning("the memory does not work", extra={"fault": type(e).__name__})
         return ""
     # The words are the caller's: on one line each, so that they can't pose as a prompt.
     told = [f"{_one_line(key)}: {_one_line(value)}" for key, value in list(facts.items())[:_MOST]]

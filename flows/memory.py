@@ -23,7 +23,7 @@ from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite.aio import AsyncSqliteStore
 
-from flows.memory_keys import Namespace, caller_namespace, session_namespace
+from .memory_keys import Namespace, caller_namespace, session_namespace
 
 logger = logging.getLogger("flows")
 
@@ -203,8 +203,8 @@ async def _open_sqlite(
         # The worker's calls and a flow server may write at the same time.
         await store.conn.execute("PRAGMA journal_mode=WAL")
         await _set_up(store, aiosqlite.Error)
-    except (OSError, aiosqlite.Error) as fault:
-        raise DatabaseError(f"The database {path} can't be opened: {fault}") from fault
+    except (OSError, aiosqlite.Error) as e:
+        raise DatabaseError(f"The database {path} can't be opened: {e}") from e
     if not keep_conversations:
         return store, None
     return store, await stack.enter_async_context(AsyncSqliteSaver.from_conn_string(str(path)))
@@ -230,10 +230,10 @@ async def _open_postgres(
         stores = import_module("langgraph.store.postgres.aio")
         psycopg = import_module("psycopg")
         pools = import_module("psycopg_pool")
-    except ImportError as fault:
+    except ImportError as e:
         raise DatabaseError(
             'Postgres needs an extra: pip install "livekit-agent-worker[postgres]"'
-        ) from fault
+        ) from e
     # A pool: it replaces a connection that broke, and calls don't queue behind each other.
     options = {"autocommit": True, "prepare_threshold": 0, "row_factory": psycopg.rows.dict_row}
     pool = pools.AsyncConnectionPool(
@@ -256,9 +256,9 @@ async def _open_postgres(
             kept = savers.AsyncPostgresSaver(pool)
             await _set_up(kept, psycopg.Error)
             saver = kept
-    except psycopg.Error as fault:
-        reason = " ".join(str(fault).split())
-        raise DatabaseError(f"The Postgres database can't be used: {reason}") from fault
+    except psycopg.Error as e:
+        reason = " ".join(str(e).split())
+        raise DatabaseError(f"The Postgres database can't be used: {reason}") from e
     return store, saver
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import openai
 from pydantic import SecretStr
 
-from flows.discovery import Discovered, ServerKind, discover, look_at
-from flows.model_server.addresses import is_own_network
-from flows.model_server.habits import ServerMemory
-from flows.voice_chat_model import Asked, Served, VoiceChatModel
+from .discovery import Discovered, ServerKind, discover, look_at
+from .model_server.addresses import is_own_network
+from .model_server.habits import ServerMemory
+from .voice_chat_model import Asked, Served, VoiceChatModel
 
 __all__ = [
     "ECONOMY_MAX_TOKENS",

@@ -4,12 +4,12 @@ from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware
 
-from flows.client_tools import ClientTools
-from flows.economy import EconomyOfCall
-from flows.gate import SideEffectGate
-from flows.known_caller import KnownCaller
-from flows.one_system_prompt import OneSystemPrompt
-from flows.tool_faults import ToolFaults
+from .client_tools import ClientTools
+from .economy import EconomyOfCall
+from .gate import SideEffectGate
+from .known_caller import KnownCaller
+from .one_system_prompt import OneSystemPrompt
+from .tool_faults import ToolFaults
 
 
 def voice_middleware() -> list[AgentMiddleware[Any, Any, Any]]:

@@ -73,16 +73,14 @@ def load_profiles(path: Path) -> tuple[Character, ...]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         characters = Profiles.model_validate(data).character
         return tuple(_with_reference_beside(path, character) for character in characters)
-    except OSError as fault:
-        raise ProfileError(f"The profiles {path} can't be read: {fault.strerror}") from fault
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise ProfileError(f"The profiles {path} are not valid TOML: {fault}") from fault
-    except ValidationError as fault:
-        first = fault.errors(include_url=False)[0]
+    except OSError as e:
+        raise ProfileError(f"The profiles {path} can't be read: {e.strerror}") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ProfileError(f"The profiles {path} are not valid TOML: {e}") from e
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "file"
-        raise ProfileError(
-            f"The profiles {path} are not right at {place}: {first['msg']}"
-        ) from fault
+        raise ProfileError(f"The profiles {path} are not right at {place}: {first['msg']}") from e
 
 
 def _with_reference_beside(path: Path, character: Character) -> Character:

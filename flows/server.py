@@ -21,16 +21,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from flows.flow import Flow
-from flows.memory import Memory
-from flows.serving.event_stream import EventStream, SseEncoder, cancelled_on_disconnect
-from flows.serving.faults import RequestRefusedError, fault_response
-from flows.serving.guard import BearerGuard, ForeignPageGuard
-from flows.serving.openai_face import ChunkEncoder, completion, failure
-from flows.serving.query import read_query
-from flows.serving.sessions import Sessions, TurnInput
-from flows.serving.turns import FillerOptions
-from flows.serving.wire import (
+from graph_speech.runner import NO_ANSWER
+
+from .flow import Flow
+from .memory import Memory
+from .serving.event_stream import EventStream, SseEncoder, cancelled_on_disconnect
+from .serving.faults import RequestRefusedError, fault_response
+from .serving.guard import BearerGuard, ForeignPageGuard
+from .serving.openai_face import ChunkEncoder, completion, failure
+from .serving.query import read_query
+from .serving.sessions import Sessions, TurnInput
+from .serving.turns import FillerOptions
+from .serving.wire import (
     MAX_CALLER_ID,
     ChatRequest,
     TurnReference,
@@ -38,7 +40,6 @@ from flows.serving.wire import (
     read_body,
     to_messages,
 )
-from graph_speech.runner import NO_ANSWER
 
 _Body = TypeVar("_Body", bound=BaseModel)
 

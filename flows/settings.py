@@ -6,11 +6,12 @@ from typing import Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from flows.data_files import DEFAULT_DATABASE_URL, DEFAULT_DOCUMENTS_INDEX
-from flows.discovery import ServerKind
-from flows.model_server.addresses import is_loopback_host
-from flows.tools.mcp_server import McpServer
 from graph_speech.runner import NO_ANSWER
+
+from .data_files import DEFAULT_DATABASE_URL, DEFAULT_DOCUMENTS_INDEX
+from .discovery import ServerKind
+from .model_server.addresses import is_loopback_host
+from .tools.mcp_server import McpServer
 
 
 class FlowSettings(BaseSettings):

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
-from flows.gate import SideEffectGate
+from .gate import SideEffectGate
 
 logger = logging.getLogger("flows")
 
@@ -58,8 +58,8 @@ class ToolFaults(AgentMiddleware[Any, Any]):
             raise
         except TimeoutError:
             return self._failed(request, "timeout", "The tool took too long and was given up.")
-        except Exception as fault:
-            return self._failed(request, type(fault).__name__, "The tool failed.")
+        except Exception as e:
+            return self._failed(request, type(e).__name__, "The tool failed.")
         return _bounded(answer) if isinstance(answer, ToolMessage) else answer
 
     @hook_config(can_jump_to=["model"])

@@ -31,13 +31,13 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
-from flows.model_server import advice
-from flows.model_server.answer_check import AnswerCheck, EmptyAnswerError
-from flows.model_server.habits import Habits, ServerMemory
-from flows.model_server.kinds import ServerKind
-from flows.model_server.refusals import is_loading, is_no_model, learn, wait_s
-from flows.model_server.waiting import Loader, WaitingCaller
-from flows.model_server.wording import Refusal, read_refusal
+from .model_server import advice
+from .model_server.answer_check import AnswerCheck, EmptyAnswerError
+from .model_server.habits import Habits, ServerMemory
+from .model_server.kinds import ServerKind
+from .model_server.refusals import is_loading, is_no_model, learn, wait_s
+from .model_server.waiting import Loader, WaitingCaller
+from .model_server.wording import Refusal, read_refusal
 
 logger = logging.getLogger("flows")
 
@@ -171,11 +171,11 @@ class VoiceChatModel(ChatOpenAI):
                     async with contextlib.aclosing(answer):  # type: ignore[type-var]  # a generator
                         async for chunk in answer:
                             yield chunk
-                except openai.APIError as fault:
+                except openai.APIError as e:
                     if check.is_said or check.texts:
                         raise
                     attempt = await self._ask_again(
-                        fault, attempt, give_up_at, caller, last=number == _MOST_ATTEMPTS
+                        e, attempt, give_up_at, caller, last=number == _MOST_ATTEMPTS
                     )
                     continue
                 if not check.came and not attempt.habits.whole:
@@ -250,10 +250,10 @@ class VoiceChatModel(ChatOpenAI):
                         held.append(chunk)
             except StopAsyncIteration:
                 pass
-            except TimeoutError as fault:
+            except TimeoutError as e:
                 self._go_on_loading(attempt, came)
                 said = f"The model sent no {waited_for} for {limit:g} s."
-                raise TimeoutError(said) from fault
+                raise TimeoutError(said) from e
             except (asyncio.CancelledError, GeneratorExit):
                 self._go_on_loading(attempt, came)
                 raise

@@ -15,13 +15,13 @@ import httpx
 import openai
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from flows.discovery import look_at
-from flows.model import ModelOptions, chat_model
-from flows.model_server import advice
-from flows.model_server.addresses import is_own_network
-from flows.model_server.answer_check import EmptyAnswerError
-from flows.model_server.habits import ServerMemory
-from flows.model_server.kinds import ServerKind
+from .discovery import look_at
+from .model import ModelOptions, chat_model
+from .model_server import advice
+from .model_server.addresses import is_own_network
+from .model_server.answer_check import EmptyAnswerError
+from .model_server.habits import ServerMemory
+from .model_server.kinds import ServerKind
 
 logger = logging.getLogger("flows")
 
@@ -124,15 +124,15 @@ async def _ask(options: ModelOptions, memory: ServerMemory, patience_s: float) -
         prompt = [SystemMessage("Answer in one word."), HumanMessage("Hello.")]
         async for _ in bound.astream(prompt):
             pass
-    except EmptyAnswerError as fault:
+    except EmptyAnswerError as e:
         if memory.habits.thinks == before.thinks:
-            notes.append(f"{options.base_url} was asked to say hello: {fault}")
+            notes.append(f"{options.base_url} was asked to say hello: {e}")
     except (openai.APIConnectionError, httpx.HTTPError, ConnectionError):
         ready = False
         notes.append(f"no model server answers at {options.base_url}")
-    except openai.APIError as fault:
+    except openai.APIError as e:
         ready = False
-        notes += getattr(fault, "__notes__", None) or [f"{options.base_url} failed: {type(fault)}"]
+        notes += getattr(e, "__notes__", None) or [f"{options.base_url} failed: {type(e)}"]
     except TimeoutError:
         ready = False
         notes.append(f"{options.model!r} at {options.base_url} said nothing in {patience_s:.0f} s")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from flows.persona_profiles import Character
+from .persona_profiles import Character
 
 _EVERYBODY = re.compile(
     r"\b(?:everybody|everyone|all of you|both of you|you both|each of you|you all)\b|大家|你们"

@@ -126,13 +126,13 @@ class GraphSpeech:
                 self._repairs.add(repair)
                 repair.add_done_callback(self._repairs.discard)
             raise
-        except Exception as fault:
+        except Exception as e:
             composer.end_all()
-            cause = self._cause_of_silence_in(fault)
+            cause = self._cause_of_silence_in(e)
             if cause and self.no_answer is not None:
                 composer.excuse(self.no_answer, cause)
             else:
-                tell(failure_of(fault))
+                tell(failure_of(e))
                 reason = "failed"
         else:
             if composer.opener_was_missing is not None:

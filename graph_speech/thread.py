@@ -104,9 +104,9 @@ class Thread:
                         {"messages": dangling},
                         as_node=state.next[0] if state.next else None,
                     )
-            except Exception as error:
+            except Exception as e:
                 # The next turn replaces the messages in any case.
-                logger.debug("a cancelled run was not repaired", exc_info=error)
+                logger.debug("a cancelled run was not repaired", exc_info=e)
 
     async def _undo_speculation(self) -> str | None:
         """Forgets a speculation that was never committed; returns the checkpoint before it."""

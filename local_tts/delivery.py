@@ -115,11 +115,11 @@ class Outlet:
             try:
                 await speak()
                 return
-            except APIError as error:
+            except APIError as e:
                 last = attempt == self._conn_options.max_retry
-                if last or not error.retryable or not before or self.samples > before:
+                if last or not e.retryable or not before or self.samples > before:
                     raise
-                logger.warning("a later piece of the speech failed, trying again: %s", error)
+                logger.warning("a later piece of the speech failed, trying again: %s", e)
                 await asyncio.sleep(pause_before_retry_s(self._conn_options, attempt))
 
     def push(self, chunk: Chunk) -> None:

@@ -452,7 +452,7 @@ async def test_a_listener_that_is_slow_is_not_the_servers_delay(server: FakeSpee
     async with make(server) as voice:
         request = voice._voice().request("Take your time.", "id")
         client = voice.http_client()
-        await speak(client, request, timeout=0.3, usage=Usage(), on_audio=listen)
+        await speak(client, request, timeout_s=0.3, usage=Usage(), on_audio=listen)
     assert heard_bytes == len(speech_for("Take your time."))
 
 

@@ -139,8 +139,8 @@ def _whisper_fault(settings: Settings) -> str:
 
     try:
         models.find_model(models.ModelSpec(models.check_model_name(settings.stt_model)))
-    except (models.ModelNotFoundError, ValueError) as error:
-        return str(error)
+    except (models.ModelNotFoundError, ValueError) as e:
+        return str(e)
     return ""
 
 

@@ -30,8 +30,8 @@ def _find(settings: Settings) -> HearingDevice:
     cores = models.usable_cores()
     try:
         hardware, fault = device_check.find_hardware(spec)
-    except device_faults.DeviceError as error:
-        fault = error.fault
+    except device_faults.DeviceError as e:
+        fault = e.fault
         return HearingDevice(settings.stt_device, cores=cores, fault=fault.what, cure=fault.cure)
     found = HearingDevice(hardware.device, hardware.compute_type, cores)
     if fault is not None:

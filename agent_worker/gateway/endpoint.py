@@ -93,15 +93,15 @@ class Gateway:
         peer = websocket.client.host if websocket.client else None
         try:
             caller = self._admit(websocket, peer)
-        except AccessDeniedError as refusal:
-            if refusal.status == 403:
+        except AccessDeniedError as e:
+            if e.status == 403:
                 # The page can't see why: browsers hide it.
                 logger.warning(
                     "a page of another origin was refused; allowed_origins says which may connect",
                     extra={"origin": websocket.headers.get("origin", "")[:100]},
                 )
-            body = {"type": "error", "code": "refused", "message": refusal.message}
-            response = JSONResponse(body, refusal.status, headers=refusal.headers)
+            body = {"type": "error", "code": "refused", "message": e.message}
+            response = JSONResponse(body, e.status, headers=e.headers)
             await websocket.send_denial_response(response)
             return
         offered = websocket.scope.get("subprotocols", [])
@@ -160,8 +160,8 @@ class Gateway:
     ) -> LiveSession:
         try:
             call = await self._build_call(request)
-        except ValueError as problem:
-            raise RefusedError("unsupported_lang", str(problem)) from problem
+        except ValueError as e:
+            raise RefusedError("unsupported_lang", str(e)) from e
         return LiveSession(request, call, caller=caller, last_seq=last_seq)
 
     async def _start(self, session: LiveSession) -> LiveSession:

@@ -183,9 +183,9 @@ class Link:
                 case BeginAnew():
                     assert self._session is not None
                     session = await self._register.begin_anew(self._session, self._outbox)
-        except RefusedError as refusal:
+        except RefusedError as e:
             self._protocol.refused()
-            self._outbox.put(error(refusal.code, refusal.message))
+            self._outbox.put(error(e.code, e.message))
             return
         except Exception:
             logger.exception("a session could not be started")

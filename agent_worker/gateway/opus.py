@@ -33,8 +33,8 @@ class OpusDecoder:
             raise ValueError("an empty packet is no Opus frame")
         try:
             frames = self._codec.decode(av.Packet(packet))
-        except av.FFmpegError as error:
-            raise ValueError("the packet is no Opus frame") from error
+        except av.FFmpegError as e:
+            raise ValueError("the packet is no Opus frame") from e
         pcm = bytearray()
         for frame in frames:
             samples = frame.to_ndarray().astype(np.int16).tobytes()

@@ -278,8 +278,8 @@ class Connection:
             return self._refuse("bad_message", "a message is a JSON object with a type")
         try:
             message = _ADAPTER.validate_python(fields)
-        except ValidationError as problem:
-            return self._refuse("bad_message", _explain(problem))
+        except ValidationError as e:
+            return self._refuse("bad_message", _explain(e))
         return self._take(message)
 
     def receive_audio(self, data: bytes) -> list[Action]:

@@ -69,12 +69,12 @@ class EndOfTurnModel:
             if self._model is None and not self._failed:
                 try:
                     self._model = self._load()
-                except Exception as error:
+                except Exception as e:
                     # a wrong platform shows as ImportError, OSError or RuntimeError
                     self._failed = True
                     logger.warning(
                         "the audio end-of-turn model can't be used here; turns end without it",
-                        extra={"cause": f"{type(error).__name__}: {error}"},
+                        extra={"cause": f"{type(e).__name__}: {e}"},
                     )
             return self._model is not None
 
@@ -113,13 +113,13 @@ class EndOfTurnModel:
             return None
         try:
             return float(self._model.predict(window))
-        except Exception as error:
+        except Exception as e:
             with self._lock:
                 first, self._failed = not self._failed, True
             if first:
                 logger.warning(
                     "the audio end-of-turn model failed; turns end without it from now on",
-                    extra={"cause": f"{type(error).__name__}: {error}"},
+                    extra={"cause": f"{type(e).__name__}: {e}"},
                 )
             return None
 

@@ -165,10 +165,10 @@ def create_app(config: WebConfig, *, gateway: ServedBeside | None = None) -> Sta
     async def token(request: Request) -> Response:
         try:
             return await _give_token(request, config, policy)
-        except AccessDeniedError as error:
-            return JSONResponse({"error": error.message}, error.status, headers=error.headers)
-        except TokenRefusedError as error:
-            return JSONResponse({"error": error.message}, error.status)
+        except AccessDeniedError as e:
+            return JSONResponse({"error": e.message}, e.status, headers=e.headers)
+        except TokenRefusedError as e:
+            return JSONResponse({"error": e.message}, e.status)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -231,10 +231,10 @@ async def _read_body(request: Request) -> bytes:
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
                     raise TokenRefusedError(413, f"the body is over {MAX_BODY_BYTES} bytes")
-    except TimeoutError as error:
-        raise TokenRefusedError(408, "the request did not come in time") from error
-    except ClientDisconnect as error:
-        raise TokenRefusedError(400, "the request ended early") from error
+    except TimeoutError as e:
+        raise TokenRefusedError(408, "the request did not come in time") from e
+    except ClientDisconnect as e:
+        raise TokenRefusedError(400, "the request ended early") from e
     return bytes(body)
 
 
@@ -311,8 +311,8 @@ class _Door:
             self._config.access.check_host(
                 Headers(scope=scope).get("host"), listens_on=self._config.host
             )
-        except AccessDeniedError as error:
-            refusal = JSONResponse({"error": error.message}, error.status)
+        except AccessDeniedError as e:
+            refusal = JSONResponse({"error": e.message}, e.status)
             await refusal(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)

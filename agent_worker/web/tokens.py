@@ -111,16 +111,16 @@ class TokenRequest(BaseModel):
             return cls()
         try:
             fields = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise TokenRefusedError(400, "the body is not valid JSON") from error
+        except (ValueError, RecursionError) as e:
+            raise TokenRefusedError(400, "the body is not valid JSON") from e
         if not isinstance(fields, dict):
             raise TokenRefusedError(400, "the body must be a JSON object")
         try:
             return cls.model_validate(fields)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        except ValidationError as e:
+            first = e.errors(include_url=False, include_input=False, include_context=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise TokenRefusedError(422, f"{where[:100]}: {first['msg']}") from error
+            raise TokenRefusedError(422, f"{where[:100]}: {first['msg']}") from e
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,8 +233,8 @@ def _choices(metadata: str | None, policy: TokenPolicy) -> str:
         return ""
     try:
         chosen: Any = json.loads(metadata)
-    except (ValueError, RecursionError) as error:
-        raise TokenRefusedError(422, "room_config: agent metadata must be JSON") from error
+    except (ValueError, RecursionError) as e:
+        raise TokenRefusedError(422, "room_config: agent metadata must be JSON") from e
     if not isinstance(chosen, dict):
         raise TokenRefusedError(422, "room_config: agent metadata must be a JSON object")
     for kind, value in chosen.items():

@@ -11,8 +11,9 @@ from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool
 
-from flows.business.data import BusinessData
 from flows.gate import SIDE_EFFECTS
+
+from .data import BusinessData
 
 
 def _answer(**fields: Any) -> str:

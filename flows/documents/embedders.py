@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from flows.documents.reading import words_in
+from .reading import words_in
 
 Vectors = npt.NDArray[np.float32]
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.documents.embedders import Embedder
-from flows.documents.reading import files_in, passages_of
-from flows.documents.sqlite_store import SqliteStore
-from flows.documents.stores import DocumentsError, Found, PassageStore
+from .embedders import Embedder
+from .reading import files_in, passages_of
+from .sqlite_store import SqliteStore
+from .stores import DocumentsError, Found, PassageStore
 
 logger = logging.getLogger("flows")
 
@@ -96,8 +96,8 @@ class DocumentIndex:
             try:
                 stamp = self._stamp(file, path)
                 passages = None if known.get(path) == stamp else passages_of(file)
-            except OSError as fault:
-                logger.warning("a document can't be read", extra={"fault": type(fault).__name__})
+            except OSError as e:
+                logger.warning("a document can't be read", extra={"fault": type(e).__name__})
                 continue
             if passages is not None:
                 # The title tells what the whole is about; a passage from the middle may not.

@@ -75,12 +75,10 @@ class OnnxEmbedder:
             self._session: Any = onnxruntime.InferenceSession(
                 str(weights), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as fault:
+        except Exception as e:
             # Both raise bare exceptions of their own.
-            reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-            raise EmbedderError(
-                f"The embedding model in {folder} can't be used: {reason}"
-            ) from fault
+            reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+            raise EmbedderError(f"The embedding model in {folder} can't be used: {reason}") from e
         self._tokenizer.enable_truncation(_LONGEST)
         self._tokenizer.enable_padding()
         self._takes = {one.name for one in self._session.get_inputs()}

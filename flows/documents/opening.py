@@ -8,17 +8,17 @@ from typing import Any, Protocol
 
 from pydantic import SecretStr
 
-from flows.documents.embedders import Embedder, WordEmbedder
-from flows.documents.index import DocumentIndex
-from flows.documents.onnx_embedder import (
+from .embedders import Embedder, WordEmbedder
+from .index import DocumentIndex
+from .onnx_embedder import (
     FILES,
     MODELS,
     EmbedderError,
     EmbeddingModel,
     OnnxEmbedder,
 )
-from flows.documents.sqlite_store import SqliteStore
-from flows.documents.stores import DocumentsError, PassageStore
+from .sqlite_store import SqliteStore
+from .stores import DocumentsError, PassageStore
 
 logger = logging.getLogger("flows")
 
@@ -70,13 +70,13 @@ def open_documents(settings: HasDocuments, models_dir: Path) -> DocumentIndex | 
     try:
         read = index.refresh()
         passages = len(index)
-    except Exception as fault:
+    except Exception as e:
         index.close()
-        if isinstance(fault, DocumentsError):
+        if isinstance(e, DocumentsError):
             raise
         # A full disk, a server that went away: what keeps them raises many kinds.
-        reason = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
-        raise DocumentsError(f"The documents can't be read into their index: {reason}") from fault
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise DocumentsError(f"The documents can't be read into their index: {reason}") from e
     logger.info(
         "documents: %d passages, %d files read now, found by %s", passages, read, embedder.name
     )

@@ -15,9 +15,9 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from flows.documents.embedders import Vectors
-from flows.documents.reading import Passage
-from flows.documents.stores import DocumentsError, Found
+from .embedders import Vectors
+from .reading import Passage
+from .stores import DocumentsError, Found
 
 TIMEOUT_S = 5
 """Seconds for one request: a caller waits for it."""
@@ -83,9 +83,9 @@ class QdrantStore:
         self.collection = f"agent-worker-documents-{name}-{size}"
         try:
             self._make_collection()
-        except (ResponseHandlingException, UnexpectedResponse) as fault:
+        except (ResponseHandlingException, UnexpectedResponse) as e:
             client.close()
-            raise DocumentsError(_advice(fault, place)) from fault
+            raise DocumentsError(_advice(e, place)) from e
 
     def stamps(self) -> Mapping[str, str]:
         return {
@@ -148,9 +148,9 @@ class QdrantStore:
                 self.collection,
                 vectors_config=models.VectorParams(size=self._size, distance=models.Distance.DOT),
             )
-        except UnexpectedResponse as fault:
+        except UnexpectedResponse as e:
             # Several processes start at once.
-            if fault.status_code != _EXISTS:
+            if e.status_code != _EXISTS:
                 raise
         for field in ("folder", "kind", "path"):
             self._client.create_payload_index(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.documents.embedders import Vectors
-from flows.documents.reading import Passage
-from flows.documents.stores import DocumentsError, Found
+from .embedders import Vectors
+from .reading import Passage
+from .stores import DocumentsError, Found
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (folder TEXT, embedder TEXT, path TEXT, stamp TEXT,
@@ -47,10 +47,8 @@ class SqliteStore:
                 database or ":memory:", check_same_thread=False, timeout=10
             )
             self._connection.executescript(_SCHEMA)
-        except (sqlite3.Error, OSError) as fault:
-            raise DocumentsError(
-                f"The documents' index {database} can't be opened: {fault}"
-            ) from fault
+        except (sqlite3.Error, OSError) as e:
+            raise DocumentsError(f"The documents' index {database} can't be opened: {e}") from e
 
     def stamps(self) -> Mapping[str, str]:
         with self._lock:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from flows.documents.embedders import Vectors
-from flows.documents.reading import Passage
+from .embedders import Vectors
+from .reading import Passage
 
 
 class DocumentsError(RuntimeError):

@@ -6,8 +6,8 @@ import logging
 
 from langchain_core.tools import BaseTool, tool
 
-from flows.documents.index import DocumentIndex
-from flows.documents.reading import best_sentence
+from .index import DocumentIndex
+from .reading import best_sentence
 
 logger = logging.getLogger("flows")
 
@@ -30,10 +30,10 @@ def document_tools(index: DocumentIndex) -> list[BaseTool]:
         """
         try:
             found = await asyncio.to_thread(index.search, question)
-        except Exception as fault:
+        except Exception as e:
             # A broken disk or model must not end the caller's turn.
-            logger.warning("documents can't be searched", extra={"fault": type(fault).__name__})
-            logger.debug("documents can't be searched", exc_info=fault)
+            logger.warning("documents can't be searched", extra={"fault": type(e).__name__})
+            logger.debug("documents can't be searched", exc_info=e)
             return json.dumps({"error": "I can't look into the documents right now."})
         if not found:
             return json.dumps({"found": [], "advice": _NOTHING})

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from flows.model_server.habits import Habits
-from flows.model_server.refusals import is_no_model
-from flows.model_server.too_long import too_long
-from flows.model_server.wording import Refusal
+from .habits import Habits
+from .refusals import is_no_model
+from .too_long import too_long
+from .wording import Refusal
 
 _VLLM_TOOL_FLAGS = "--enable-auto-tool-choice --tool-call-parser hermes"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.model_server import conversation
+from . import conversation
 
 NEVER_LEFT_OUT = frozenset({"model", "messages", "stream", "extra_body"})
 _TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from flows.model_server.kinds import ServerKind
+from .kinds import ServerKind
 
 _OWNERS = {
     "vllm": ServerKind.VLLM,

@@ -4,10 +4,10 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from flows.model_server import conversation
-from flows.model_server.habits import NEVER_LEFT_OUT, Habits
-from flows.model_server.too_long import TooLong, too_long
-from flows.model_server.wording import Refusal
+from . import conversation
+from .habits import NEVER_LEFT_OUT, Habits
+from .too_long import TooLong, too_long
+from .wording import Refusal
 
 _ABOUT_THE_REQUEST = (0, 400, 404, 405, 406, 409, 415, 422, 500, 501)
 _OTHER_NAMES = {

@@ -7,7 +7,7 @@ TensorRT-LLM, OpenVINO and at OpenAI; each says it in several ways and changes t
 import re
 from dataclasses import dataclass
 
-from flows.model_server.wording import Refusal
+from .wording import Refusal
 
 _STATUSES = (0, 400, 413, 422, 500)
 _SUBJECT = (

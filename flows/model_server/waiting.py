@@ -10,7 +10,7 @@ from typing import Any, Self
 import openai
 from langgraph.config import get_stream_writer
 
-from flows.model_server.habits import ServerMemory
+from .habits import ServerMemory
 
 logger = logging.getLogger("flows")
 
@@ -131,11 +131,11 @@ async def _load(client: openai.AsyncOpenAI, payload: dict[str, Any], memory: Ser
         try:
             await client.chat.completions.create(**body, max_tokens=1, timeout=_LOADING_S)
             memory.answered()
-        except openai.InternalServerError as fault:
+        except openai.InternalServerError as e:
             # llama.cpp says "loading" instead of letting one wait.
-            if fault.status_code == 503 and loop.time() < give_up_at:
+            if e.status_code == 503 and loop.time() < give_up_at:
                 await asyncio.sleep(0.5)
                 continue
-        except openai.APIError as fault:
-            logger.debug("the model can't be loaded", exc_info=fault)
+        except openai.APIError as e:
+            logger.debug("the model can't be loaded", exc_info=e)
         return

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Callable, Sequence
 
-from flows.rules.numbers import NUMBER_WORDS, parse_english, say_english
-from flows.rules.plan import Plan, Say, Use
-from flows.rules.texts import JOKES, LONG_TEXTS, STORY
 from flows.tools.arithmetic import decimal_text
+
+from .numbers import NUMBER_WORDS, parse_english, say_english
+from .plan import Plan, Say, Use
+from .texts import JOKES, LONG_TEXTS, STORY
 
 NOT_UNDERSTOOD = (
     "I did not understand that. I can tell the time and the date, do sums, keep timers, "

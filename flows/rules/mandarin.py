@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Sequence
 
-from flows.rules.english import rest_of_long_text
-from flows.rules.numbers import HAN_NUMBER, parse_mandarin, say_mandarin
-from flows.rules.plan import Plan, Say, Use
-from flows.rules.texts import JOKE_MANDARIN, STORY_MANDARIN
 from flows.tools.arithmetic import decimal_text
+
+from .english import rest_of_long_text
+from .numbers import HAN_NUMBER, parse_mandarin, say_mandarin
+from .plan import Plan, Say, Use
+from .texts import JOKE_MANDARIN, STORY_MANDARIN
 
 NOT_UNDERSTOOD = "我没听懂。我可以报时间和日期、做算术、设定时器，还能记住你的名字。"
 _TRADITIONAL = str.maketrans(

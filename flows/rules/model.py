@@ -29,9 +29,9 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
-from flows.rules import english, mandarin
-from flows.rules.phrasing import phrase
-from flows.rules.plan import Plan, Say, Use
+from . import english, mandarin
+from .phrasing import phrase
+from .plan import Plan, Say, Use
 
 SEARCH_DOCUMENTS = "search_documents"
 MODEL_NAME = "offline-rules"

@@ -4,7 +4,7 @@ import re
 from datetime import date
 from typing import Any
 
-from flows.rules.numbers import say_english, say_mandarin
+from .numbers import say_english, say_mandarin
 
 _SIGN_WORDS = {"+": "plus", "-": "minus", "*": "times", "/": "divided by",
                "**": "to the power of", "%": "modulo"}  # fmt: skip

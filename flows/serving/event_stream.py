@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from flows.serving.events import Event, one_line
-from flows.serving.turns import Turn
+from .events import Event, one_line
+from .turns import Turn
 
 Encode = Callable[[Event], bytes]
 """Puts an event on the wire; empty bytes for one that this wire does not have."""

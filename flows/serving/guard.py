@@ -5,7 +5,7 @@ import hmac
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flows.serving.faults import fault_response
+from .faults import fault_response
 
 _OPEN_PATHS = frozenset({"/healthz"})
 

@@ -5,7 +5,7 @@ import time
 from typing import Any
 from uuid import uuid4
 
-from flows.serving.events import Event, one_line
+from .events import Event, one_line
 
 _FINISH = {"completed": "stop", "interrupted": "stop", "cancelled": "stop", "failed": "error"}
 

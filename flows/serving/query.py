@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.serving.faults import RequestRefusedError
-from flows.serving.wire import MAX_SAID
+from .faults import RequestRefusedError
+from .wire import MAX_SAID
 
 _SAID = ("input", "message")
 _IN_AN_ADDRESS = (*_SAID, "turn_id")

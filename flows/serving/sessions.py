@@ -11,10 +11,11 @@ from langchain_core.messages import BaseMessage
 
 from flows.flow import Flow
 from flows.memory import Memory
-from flows.serving.faults import RequestRefusedError
-from flows.serving.turns import EarlyCommits, FillerOptions, Turn
 from graph_speech.runner import NO_ANSWER, GraphSpeech
 from graph_speech.turn import TurnRequest
+
+from .faults import RequestRefusedError
+from .turns import EarlyCommits, FillerOptions, Turn
 
 logger = logging.getLogger("flows")
 

@@ -11,12 +11,13 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
-from flows.serving.events import Event
 from graph_speech.events import End, Excuse, Failure, Filler, Question, Speech, VoiceEvent
 from graph_speech.filler import FillerTimer
 from graph_speech.runner import GraphSpeech
 from graph_speech.turn import TurnRequest
 from graph_speech.wire import to_wire
+
+from .events import Event
 
 logger = logging.getLogger("flows")
 

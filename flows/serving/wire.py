@@ -25,7 +25,7 @@ from pydantic import (
 )
 from starlette.requests import ClientDisconnect, Request
 
-from flows.serving.faults import RequestRefusedError
+from .faults import RequestRefusedError
 
 CANCELLED_TOOL = "The call was cancelled before it had a result."
 
@@ -178,10 +178,10 @@ async def read_body(
     try:
         async with asyncio.timeout(timeout_s):
             received = await _receive(request, limit)
-    except TimeoutError as fault:
-        raise RequestRefusedError(408, "too_slow", "The body did not come in time.") from fault
-    except ClientDisconnect as fault:
-        raise RequestRefusedError(400, "gone", "The request ended early.") from fault
+    except TimeoutError as e:
+        raise RequestRefusedError(408, "too_slow", "The body did not come in time.") from e
+    except ClientDisconnect as e:
+        raise RequestRefusedError(400, "gone", "The request ended early.") from e
     return checked(parse(received or b"{}"), form)
 
 
@@ -214,8 +214,8 @@ def parse(body: bytes) -> Any:
         if _SURROGATE.search(text):
             # A half of a pair can't be sent on to anybody.
             json.dumps(data, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as fault:
-        raise bad_json from fault
+    except (ValueError, RecursionError) as e:
+        raise bad_json from e
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(data, MAX_DEPTH):
         raise RequestRefusedError(
             400, "too_deep", f"The body is nested more than {MAX_DEPTH} deep."
@@ -249,11 +249,11 @@ def checked(data: Any, form: type[_Body]) -> _Body:
     """
     try:
         return form.model_validate(data)
-    except ValidationError as fault:
-        first = fault.errors(include_url=False, include_input=False)[0]
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "body"
         message = f"The field {place!r} is not right: {first['msg']}."
-        raise RequestRefusedError(400, "bad_request", message) from fault
+        raise RequestRefusedError(400, "bad_request", message) from e
 
 
 def to_messages(wire: Sequence[WireMessage]) -> list[BaseMessage]:

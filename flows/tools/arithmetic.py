@@ -39,12 +39,12 @@ def evaluate(expression: str) -> Fraction:
     try:
         tree = ast.parse(plain.strip(), mode="eval")
         return _value(tree.body)
-    except ZeroDivisionError as fault:
-        raise ArithmeticRefusedError("I can't divide by zero.") from fault
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
-        if isinstance(fault, ArithmeticRefusedError):
+    except ZeroDivisionError as e:
+        raise ArithmeticRefusedError("I can't divide by zero.") from e
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
+        if isinstance(e, ArithmeticRefusedError):
             raise
-        raise ArithmeticRefusedError("That is not a calculation that I can do.") from fault
+        raise ArithmeticRefusedError("That is not a calculation that I can do.") from e
 
 
 def _value(node: ast.expr) -> Fraction:
@@ -103,8 +103,8 @@ def arithmetic_tools() -> list[BaseTool]:
         """
         try:
             value = evaluate(expression)
-        except ArithmeticRefusedError as fault:
-            return json.dumps({"error": str(fault)})
+        except ArithmeticRefusedError as e:
+            return json.dumps({"error": str(e)})
         return json.dumps({"expression": expression, "result": decimal_text(value)})
 
     return [calculate]

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from langchain_core.tools import BaseTool, StructuredTool
 
-from flows.tools.mcp_server import McpServer
-from flows.tools.mcp_source import open_mcp_tools
+from .mcp_server import McpServer
+from .mcp_source import open_mcp_tools
 
 
 class McpHost:
@@ -60,10 +60,10 @@ class McpHost:
             async with open_mcp_tools(self._servers) as tools:
                 self._opened.set_result(tools)
                 await self._stop.wait()
-        except BaseException as fault:
+        except BaseException as e:
             if self._opened.done():
                 raise
-            self._opened.set_exception(fault)
+            self._opened.set_exception(e)
 
     def _from_any_loop(self, tool: BaseTool) -> BaseTool:
         assert isinstance(tool, StructuredTool) and tool.coroutine is not None

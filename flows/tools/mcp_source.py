@@ -14,7 +14,8 @@ from langchain_core.tools import BaseTool, StructuredTool
 from mcp import Client, MCPError, StdioServerParameters, types
 
 from flows.gate import SIDE_EFFECTS
-from flows.tools.mcp_server import McpServer
+
+from .mcp_server import McpServer
 
 _START_TIMEOUT_S = 20.0
 
@@ -56,9 +57,9 @@ class _Connection:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 client = await self._ready
                 listed = await client.list_tools()
-        except Exception as fault:
-            reason = str(fault) or type(fault).__name__
-            raise McpError(f"MCP server {self._server.name!r} does not answer: {reason}") from fault
+        except Exception as e:
+            reason = str(e) or type(e).__name__
+            raise McpError(f"MCP server {self._server.name!r} does not answer: {reason}") from e
         self.tools = [self._tool(client, tool) for tool in listed.tools]
 
     async def aclose(self) -> None:
@@ -79,9 +80,9 @@ class _Connection:
                 if not self._ready.done():
                     self._ready.set_result(client)
                 await self._stop.wait()
-        except Exception as fault:
+        except Exception as e:
             if not self._ready.done():
-                self._ready.set_exception(fault)
+                self._ready.set_exception(e)
 
     def _tool(self, client: Client, tool: types.Tool) -> BaseTool:
         async def call(**arguments: Any) -> str:
@@ -89,8 +90,8 @@ class _Connection:
                 result = await client.call_tool(
                     tool.name, arguments, read_timeout_seconds=self._server.timeout_s
                 )
-            except (MCPError, OSError, TimeoutError) as fault:
-                return json.dumps({"error": f"the server did not answer: {fault}"})
+            except (MCPError, OSError, TimeoutError) as e:
+                return json.dumps({"error": f"the server did not answer: {e}"})
             return _text_of(result)
 
         hints = tool.annotations

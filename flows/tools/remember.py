@@ -53,8 +53,8 @@ def memory_tools() -> list[BaseTool]:
             if key not in known and len(known) >= MOST_FACTS:
                 return json.dumps({"error": "I remember as much as I can already."})
             await runtime.store.aput(places[-1], key, {"value": value})
-        except Exception as fault:
-            return _failed(fault)
+        except Exception as e:
+            return _failed(e)
         return json.dumps({"fact": fact, "value": value, "kept": True}, ensure_ascii=False)
 
     @tool
@@ -73,8 +73,8 @@ def memory_tools() -> list[BaseTool]:
                     value = item.value["value"]
                     break
                 others += list(await known_facts(runtime.store, place))
-        except Exception as fault:
-            return _failed(fault)
+        except Exception as e:
+            return _failed(e)
         answer: dict[str, Any] = {"fact": fact, "value": value}
         if value is None and others:
             answer["remembered_instead"] = others
@@ -96,8 +96,8 @@ def memory_tools() -> list[BaseTool]:
                     if one in known:
                         await runtime.store.adelete(place, one)
                         forgotten += 1
-        except Exception as fault:
-            return _failed(fault)
+        except Exception as e:
+            return _failed(e)
         return json.dumps({"fact": fact, "forgotten": forgotten}, ensure_ascii=False)
 
     remember.metadata = dict(SIDE_EFFECTS)

@@ -9,7 +9,8 @@ from langchain_core.tools import BaseTool, tool
 
 from flows.gate import SIDE_EFFECTS
 from flows.memory_keys import session_namespace
-from flows.tools.clock import Clock, local_clock
+
+from .clock import Clock, local_clock
 
 _LONGEST_S = 7 * 24 * 3600
 _KEY = "timers"

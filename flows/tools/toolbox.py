@@ -4,11 +4,11 @@ import functools
 
 from langchain_core.tools import BaseTool
 
-from flows.tools.arithmetic import arithmetic_tools
-from flows.tools.clock import Clock, clock_tools, local_clock
-from flows.tools.lookups import LookupEndpoints, lookup_tools
-from flows.tools.remember import memory_tools
-from flows.tools.timers import timer_tools
+from .arithmetic import arithmetic_tools
+from .clock import Clock, clock_tools, local_clock
+from .lookups import LookupEndpoints, lookup_tools
+from .remember import memory_tools
+from .timers import timer_tools
 
 
 def everyday_tools(

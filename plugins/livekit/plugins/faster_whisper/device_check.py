@@ -78,8 +78,8 @@ def find_hardware(
     fault: DeviceFault | None
     try:
         hardware = choose_hardware(spec)
-    except (RuntimeError, ValueError) as error:
-        fault = fault_of(error) or DeviceFault(str(error), "leave stt_device to auto")
+    except (RuntimeError, ValueError) as e:
+        fault = fault_of(e) or DeviceFault(str(e), "leave stt_device to auto")
     else:
         fault = None if hardware.device == "cpu" else check(hardware).fault
         if fault is None:
@@ -170,8 +170,8 @@ def decode_in_child(
                 f"a decode hung for over {limit_s:g} s", "see that `nvidia-smi` answers at once"
             )
         )
-    except OSError as error:
-        logger.warning("the device could not be checked beforehand", exc_info=error)
+    except OSError as e:
+        logger.warning("the device could not be checked beforehand", exc_info=e)
         return Verdict()
     return _verdict(child.returncode, child.stdout, child.stderr)
 

@@ -36,11 +36,11 @@ def load_decoder(
         decoder = load(spec, hardware)
         # Memory enough for the model is not memory enough for what it computes.
         decoder.decode([_silence()])
-    except (RuntimeError, ValueError) as error:
-        fault = fault_of(error)
+    except (RuntimeError, ValueError) as e:
+        fault = fault_of(e)
         if fault is None:
             raise
-        return load(spec, instead_of(spec, fault, error))
+        return load(spec, instead_of(spec, fault, e))
     return DeviceFallback(decoder, partial(load, lighter(spec), cpu_hardware(spec)))
 
 
@@ -87,18 +87,18 @@ class DeviceFallback:
             return self._decode_anew(jobs)
         try:
             return self._decode_here(jobs)
-        except RuntimeError as error:
-            fault = fault_of(error)
+        except RuntimeError as e:
+            fault = fault_of(e)
             if fault is None:
                 raise
-            self._move(fault, error)
+            self._move(fault, e)
         return self._decode_anew(jobs)
 
     def _decode_here(self, jobs: Sequence[Job]) -> list[Decoded]:
         try:
             return self._decoder.decode(jobs)
-        except RuntimeError as error:
-            fault = fault_of(error)
+        except RuntimeError as e:
+            fault = fault_of(e)
             if fault is None or not fault.out_of_memory or len(jobs) == 1:
                 raise
         # one at a time needs less at once
@@ -117,8 +117,8 @@ class DeviceFallback:
         )
         try:
             self._decoder = self._load_other()
-        except Exception as error:
-            lost = replace(fault, what=f"{fault.what} (nor does the CPU serve: {error})")
+        except Exception as e:
+            lost = replace(fault, what=f"{fault.what} (nor does the CPU serve: {e})")
             raise DeviceError("cuda", lost) from cause
         self._moved = True
 

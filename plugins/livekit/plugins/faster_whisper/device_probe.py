@@ -122,8 +122,8 @@ def main() -> None:
         if asked["device"] != "cpu":
             outcome["preloaded"] = preload_libraries()
         decode_once(asked["model"], asked["device"], asked["compute_type"])
-    except Exception as error:
-        outcome |= {"works": False, "error": f"{type(error).__name__}: {error}"}
+    except Exception as e:
+        outcome |= {"works": False, "error": f"{type(e).__name__}: {e}"}
     else:
         outcome["took_s"] = round(time.perf_counter() - began, 3)
         if asked["device"] != "cpu":

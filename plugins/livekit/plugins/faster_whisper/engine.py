@@ -180,8 +180,8 @@ class Engine(AnyEngine):
     def _work(self) -> None:
         try:
             decoder = self._load()
-        except Exception as error:
-            failure = load_error(self._name, error)
+        except Exception as e:
+            failure = load_error(self._name, e)
             logger.error("Whisper model could not be loaded", extra={"model": self._name})
             with self._changed:
                 self._running_since = None
@@ -244,8 +244,8 @@ class Engine(AnyEngine):
         started = time.monotonic()
         try:
             results = decoder.decode([ticket.job for ticket in batch])
-        except Exception as error:
-            self._after_failure(decoder, batch, error)
+        except Exception as e:
+            self._after_failure(decoder, batch, e)
         else:
             for ticket, result in zip(batch, results, strict=True):
                 _settle(ticket, result)
@@ -266,8 +266,8 @@ class Engine(AnyEngine):
         for ticket in batch:
             try:
                 result = decoder.decode([ticket.job])[0]
-            except Exception as alone:
-                _settle(ticket, decode_error(self._name, alone))
+            except Exception as e:
+                _settle(ticket, decode_error(self._name, e))
             else:
                 _settle(ticket, result)
 

@@ -159,10 +159,8 @@ def download(model: str, download_dir: str | None = None) -> Path:
                 repository_of(model), cache_dir=download_dir, allow_patterns=_FILES
             )
         )
-    except Exception as error:
-        raise ModelNotFoundError(
-            f"Whisper model {model!r} could not be downloaded: {error}"
-        ) from error
+    except Exception as e:
+        raise ModelNotFoundError(f"Whisper model {model!r} could not be downloaded: {e}") from e
 
 
 def choose_hardware(spec: ModelSpec) -> Hardware:
@@ -229,9 +227,9 @@ def _find_in_cache(spec: ModelSpec) -> Path:
                 local_files_only=True,
             )
         )
-    except Exception as error:
+    except Exception as e:
         raise ModelNotFoundError(
             f"Whisper model {spec.model!r} is not on this machine; fetch it with "
             f"`agent-worker download-files`, or in Python with livekit.plugins.faster_whisper."
             f"download({spec.model!r}), or use model='bundled'"
-        ) from error
+        ) from e

@@ -193,11 +193,11 @@ class RecognizeStream(stt.RecognizeStream):
             )
         except PartialDropped:
             return
-        except APIError as error:
-            if not error.retryable:
+        except APIError as e:
+            if not e.retryable:
                 raise
             # The next request asks again, and a final that fails is retried.
-            logger.warning("a partial failed", exc_info=error)
+            logger.warning("a partial failed", exc_info=e)
             return
         if decoded is None or not stands(decoded, utterance, self._options.gates):
             return

@@ -74,10 +74,10 @@ class OvercomingStream(llm.LLMStream):
     async def _main_task(self) -> None:
         try:
             await super()._main_task()
-        except APIError as error:
+        except APIError as e:
             if not self._overcomes():
                 raise
-            self._overcome(error)
+            self._overcome(e)
 
     def _emit_error(self, api_error: Exception, recoverable: bool) -> None:
         super()._emit_error(api_error, recoverable or self._overcomes())

@@ -158,19 +158,19 @@ class RemoteRunner:
                 timeout=_COMMIT_S,
             )
             response.raise_for_status()
-        except httpx.HTTPError as error:
+        except httpx.HTTPError as e:
             # The gated tools stay shut, and the tool time limit ends the turn.
-            logger.warning("a turn was not committed on the flow server", exc_info=error)
+            logger.warning("a turn was not committed on the flow server", exc_info=e)
 
     async def _take_events(self, run: Run, response: httpx.Response) -> None:
         async for data in _server_sent_events(response):
             run.alive()
             try:
                 wire = json.loads(data)
-            except ValueError as error:
+            except ValueError as e:
                 raise APIError(
                     "the flow server sent an event that is not JSON", retryable=True
-                ) from error
+                ) from e
             if not isinstance(wire, dict):
                 raise APIError("the flow server sent an event that is no object", retryable=True)
             event = from_wire(wire)

@@ -159,12 +159,12 @@ class ChatStream(OvercomingStream):
         run = Run(self._turn, answer, filler)
         try:
             await self._run_within_limits(run)
-        except APIError as error:
+        except APIError as e:
             if answer.tools_ran:
                 self._turn.tools_ran = True
-                error.retryable = error.retryable and self._runner.can_continue
-            if error.retryable and answer.failure is not None:
-                await self._leave_alone(answer.failure, error)
+                e.retryable = e.retryable and self._runner.can_continue
+            if e.retryable and answer.failure is not None:
+                await self._leave_alone(answer.failure, e)
             raise
         finally:
             filler.stop()
@@ -224,8 +224,8 @@ class ChatStream(OvercomingStream):
         while not pump.done() and loop.time() < give_up_at:
             try:
                 await asyncio.wait((pump,), timeout=give_up_at - loop.time())
-            except asyncio.CancelledError as error:
-                cancelled = error
+            except asyncio.CancelledError as e:
+                cancelled = e
         if not pump.done():
             logger.warning("a cancelled graph is still running", extra={"llm": self._llm.label})
             self._model._keep(pump)

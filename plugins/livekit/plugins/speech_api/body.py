@@ -88,8 +88,8 @@ class JsonBody:
         """Raises APIError where the answer has no audio."""
         try:
             answer = json.loads(self._body)
-        except ValueError as error:
-            raise failures.wrong_content("broken JSON", bytes(self._body)) from error
+        except ValueError as e:
+            raise failures.wrong_content("broken JSON", bytes(self._body)) from e
         audio = find_message_audio(answer) if isinstance(answer, Mapping) else b""
         if not audio:
             said = answer.get("error", answer) if isinstance(answer, Mapping) else answer

@@ -122,23 +122,25 @@ class _Piece:
     """A request that runs, and its audio that waits."""
 
     def __init__(
-        self, text: str, request: SpeechRequest, client: httpx.AsyncClient, timeout: float
+        self, text: str, request: SpeechRequest, client: httpx.AsyncClient, timeout_s: float
     ) -> None:
         self.text = text
         self.usage = Usage()
         self._audio: asyncio.Queue[bytes | None] = asyncio.Queue(BUFFERED_CHUNKS)
         self._error: Exception | None = None
         self.task = asyncio.create_task(
-            self._run(request, client, timeout), name="speech_api.request"
+            self._run(request, client, timeout_s), name="speech_api.request"
         )
 
-    async def _run(self, request: SpeechRequest, client: httpx.AsyncClient, timeout: float) -> None:
+    async def _run(
+        self, request: SpeechRequest, client: httpx.AsyncClient, timeout_s: float
+    ) -> None:
         try:
             await speak(
-                client, request, timeout=timeout, usage=self.usage, on_audio=self._audio.put
+                client, request, timeout_s=timeout_s, usage=self.usage, on_audio=self._audio.put
             )
-        except Exception as error:  # raised where the piece is played, after what came before it
-            self._error = error
+        except Exception as e:  # raised where the piece is played, after what came before it
+            self._error = e
         await self._audio.put(None)
 
     def __aiter__(self) -> _Piece:

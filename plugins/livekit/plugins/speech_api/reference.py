@@ -18,8 +18,8 @@ def read_recording(source: Path | bytes) -> bytes:
     """
     try:
         recording = source.read_bytes() if isinstance(source, Path) else source
-    except OSError as error:
-        raise ValueError(f"reference audio {error.filename}: {error.strerror}") from error
+    except OSError as e:
+        raise ValueError(f"reference audio {e.filename}: {e.strerror}") from e
     if not 0 < len(recording) <= MAX_REFERENCE_BYTES:
         raise ValueError(f"reference audio of {len(recording)} bytes; a few seconds of WAV will do")
     return recording

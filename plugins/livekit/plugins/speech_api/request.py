@@ -35,7 +35,7 @@ async def speak(
     client: httpx.AsyncClient,
     request: SpeechRequest,
     *,
-    timeout: float,
+    timeout_s: float,
     usage: Usage,
     on_audio: Callable[[bytes], Awaitable[None]],
 ) -> None:
@@ -46,7 +46,7 @@ async def speak(
     Args:
         client: To send with; its own timeouts do not count.
         request: What to send.
-        timeout: Seconds to the first audio, and from any audio to the next. Comments and empty
+        timeout_s: Seconds to the first audio, and from any audio to the next. Comments and empty
             events do not count as life, and the time in `on_audio` not as the server's.
         usage: Where to put the tokens that the server counted.
         on_audio: Given 16-bit mono samples at the request's rate, at most 4 KB at a time.
@@ -61,7 +61,7 @@ async def speak(
     empty = True
     try:
         async with (
-            asyncio.timeout(timeout) as deadline,
+            asyncio.timeout(timeout_s) as deadline,
             client.stream(
                 "POST",
                 request.url,
@@ -77,7 +77,7 @@ async def speak(
                 deadline.reschedule(None)
                 for start in range(0, len(samples), CHUNK_BYTES):
                     await on_audio(samples[start : start + CHUNK_BYTES])
-                deadline.reschedule(loop.time() + timeout)
+                deadline.reschedule(loop.time() + timeout_s)
 
             body = await _open_body(response, request, usage)
             async for data in response.aiter_bytes():
@@ -85,14 +85,14 @@ async def speak(
                     await hand_over(samples)
             if samples := body.finish():
                 await hand_over(samples)
-    except TimeoutError as error:
-        raise APITimeoutError(f"the speech server sent no audio for {timeout:g} s") from error
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise APIConnectionError(f"{request.url} is no address", retryable=False) from error
-    except httpx.HTTPError as error:
-        raise APIConnectionError(f"no speech from {request.url}") from error
-    except (WavError, SseError) as error:
-        raise APIError(f"the speech server's audio is broken: {error}") from error
+    except TimeoutError as e:
+        raise APITimeoutError(f"the speech server sent no audio for {timeout_s:g} s") from e
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as e:
+        raise APIConnectionError(f"{request.url} is no address", retryable=False) from e
+    except httpx.HTTPError as e:
+        raise APIConnectionError(f"no speech from {request.url}") from e
+    except (WavError, SseError) as e:
+        raise APIError(f"the speech server's audio is broken: {e}") from e
     if empty:
         raise APIError("the speech server answered without any audio")
 

@@ -95,8 +95,8 @@ class ServerTTS(VoiceTTS):
                 url, headers=dict(self._headers()), timeout=CHECK_TIMEOUT_S
             )
             served = _model_names(response.json()) if response.is_success else []
-        except httpx.HTTPError as error:
-            logger.warning("speech server not reached at %s: %s", url, error or type(error))
+        except httpx.HTTPError as e:
+            logger.warning("speech server not reached at %s: %s", url, e or type(e))
             return
         except ValueError:
             return

@@ -85,8 +85,8 @@ def _read_event(event: str, data: str) -> SpeechEvent:
         return SpeechEvent(done=True)
     try:
         body = json.loads(data)
-    except ValueError as error:
-        raise SseError("an event of the speech server is not JSON") from error
+    except ValueError as e:
+        raise SseError("an event of the speech server is not JSON") from e
     if not isinstance(body, Mapping):
         raise SseError("an event of the speech server is not a JSON object")
     if body.get("error") or event == "error" or body.get("type") == "error":
@@ -122,8 +122,8 @@ def find_message_audio(body: Mapping[str, Any]) -> bytes:
 def _decode(text: str) -> bytes:
     try:
         return base64.b64decode(text.partition("base64,")[2] or text, validate=True)
-    except binascii.Error as error:
-        raise SseError("the audio of the speech server is not base64") from error
+    except binascii.Error as e:
+        raise SseError("the audio of the speech server is not base64") from e
 
 
 def _find_usage(body: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -138,10 +138,10 @@ class Engine:
                     deadline = loop.time() + timeout_s
                 elif header["type"] != "started":
                     raise _failure_of(header)
-        except TimeoutError as error:
+        except TimeoutError as e:
             self._kill_if_never_loaded()
             waited = "audio" if self._ready else "model; it is still being loaded"
-            raise APITimeoutError(f"XTTS gave no {waited} for {timeout_s:g} s") from error
+            raise APITimeoutError(f"XTTS gave no {waited} for {timeout_s:g} s") from e
         finally:
             if job is not None:
                 self._leave(job)
@@ -192,11 +192,11 @@ class Engine:
             self._process = ModelProcess(
                 config.python, on_message=self._on_message, on_exit=self._on_exit
             )
-        except OSError as error:
+        except OSError as e:
             raise APIConnectionError(
-                f"Python for XTTS at {config.python} cannot be started: {error.strerror}",
+                f"Python for XTTS at {config.python} cannot be started: {e.strerror}",
                 retryable=False,
-            ) from error
+            ) from e
         self._ready = False
         self._failure = None
         self._started_at = self._clock()

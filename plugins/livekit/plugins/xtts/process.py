@@ -122,8 +122,8 @@ class ModelProcess:
         try:
             while (frame := frames.read(stream)) is not None:
                 self._on_message(self, *frame)
-        except frames.FrameError as error:
-            why = f": {error}"
+        except frames.FrameError as e:
+            why = f": {e}"
             self.kill()
         finally:
             # Its output has ended, so its end is near; if not, it is of no use any more.

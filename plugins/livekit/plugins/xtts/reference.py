@@ -39,16 +39,16 @@ def check_recording(path: Path) -> Recording:
     """
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise ReferenceVoiceError(f"reference recording {path}: {error.strerror}") from error
+    except OSError as e:
+        raise ReferenceVoiceError(f"reference recording {path}: {e.strerror}") from e
     try:
         with wave.open(str(path), "rb") as file:
             rate, frames, width = file.getframerate(), file.getnframes(), file.getsampwidth()
             # A header may claim more than there is.
             data = file.readframes(min(frames, int(rate * (MAX_SECONDS + 1))))
             present = len(data) / (width * file.getnchannels() * rate)
-    except (wave.Error, EOFError, ZeroDivisionError) as error:
-        raise ReferenceVoiceError(f"{path} is no PCM WAV ({error}); {_ADVICE}") from error
+    except (wave.Error, EOFError, ZeroDivisionError) as e:
+        raise ReferenceVoiceError(f"{path} is no PCM WAV ({e}); {_ADVICE}") from e
     if not MIN_SECONDS <= present <= MAX_SECONDS:
         length = f"{present:.1f} s" if present <= MAX_SECONDS else f"over {MAX_SECONDS:g} s"
         raise ReferenceVoiceError(f"{path} is {length} long; {_ADVICE}")

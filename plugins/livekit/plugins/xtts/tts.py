@@ -214,8 +214,8 @@ class TTS(VoiceTTS):
         """Starts the process, which loads the model and listens to the recording. Does not wait."""
         try:
             self._engine.start(self._opts.voice())
-        except APIError as error:
-            logger.warning("XTTS is not started: %s", error)
+        except APIError as e:
+            logger.warning("XTTS is not started: %s", e)
 
     async def aclose(self) -> None:
         """Stops what is being spoken and ends the process, unless another TTS uses it too."""

@@ -169,10 +169,10 @@ class RemoteEngine(AnyEngine):
                     self._talk(connection)
                 since = time.monotonic()
                 lost = address
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError) as e:
                 # It may not listen yet, or the keeper is about to start another.
                 if time.monotonic() - since > _UNREACHABLE_S:
-                    self._give_up(f"its process can't be reached: {error}", retryable=True)
+                    self._give_up(f"its process can't be reached: {e}", retryable=True)
                 with self._changed:
                     self._changed.wait_for(lambda: self._over, _RETRY_S)
 

@@ -103,9 +103,9 @@ class Host:
         while True:
             try:
                 connection = self._listener.accept()
-            except Exception as error:
+            except Exception as e:
                 # one who doesn't know the secret, or left in the middle of proving it
-                logging.getLogger(__name__).debug("a caller was refused: %r", error)
+                logging.getLogger(__name__).debug("a caller was refused: %r", e)
                 continue
             caller = _Caller(connection)
             with self._lock:

@@ -115,9 +115,9 @@ class EngineProcesses:
         while not self._closed:
             try:
                 connection = self._listener.accept()
-            except Exception as error:
+            except Exception as e:
                 if not self._closed:
-                    logger.debug("somebody did not get an engine", exc_info=error)
+                    logger.debug("somebody did not get an engine", exc_info=e)
                 continue
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 

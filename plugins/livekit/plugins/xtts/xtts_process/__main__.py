@@ -46,13 +46,13 @@ def main() -> int:
         return 0
     try:
         model = load(first[0])
-    except Exception as error:
+    except Exception as e:
         traceback.print_exc()
         output.send(
             {
                 "type": "failed",
-                "message": f"{type(error).__name__}: {error}",
-                "retryable": not isinstance(error, (LoadError, FileNotFoundError)),
+                "message": f"{type(e).__name__}: {e}",
+                "retryable": not isinstance(e, (LoadError, FileNotFoundError)),
             }
         )
         return 1

@@ -54,8 +54,8 @@ def read(stream: BinaryIO) -> tuple[Header, bytes] | None:
         raise FrameError("the stream ended within a frame")
     try:
         header = json.loads(encoded)
-    except ValueError as error:
-        raise FrameError("the header of a frame is not JSON") from error
+    except ValueError as e:
+        raise FrameError("the header of a frame is not JSON") from e
     if not isinstance(header, dict):
         raise FrameError("the header of a frame is not an object")
     return header, payload

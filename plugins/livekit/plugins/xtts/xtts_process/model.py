@@ -51,11 +51,11 @@ def _load_coqui(model_dir: Path, *, device: str, use_deepspeed: bool) -> XttsMod
         import torch
         from TTS.tts.configs.xtts_config import XttsConfig
         from TTS.tts.models import xtts
-    except ImportError as error:
+    except ImportError as e:
         raise LoadError(
-            f"{error}; install it with `pip install 'livekit-agent-worker[xtts]'`, or give the "
+            f"{e}; install it with `pip install 'livekit-agent-worker[xtts]'`, or give the "
             "Python that has it as `python`"
-        ) from error
+        ) from e
     # Since torchaudio reads files through torchcodec, even a WAV needs FFmpeg's libraries. The
     # recordings are known to be plain WAV, so they are read without.
     xtts.load_audio = lambda path, rate: _read_wav(torch, Path(path), rate)
@@ -131,6 +131,6 @@ def _find_factory(name: str) -> Callable[[], Any]:
         else:
             module = importlib.import_module(where)
         found: Callable[[], Any] = getattr(module, function)
-    except (ImportError, OSError, AttributeError, ValueError) as error:
-        raise LoadError(f"model factory {name!r} not found: {error}") from error
+    except (ImportError, OSError, AttributeError, ValueError) as e:
+        raise LoadError(f"model factory {name!r} not found: {e}") from e
     return found

@@ -109,14 +109,14 @@ class Synthesis:
                 self._speak(job, voice)
         except JobCancelledError:
             return {"type": "cancelled", "id": job.id}
-        except Exception as error:
-            if "CUDA error" in str(error):
-                raise RuntimeError("the GPU gave up; the process has to begin anew") from error
+        except Exception as e:
+            if "CUDA error" in str(e):
+                raise RuntimeError("the GPU gave up; the process has to begin anew") from e
             return {
                 "type": "error",
                 "id": job.id,
-                "message": f"{type(error).__name__}: {error}",
-                "retryable": not isinstance(error, _LASTING),
+                "message": f"{type(e).__name__}: {e}",
+                "retryable": not isinstance(e, _LASTING),
             }
         return {"type": "done", "id": job.id}
 
