@@ -15,6 +15,9 @@ COPY local_tts local_tts
 COPY plugins plugins
 COPY web web
 RUN uv sync --frozen --no-default-groups --group engines --no-editable
+# For a GPU of NVIDIA's: what CTranslate2's wheel looks for and does not bring (600 MB).
+ARG GPU=""
+RUN if [ "$GPU" = nvidia ]; then uv pip install --python /opt/venv nvidia-cublas-cu12==12.9.1.4; fi
 
 FROM python:3.12.12-slim-bookworm
 # llama.cpp's wheel wants it

@@ -12,11 +12,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
 from .engines.closing import close_shared
 from .settings import Settings, SettingsError, default_environment, explain_settings, load_settings
+
+if TYPE_CHECKING:
+    from .engines.chosen import Choices
 
 LIVEKIT_COMMANDS = {
     "dev": "LiveKit's development mode: the worker against LIVEKIT_URL, with debug logs",
@@ -27,6 +30,9 @@ LIVEKIT_COMMANDS = {
 
 CALL_PROCESS = "call-process"
 """What the supervisor starts; of no use to people."""
+
+CHOSEN_WORKER = "chosen-worker"
+"""What the demo starts: `start`, with the engines that it has chosen."""
 
 
 def program() -> NoReturn:
@@ -64,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .processes.call_process import run_call_process
 
             return run_call_process()
+        if arguments == [CHOSEN_WORKER]:
+            from .processes.handed_choices import read_choices
+
+            return _livekit("start", [], read_choices())
         if arguments and arguments[0] in LIVEKIT_COMMANDS:
             return _livekit(arguments[0], arguments[1:])
         options = _parser().parse_args(arguments)
@@ -154,10 +164,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(options: argparse.Namespace) -> int:
     from .caller.client import CallerError
-    from .commands.demo import DemoError, default_folder, run_demo, until_signalled
+    from .commands.demo import default_folder, run_demo
+    from .commands.install_line import as_typed
     from .commands.livekit_server import LiveKitServerError
     from .commands.progress_bar import ProgressBar
     from .commands.serve_web import WebServerError
+    from .commands.until_signalled import until_signalled
+    from .commands.worker_process import RunError
 
     settings = load_settings()
     _quiet_logs()
@@ -172,15 +185,15 @@ def _demo(options: argparse.Namespace) -> int:
             demo = run_demo(
                 settings,
                 folder=folder,
-                say=bar.say,
+                say=lambda line: bar.say(as_typed(line)),
                 stay=stay,
                 download=options.download,
                 terminal=sys.stdin.isatty() and stream.isatty(),
                 told=bar.told,
             )
             result = asyncio.run(until_signalled(demo))
-    except (DemoError, CallerError, LiveKitServerError, WebServerError) as e:
-        print(f"agent-worker demo: {e}", file=sys.stderr)
+    except (RunError, CallerError, LiveKitServerError, WebServerError) as e:
+        print(as_typed(f"agent-worker demo: {e}"), file=sys.stderr)
         if (folder / "worker.log").is_file():
             print(f"logs: {folder}", file=sys.stderr)
         return 1
@@ -190,8 +203,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _talk(options: argparse.Namespace) -> int:
-    from .commands.demo import until_signalled
+    from .commands.install_line import as_typed
     from .commands.simulate import TalkError, talk
+    from .commands.until_signalled import until_signalled
 
     settings = load_settings()
     _quiet_logs()
@@ -204,13 +218,13 @@ def _talk(options: argparse.Namespace) -> int:
 
     def warn(line: str) -> None:
         if not options.quiet:
-            print(line, file=sys.stderr, flush=True)
+            print(as_typed(line), file=sys.stderr, flush=True)
 
     call = talk(settings, options.input, output, say=say, warn=warn, caller_id=options.caller)
     try:
         result = asyncio.run(until_signalled(call))
     except TalkError as e:
-        print(f"agent-worker talk: {e}", file=sys.stderr)
+        print(as_typed(f"agent-worker talk: {e}"), file=sys.stderr)
         return 1
     if options.json:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
@@ -218,8 +232,8 @@ def _talk(options: argparse.Namespace) -> int:
 
 
 def _web(options: argparse.Namespace) -> int:
-    from .commands.demo import until_signalled
     from .commands.serve_web import WebServerError, serve_web
+    from .commands.until_signalled import until_signalled
 
     settings = load_settings()
     _quiet_logs()
@@ -252,8 +266,9 @@ def _download(options: argparse.Namespace) -> int:
 def _bench_rooms(options: argparse.Namespace) -> int:
     from .caller.client import CallerError
     from .commands.bench_rooms import HEADER, bench_rooms, parse_rooms
-    from .commands.demo import DemoError, until_signalled
     from .commands.livekit_server import LiveKitServerError
+    from .commands.until_signalled import until_signalled
+    from .commands.worker_process import RunError
 
     stream = sys.stderr if options.json else sys.stdout
     _quiet_logs()
@@ -265,7 +280,7 @@ def _bench_rooms(options: argparse.Namespace) -> int:
         rooms = parse_rooms(options.calls)
         say(HEADER)
         result = asyncio.run(until_signalled(bench_rooms(load_settings(), rooms, say=say)))
-    except (ValueError, DemoError, CallerError, LiveKitServerError) as e:
+    except (ValueError, RunError, CallerError, LiveKitServerError) as e:
         print(f"agent-worker bench rooms: {e}", file=sys.stderr)
         return 1
     if options.json:
@@ -275,6 +290,7 @@ def _bench_rooms(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     from .commands.doctor import examine
+    from .commands.install_line import as_typed
 
     settings = load_settings()
     _quiet_logs()
@@ -291,7 +307,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(report.to_dict(), ensure_ascii=False, indent=2))
     else:
-        print(report.text)
+        print(as_typed(report.text))
     return 0 if report.healthy else 1
 
 
@@ -321,7 +337,7 @@ def _settings(options: argparse.Namespace) -> int:
     return 0
 
 
-def _livekit(command: str, rest: list[str]) -> int:
+def _livekit(command: str, rest: list[str], choices: Choices | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"agent-worker {command}", add_help=False)
     parser.add_argument("--url")
     parser.add_argument("--api-key")
@@ -334,20 +350,30 @@ def _livekit(command: str, rest: list[str]) -> int:
     }
     settings = load_settings(**{k: v for k, v in given.items() if v is not None})
     with contextlib.ExitStack() as running:
-        return _run_worker(settings, command, rest, running)
+        return _run_worker(settings, command, rest, running, choices)
 
 
 def _run_worker(
-    settings: Settings, command: str, rest: list[str], running: contextlib.ExitStack
+    settings: Settings,
+    command: str,
+    rest: list[str],
+    running: contextlib.ExitStack,
+    choices: Choices | None,
 ) -> int:
-    from .engines.build import EngineError, keep_model_warm, read_prompt_ahead, try_engines
+    from .engines.build import EngineError, try_engines
     from .engines.found import choose_engines
+    from .engines.language_model import keep_model_warm, read_prompt_ahead
     from .processes.house_model import HouseModelError, house_model
     from .telemetry.outlets import Telemetry
     from .worker import WorkerError, build_server, check_server, run
 
     if "--help" not in rest:
-        choices = asyncio.run(choose_engines(settings))
+
+        def say(line: str) -> None:
+            print(line, file=sys.stderr, flush=True)
+
+        if choices is None:
+            choices = asyncio.run(choose_engines(settings, say=say))
         for choice in choices:
             print(f"{choice.stage}: {choice.name} - {choice.reason}", file=sys.stderr)
             if choice.warning:
@@ -365,7 +391,8 @@ def _run_worker(
             print(f"agent-worker {command}: {e}", file=sys.stderr)
             return 1
     else:
-        from .engines.choice import Found, choose
+        from .engines.choice import choose
+        from .engines.inventory import Found
 
         choices = choose(settings, Found())
     count = 1

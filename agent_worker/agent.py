@@ -30,12 +30,16 @@ from .faults.patience import OWN, Patience, in_time
 from .hearing.joined_turns import first_half, joined, whole, without
 from .hearing.turn_taking import TurnTaking
 from .speech.pacing import paced
-from .speech.speakable import speakable_stream
-from .speech.speaking import Voice, synthesize_phrases
+from .speech.read_aloud import read_aloud
+from .speech.speaking import synthesize_phrases
+from .speech.voice_health import VoiceHealth
 from .speech.voiced_text import SpeakerMarks, cut_by_voice, voice_of, voiced
 from .steady_time import steady_time
 from .streaming_buffer import SentenceStreamBuffer
 from .telemetry.latency import Generation, TurnLatency, noticing_speakable
+
+Said = llm.ChatChunk | str | FlushSentinel
+"""A piece of an answer."""
 
 _OPENING_LENGTH = 3
 """Characters of "No," and its like."""
@@ -53,7 +57,7 @@ class VoicePipelineAgent(Agent):
         min_sentence_length: characters under which a sentence joins the next one.
         sentences_ahead: phrases synthesised ahead of the playout at most.
         language: of the answers, for what stands in for code and links.
-        speakable: makes a phrase pronounceable (numbers, units) for engines that need it.
+        pronounced: writes numbers and units of a phrase as they are said; None = they stay.
         tells_commit: the LLM takes ``extra_kwargs={"turn_committed": asyncio.Event}`` and holds
             tools with side effects back until it is set.
         latency: where the stages of each turn are noted.
@@ -74,10 +78,10 @@ class VoicePipelineAgent(Agent):
         min_sentence_length: int = 20,
         sentences_ahead: int = 3,
         language: str = "en",
-        speakable: Callable[[str], str] | None = None,
+        pronounced: Callable[[str], str] | None = None,
         tells_commit: bool = False,
         latency: TurnLatency | None = None,
-        voice: Voice | None = None,
+        voice: VoiceHealth | None = None,
         turns: TurnTaking | None = None,
         voices: Callable[[str], tts.TTS[Any]] | None = None,
         who_calls: Callable[[], str | None] = lambda: None,
@@ -90,16 +94,18 @@ class VoicePipelineAgent(Agent):
         self._min_sentence_length = min_sentence_length
         self._sentences_ahead = sentences_ahead
         self._language = language
-        self._speakable = speakable or str
+        self._pronounced = pronounced or str
         self._tells_commit = tells_commit
         self._latency = latency or TurnLatency()
-        self._voice = voice or Voice()
+        self._voice = voice or VoiceHealth()
         self._turns = turns
         self._voices = voices
         self._who_calls = who_calls
         self._patience = patience or Patience(filler_after_s=math.inf, give_up_after_s=math.inf)
         self._hearing = hearing
         self._on_speaker = on_speaker
+        self._heard: Callable[[stt.SpeechEvent], None] = lambda event: None
+        self._writes: Callable[[], Callable[[Said], None]] = lambda: lambda piece: None
         self._speakers: SpeakerMarks | None = None
         self._generation: Generation | None = None
         self._turn_open = False
@@ -110,6 +116,21 @@ class VoicePipelineAgent(Agent):
     def latency(self) -> TurnLatency:
         """The stages of the turn under way."""
         return self._latency
+
+    def overheard_by(
+        self,
+        *,
+        heard: Callable[[stt.SpeechEvent], None],
+        writes: Callable[[], Callable[[Said], None]],
+    ) -> None:
+        """Who is told what is heard and written, at once: the session tells of less, and later.
+
+        Args:
+            heard: takes each event of the recogniser.
+            writes: called when the model begins to write; what it returns takes each piece of it.
+        """
+        self._heard = heard
+        self._writes = writes
 
     def say(
         self,
@@ -206,6 +227,7 @@ class VoicePipelineAgent(Agent):
             async for event in events:
                 if event.type is stt.SpeechEventType.PREFLIGHT_TRANSCRIPT:
                     self._latency.heard("preflight")
+                self._heard(event)
                 yield event
 
     async def llm_node(
@@ -228,6 +250,7 @@ class VoicePipelineAgent(Agent):
         if self._turns is not None and self._turns.resumes:
             chat_ctx = joined(chat_ctx)
         speakers = self._speakers = SpeakerMarks()
+        written = self._writes()
         async with (
             model.chat(
                 chat_ctx=chat_ctx,
@@ -243,6 +266,7 @@ class VoicePipelineAgent(Agent):
                 if isinstance(chunk, llm.ChatChunk):
                     self._note(generation, chunk)
                     speakers.mark(chunk)
+                written(chunk)
                 yield chunk
 
     async def transcription_node(
@@ -290,7 +314,7 @@ class VoicePipelineAgent(Agent):
 
         def cut(tokens: AsyncIterator[str]) -> AsyncGenerator[str, None]:
             pieces = noticing_speakable(
-                speakable_stream(tokens, language=self._language),
+                read_aloud(tokens, language=self._language),
                 lambda: self._latency.mark(generation, "first_speakable"),
             )
             return buffer.stream_with_sentences(pieces)
@@ -326,7 +350,7 @@ class VoicePipelineAgent(Agent):
             self._latency.mark(generation, "first_phrase")
             if self._turns is not None:
                 self._turns.agent_says(sentence)
-            yield voiced(self._speakable(sentence), voice_of(sentence))
+            yield voiced(self._pronounced(sentence), voice_of(sentence))
 
 
 def _set_event() -> asyncio.Event:

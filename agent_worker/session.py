@@ -24,7 +24,8 @@ from .call.lifetime import Lifetime
 from .call.observer import Observer, Outlet
 from .call.typed_messages import TypedMessages
 from .call.who_calls import WhoCalls
-from .engines.build import Engines, aside_mark
+from .engines.build import Engines
+from .engines.language_model import aside_mark
 from .engines.languages import languages, primary
 from .faults.deafness import Hearing
 from .faults.patience import Patience
@@ -34,10 +35,11 @@ from .hearing.overlap_watch import WatchedBargeIn
 from .hearing.turn_taking import TurnTaking
 from .hearing.turns import EndOfTurnPolicy, Waits
 from .settings import Settings
-from .speech.speaking import Voice
 from .speech.spoken_numbers import SpokenNumbers
 from .speech.steady_output import SteadyOutput
+from .speech.voice_health import VoiceHealth
 from .steady_time import hold_time_steady
+from .telemetry.cost import Prices
 from .telemetry.latency import TurnLatency
 from .telemetry.outlets import Telemetry
 
@@ -73,7 +75,12 @@ class Call:
                 self.agent, room=room, room_options=room_options(), record=False
             )
             self.who.follow(lambda: self.session.room_io.linked_participant)
-            self.typed = TypedMessages(room, self.session, on_turn=self.agent.typed_turn)
+            self.typed = TypedMessages(
+                room,
+                self.session,
+                on_message=self.lifetime.caller_acts,
+                on_turn=self.agent.typed_turn,
+            )
             # a room's own output drops what it had queued when it is held
             self.steady = SteadyOutput.put_in_place(self.session)
         if not listening:
@@ -114,7 +121,7 @@ def build_call(
         caller_id: who calls, where there is no room whose participants tell it.
     """
     hold_time_steady()
-    latency = TurnLatency()
+    latency = TurnLatency(prices=_prices(settings) if engines.asks_model else None)
     observer = Observer(
         latency,
         outlet,
@@ -142,11 +149,11 @@ def build_call(
         min_sentence_length=settings.min_sentence_length,
         sentences_ahead=settings.sentences_ahead,
         language=settings.spoken_language,
-        speakable=SpokenNumbers(settings.spoken_language) if settings.spell_numbers else None,
+        pronounced=SpokenNumbers(settings.spoken_language) if settings.spell_numbers else None,
         # every flow is reached through our plugin, which understands it
         tells_commit=True,
         latency=latency,
-        voice=Voice(on_change=observer.voice_changed),
+        voice=VoiceHealth(on_change=observer.voice_changed),
         turns=turns,
         voices=engines.voices,
         who_calls=who,
@@ -196,6 +203,17 @@ def _patience(settings: Settings) -> Patience:
         apology=known.apology,
         give_up_after_s=settings.first_word_timeout_s,
         mark=aside_mark,
+    )
+
+
+def _prices(settings: Settings) -> Prices | None:
+    if settings.llm_price_prompt is None and settings.llm_price_completion is None:
+        return None
+    return Prices(
+        prompt=settings.llm_price_prompt or 0.0,
+        completion=settings.llm_price_completion or 0.0,
+        cached=settings.llm_price_cached,
+        currency=settings.llm_currency,
     )
 
 

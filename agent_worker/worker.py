@@ -19,14 +19,14 @@ from .call.presence import Presence
 from .call.push_to_talk import PushToTalk
 from .dispatch.kept_calls import KeptCall, forget_old_calls
 from .dispatch.measured_load import RoomForCalls
-from .dispatch.registration import register_soon
+from .dispatch.registration import register_soon, say_when_ready
 from .dispatch.standing import Standing
 from .dispatch.stopping import StopWord
 from .dispatch.watch import watch_rooms
 from .engines.badges import ENGINES_ATTRIBUTE, as_json
 from .engines.build import build_engines, import_plugins
 from .engines.call_engines import engines_for_call
-from .engines.choice import Choices
+from .engines.chosen import Choices
 from .faults.words import fault_words
 from .hearing.end_of_turn_model import shared_model
 from .session import RoomOutlet, build_call
@@ -88,6 +88,7 @@ def build_server(
     serve = partial(_serve_call, settings, choices, server, absent, telemetry=telemetry)
     server.rtc_session(serve, agent_name=settings.agent_name)
     register_soon(server)
+    say_when_ready(server)
     words = fault_words(settings.spoken_language, settings.own_fault_words())
     watch_rooms(server, settings, busy_text=words.busy)
     if settings.calls_dir is not None:

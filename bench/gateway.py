@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_worker.caller.client import CallerError, Pcm
-from agent_worker.commands.demo import DemoError, render, run_worker, until_signalled
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import (
     LiveKitServerError,
     RunningServer,
@@ -31,6 +31,8 @@ from agent_worker.commands.livekit_server import (
     run_server,
     stop_process,
 )
+from agent_worker.commands.until_signalled import until_signalled
+from agent_worker.commands.worker_process import RunError, run_worker
 from agent_worker.engines.found import choose_engines
 from agent_worker.settings import Settings, export_environment, load_settings
 from agent_worker.telemetry.latency import summary
@@ -131,7 +133,7 @@ async def measure(turns: int) -> dict[str, Any]:
     """Runs everything and returns the figures.
 
     Raises:
-        BenchError, DemoError, LiveKitServerError: with what is missing.
+        BenchError, RunError, LiveKitServerError: with what is missing.
     """
     settings = load_settings()
     if settings.llm == "auto" and settings.llm_url is None:
@@ -213,7 +215,7 @@ def main() -> int:
         parser.error("--turns must be at least 1")
     try:
         result = asyncio.run(until_signalled(measure(options.turns)))
-    except (BenchError, DemoError, LiveKitServerError) as e:
+    except (BenchError, RunError, LiveKitServerError) as e:
         _say(f"bench.gateway: {e}")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -14,8 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from agent_worker.caller.client import SAMPLE_RATE, CallerError, Pcm, SimulatedCaller
-from agent_worker.commands.demo import room_token
 from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.commands.worker_process import room_token
 
 STAGES = ("partial", "final", "first_token", "first_audio")
 ANSWER_S = 20.0
@@ -197,8 +197,7 @@ class RoomCaller(SimulatedCaller):
         return turn_ms(heard.at, voice_started_at=spoken.started_at, voice_ended_at=spoken.ended_at)
 
     def _first_words(self, since: float) -> float:
-        own = self._texts.get(self._room.local_participant.identity, [])
-        at = [text.at for text in own if text.at >= since]
-        if not at:
+        at = self._texts.first_at(self.room.local_participant.identity, since)
+        if at is None:
             raise CallerError("the agent wrote down no word")
-        return min(at)
+        return at

@@ -18,6 +18,7 @@ from .real_parts import install, smollm2
 def main() -> None:
     """Serves until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 = any")
     parser.add_argument("--context", type=int, default=4096, help="tokens of all slots together")
     parser.add_argument("--parallel", type=int, default=1, help="slots")
     parser.add_argument("--threads", type=int, default=1)
@@ -29,7 +30,7 @@ def main() -> None:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(smollm2())
     parameters.hostnames = ["127.0.0.1"]
-    parameters.port = 0
+    parameters.port = options.port
     parameters.n_ctx = options.context
     parameters.n_parallel = options.parallel
     parameters.cpuparams.n_threads = options.threads

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import random
 import sys
@@ -26,8 +25,10 @@ import psutil
 
 from agent_worker.caller.crowd import Crowd, Errand, TurnTaken
 from agent_worker.commands.bench_rooms import LINES, Setup, bench_choices, bench_setup, conditions
-from agent_worker.commands.demo import DemoError, render
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import LiveKitServerError
+from agent_worker.commands.worker_process import RunError
+from agent_worker.process_family import of_family
 from agent_worker.settings import load_settings
 from agent_worker.telemetry.latency import percentile
 from bench.machine import machine
@@ -121,21 +122,25 @@ def look(worker: int, began: float) -> Sample:
     """Reads the worker and what it started.
 
     Raises:
-        DemoError: it is gone.
+        RunError: it is gone.
     """
-    rss = threads = descriptors = count = 0
     try:
-        root = psutil.Process(worker)
-        for process in [root, *root.children(recursive=True)]:
-            # one may end while it is asked
-            with contextlib.suppress(psutil.NoSuchProcess), process.oneshot():
-                rss += process.memory_info().rss
-                threads += process.num_threads()
-                descriptors += _descriptors(process)
-                count += 1
+        each = list(of_family(worker, _held).values())
     except psutil.NoSuchProcess:
-        raise DemoError("the worker is gone") from None
-    return Sample(time.monotonic() - began, rss / 2**20, threads, descriptors, count)
+        raise RunError("the worker is gone") from None
+    return Sample(
+        time.monotonic() - began,
+        sum(rss for rss, _, _ in each) / 2**20,
+        sum(threads for _, threads, _ in each),
+        sum(descriptors for _, _, descriptors in each),
+        len(each),
+    )
+
+
+def _held(process: psutil.Process) -> tuple[int, int, int]:
+    """Bytes of memory, threads, descriptors."""
+    with process.oneshot():
+        return process.memory_info().rss, process.num_threads(), _descriptors(process)
 
 
 def _descriptors(process: psutil.Process) -> int:
@@ -152,7 +157,7 @@ async def soak(minutes: float, calls: int) -> dict[str, Any]:
         calls: at once, at most.
 
     Raises:
-        DemoError, LiveKitServerError: the worker or the server did not start, or died.
+        RunError, LiveKitServerError: the worker or the server did not start, or died.
     """
     choices, settings = await bench_choices(load_settings())
     lines = [await render(text) for text in LINES]
@@ -177,7 +182,7 @@ async def soak(minutes: float, calls: int) -> dict[str, Any]:
             finally:
                 watcher.cancel()
                 (failure,) = await asyncio.gather(watcher, return_exceptions=True)
-            if isinstance(failure, DemoError):
+            if isinstance(failure, RunError):
                 raise failure
             end_s = time.monotonic() - began
         await asyncio.sleep(_SETTLES_S)
@@ -289,7 +294,7 @@ def main() -> int:
     options = arguments()
     try:
         result = asyncio.run(soak(options.minutes, options.calls))
-    except (DemoError, LiveKitServerError) as e:
+    except (RunError, LiveKitServerError) as e:
         print(f"bench.soak: {e}", file=sys.stderr)
         return 1
     if options.svg:

@@ -15,6 +15,7 @@ from typing import Any
 from livekit.agents import tts
 
 from agent_worker.streaming_buffer import SentenceStreamBuffer
+from agent_worker.telemetry import latency
 
 from .tts_first_phrase import TOKENS_PER_SECOND
 from .tts_replies import tokens
@@ -30,8 +31,7 @@ async def gaps_ms(voice: tts.TTS[Any], replies: list[str]) -> list[float]:
 
 def percentile(values: list[float], share: float) -> float:
     """The smallest value that `share` of all do not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+    return latency.percentile(values, share) if values else 0.0
 
 
 async def _tokens(reply: str) -> AsyncIterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from livekit.agents import tts
 
-from livekit.plugins import espeak, piper
+from livekit.plugins import piper
 from livekit.plugins.piper.engine import Engine, SpeechOptions
 from livekit.plugins.piper.graph import WholeVoice
 
@@ -67,9 +67,8 @@ async def measure_piper(model: Path, repeats: int) -> dict[str, dict[str, float]
     return found
 
 
-async def measure_espeak(repeats: int) -> dict[str, dict[str, float]]:
+async def measure_voice(voice: tts.TTS[Any], repeats: int) -> dict[str, dict[str, float]]:
     """Medians in ms, for each sentence."""
-    voice = espeak.TTS()
     await time_one(voice, "Warm.")
     found: dict[str, dict[str, float]] = {}
     for name, text in SENTENCES.items():

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 from agent_worker.caller.client import CallerError
-from agent_worker.commands.demo import DemoError, room_token, run_worker, until_signalled
 from agent_worker.commands.livekit_server import (
     LiveKitServerError,
     RunningServer,
@@ -36,6 +35,8 @@ from agent_worker.commands.livekit_server import (
     run_server,
     stop_process,
 )
+from agent_worker.commands.until_signalled import until_signalled
+from agent_worker.commands.worker_process import RunError, room_token, run_worker
 from agent_worker.settings import Settings, export_environment, load_settings
 from agent_worker.telemetry.latency import summary
 
@@ -116,7 +117,7 @@ async def measure(turns: int, voice: str) -> dict[str, Any]:
     """Runs everything and returns the figures.
 
     Raises:
-        BenchError, DemoError, LiveKitServerError, CallerError: with what is missing.
+        BenchError, RunError, LiveKitServerError, CallerError: with what is missing.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -298,7 +299,7 @@ def main() -> int:
     before = conditions(options.turns, options.voice)
     try:
         result = asyncio.run(until_signalled(_bounded(options.turns, options.voice)))
-    except (BenchError, DemoError, LiveKitServerError, CallerError) as e:
+    except (BenchError, RunError, LiveKitServerError, CallerError) as e:
         print(f"bench.turn: {e}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -6,15 +6,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from livekit.rtc.data_stream import StreamError
 
-from agent_worker.caller.client import SAMPLE_RATE, CallerError, Pcm, SimulatedCaller, Spoken, _Line
-from livekit import rtc
+from agent_worker.caller.client import SAMPLE_RATE, CallerError, Pcm, SimulatedCaller, Spoken
+from agent_worker.caller.microphone import Line
 
 from . import turn_figures as figures
 
@@ -30,40 +29,28 @@ Token = Callable[[], str]
 
 
 class BenchCaller(SimulatedCaller):
-    """A caller whose ear is open to the benchmark, and whose loudspeaker can be too loud."""
+    """A caller whose loudspeaker can be too loud."""
 
     @property
     def voice(self) -> list[float]:
         """When the agent's voice was received; see `turn_figures`."""
-        return self._audible_at
-
-    async def _read_transcription(self, reader: rtc.TextStreamReader, identity: str) -> None:
-        # these calls end in the middle of an answer, and its transcript with them
-        with suppress(StreamError):
-            await super()._read_transcription(reader, identity)
+        return self.audible_at
 
     async def echo(self, seconds: float) -> None:
         """Sends what is heard back through the microphone, -20 dB, for that long."""
         loop = _Loopback(seconds)
-        hear = self._agent.add
-
-        def tee(samples: Pcm, at_s: float) -> None:
-            loop.samples.extend((samples * ECHO_GAIN).astype(np.int16))
-            hear(samples, at_s)
-
-        self._agent.add = tee  # type: ignore[method-assign]
+        self.on_heard = lambda samples: loop.samples.extend((samples * ECHO_GAIN).astype(np.int16))
         try:
-            self._pending.put_nowait(loop)
-            await loop.done
+            await self.play(loop)
         finally:
-            self._agent.add = hear  # type: ignore[method-assign]
+            self.on_heard = None
 
 
-class _Loopback(_Line):
+class _Loopback(Line):
     """A line that is not known beforehand: the loudspeaker as the microphone picks it up."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(np.full(1, 1000, np.int16), asyncio.get_running_loop().create_future())
+        super().__init__(np.full(1, 1000, np.int16))
         self.samples: deque[int] = deque()
         self._samples_left = int(seconds * SAMPLE_RATE)
 

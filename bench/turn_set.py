@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent_worker.caller.client import SAMPLE_RATE, Pcm
-from agent_worker.commands.demo import render
+from agent_worker.commands.demo_conversation import render
 
 _AUDIBLE = 80
 """Of int16 samples; the measure of the simulated caller."""

@@ -29,7 +29,7 @@ from livekit.agents import (
 from livekit.agents.utils import AudioBuffer
 
 from agent_worker.engines.build import build_engines, import_plugins
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.settings import Settings, load_settings
 from agent_worker.worker import run

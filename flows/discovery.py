@@ -45,6 +45,8 @@ class ServerState(StrEnum):
     NO_MODEL = "no model"
     SPEECH = "speech only"
     LOADING = "loading"
+    SILENT = "silent"
+    """It takes connections and answers nothing in time: busy, or still at its start."""
     KEY_REFUSED = "key refused"
     ODD = "no model server"
     """Something answers, but not as model servers do."""
@@ -64,7 +66,7 @@ class Discovered:
     speech: tuple[str, ...] = ()
     """Models and voices that speak."""
     status: int = 200
-    """HTTP status of its list of models."""
+    """HTTP status of its list of models; 0 = none yet."""
 
     def __str__(self) -> str:
         names = ", ".join(self.models) or "no model"
@@ -90,6 +92,8 @@ class Discovered:
                 )
             case ServerState.LOADING:
                 return f"the model server at {self.base_url} is still loading its model"
+            case ServerState.SILENT:
+                return f"the server at {self.base_url} is busy or starting: it does not answer yet"
             case ServerState.KEY_REFUSED:
                 return (
                     f"the model server at {self.base_url} refuses the key (status {self.status}): "
@@ -190,9 +194,19 @@ async def _models_at(
 ) -> None:
     """Puts what is known into `seen` as soon as it is: the time may be over in the middle."""
     base_url = asked_url.rstrip("/")
+
+    async def trace(event: str, _: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            kind = kind_of(base_url, "", ())
+            seen[asked_url] = Discovered(base_url, kind, (), ServerState.SILENT, status=0)
+
     try:
-        response = await client.get(f"{base_url}/models")
+        # Who is busy accepts the connection, and says nothing until the time is over.
+        response = await client.get(f"{base_url}/models", extensions={"trace": trace})
+    except httpx.TimeoutException:
+        return
     except (httpx.HTTPError, httpx.InvalidURL):
+        seen.pop(asked_url, None)
         return
     body = _json(response)
     entries = entries_of(body) if response.is_success else None

@@ -75,12 +75,6 @@ class ModelOptions:
         ollama = self.kind is ServerKind.OLLAMA
         return self.context_tokens or (OLLAMA_CONTEXT if ollama else None)
 
-    def with_server(self, found: Discovered) -> "ModelOptions":
-        """These options for a server that was found."""
-        return replace(
-            self, base_url=found.base_url, kind=found.kind, context_tokens=found.context_tokens
-        )
-
 
 def request_extras(options: ModelOptions) -> dict[str, Any]:
     """The fields beyond OpenAI's that this kind of server takes.

@@ -1,6 +1,5 @@
 """The settings of the flow server: read once, in `flows.__main__`, and frozen."""
 
-import ipaddress
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flows.data_files import DEFAULT_DATABASE_URL, DEFAULT_DOCUMENTS_INDEX
 from flows.discovery import ServerKind
+from flows.model_server.addresses import is_loopback_host
 from flows.tools.mcp_server import McpServer
 from graph_speech.runner import NO_ANSWER
 
@@ -133,18 +133,9 @@ class FlowSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _is_guarded_beyond_loopback(self) -> "FlowSettings":
-        if not _is_loopback(self.host) and not (self.token and self.token.get_secret_value()):
+        if not is_loopback_host(self.host) and not (self.token and self.token.get_secret_value()):
             raise ValueError(
                 f"listening on {self.host} needs a bearer token: set FLOWS_TOKEN, "
                 "or listen on 127.0.0.1"
             )
         return self
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

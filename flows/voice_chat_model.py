@@ -8,6 +8,7 @@ LangChain's own limit on the time between chunks wraps each in `asyncio.wait_for
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,8 @@ from langchain_core.messages import (
     HumanMessage,
     ToolMessage,
 )
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
@@ -176,7 +178,12 @@ class VoiceChatModel(ChatOpenAI):
                         fault, attempt, give_up_at, caller, last=number == _MOST_ATTEMPTS
                     )
                     continue
-                self._learnt(attempt.habits)
+                if not check.came and not attempt.habits.whole:
+                    # Not even an end: it was no stream, but one JSON object, or nothing at all.
+                    attempt = _Attempt(replace(attempt.habits, whole=True))
+                    continue
+                if check.came:
+                    self._learnt(attempt.habits)
                 if check.is_said or _has_been_answered(messages, check):
                     if check.thoughts and not attempt.habits.thinks and not self._asked.thinking:
                         # Heard, but late: the next turn is asked for without the thoughts.
@@ -211,7 +218,11 @@ class VoiceChatModel(ChatOpenAI):
         kwargs: dict[str, Any],
     ) -> AsyncIterator[ChatGenerationChunk]:
         """The chunks of one request; those without content wait until something has come."""
-        chunks = super()._astream(messages, stop, run_manager, attempt=attempt, **kwargs)
+        if attempt.habits.whole:
+            chunks = self._in_one_piece(messages, stop, attempt, kwargs)
+            caller.is_waiting()
+        else:
+            chunks = super()._astream(messages, stop, run_manager, attempt=attempt, **kwargs)
         limit, waited_for = self.first_token_timeout_s, "first token"
         attempt.began_at = asyncio.get_running_loop().time()
         held: list[ChatGenerationChunk] | None = []
@@ -223,6 +234,7 @@ class VoiceChatModel(ChatOpenAI):
                         chunk = await anext(chunks)
                     if not came:
                         came, limit, waited_for = True, self.idle_timeout_s, "further token"
+                        check.came = True
                         self.memory.answered()
                         caller.is_answered()
                     message = chunk.message
@@ -249,6 +261,18 @@ class VoiceChatModel(ChatOpenAI):
         if held and _has_been_answered(messages, check):
             for early in held:
                 yield early
+
+    async def _in_one_piece(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        attempt: _Attempt,
+        kwargs: dict[str, Any],
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        """The answer of a server that does not stream, as the one chunk of a stream."""
+        result = await super()._agenerate(messages, stop, attempt=attempt, **kwargs)
+        if result.generations:
+            yield _as_chunk(result.generations[0])
 
     async def _ask_again(
         self,
@@ -302,7 +326,10 @@ class VoiceChatModel(ChatOpenAI):
         for sentence in advice.of_habits(
             before, habits, url=self._asked.url, kind=self._asked.kind
         ):
-            self._tell(sentence)
+            if sentence not in self.memory.told:
+                self._tell(sentence)
+            if self.tells:
+                self.memory.told.add(sentence)
         self.memory.learn(habits)
 
     def _without_thinking(self, attempt: _Attempt, check: AnswerCheck) -> Habits:
@@ -345,6 +372,28 @@ def refusal_of(fault: openai.APIError) -> Refusal | None:
         return None
     # An error within a stream that had begun well.
     return read_refusal(0, fault.body or fault.message)
+
+
+def _as_chunk(whole: ChatGeneration) -> ChatGenerationChunk:
+    message = whole.message
+    made: list[tuple[str | None, str | None, str | None]] = []
+    usage = None
+    if isinstance(message, AIMessage):
+        usage = message.usage_metadata
+        made += [(c["name"], json.dumps(c["args"]), c["id"]) for c in message.tool_calls]
+        made += [(c["name"], c["args"], c["id"]) for c in message.invalid_tool_calls]
+    calls = [
+        tool_call_chunk(name=name, args=args, id=call_id, index=index)
+        for index, (name, args, call_id) in enumerate(made)
+    ]
+    chunk = AIMessageChunk(
+        content=message.content,
+        tool_call_chunks=calls,
+        usage_metadata=usage,
+        response_metadata=message.response_metadata,
+        chunk_position="last",
+    )
+    return ChatGenerationChunk(message=chunk, generation_info=whole.generation_info)
 
 
 def _note(check: AnswerCheck, chunk: ChatGenerationChunk) -> None:

@@ -84,13 +84,15 @@ async def warm_up(
 async def keep_warm(options: ModelOptions, memory: ServerMemory) -> None:
     """Warm the model up and keep it in memory until cancelled; what is to be known is logged.
 
-    A server of no known kind is left alone: it may be hosted, and count what it is asked.
+    OpenRouter is left alone: it has its models in memory, and counts what it is asked. So is a
+    server whose model is not known yet, since it was not there.
     """
-    if options.kind in (ServerKind.OTHER, ServerKind.OPENROUTER):
+    if options.kind is ServerKind.OPENROUTER or not options.model:
         return
     found = await warm_up(options, memory, on_wait=lambda said: logger.warning("%s", said))
     for note in found.notes:
         logger.warning("model server: %s", note)
+        memory.told.add(note)
     if found.ready:
         logger.info("the model is in memory and answers")
     # Others keep their models.

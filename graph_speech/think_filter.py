@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from . import markup
 from .balance import Balance
 from .leaked_calls import is_call_or_nothing
+from .let_through import LetThrough
 
 _SUSPECT = re.compile(r"[<{\[`]|\n[ \t]*[A-Za-z_]")
 _LINE_WORD = re.compile(r"[ \t]*(?=[A-Za-z_])")
@@ -81,15 +82,7 @@ class ThinkFilter:
         """What ends the block of code that we are in."""
         self._balance: Balance | None = None
         self._thought_first: list[str] | None = [] if starts_thinking else None
-        self._trim_next = True
-        """Drop white space before the next text: at the start, and after a gap."""
-        self._ends_in_space = True
-        self._ends_in_newline = True
-        self._newline_next = False
-        """A block of code has ended: what follows begins a line."""
-        self._line_start = True
-        """Whether what comes next begins a line of what came in."""
-        self._at_start = True
+        self._out = LetThrough()
         self._stripped = False
         """It is harmony without control tokens: `assistantfinal` and its like end parts."""
 
@@ -100,7 +93,7 @@ class ThinkFilter:
             and self._region is None
             and self._code is None
             and not self._stripped
-            and not (self._line_start and _LINE_WORD.match(text))
+            and not (self._out.line_start and _LINE_WORD.match(text))
             and not _SUSPECT.search(text)
         ):
             return self._emit(text)
@@ -122,37 +115,17 @@ class ThinkFilter:
     # --- what goes out ---
 
     def _emit(self, text: str) -> str:
-        line = text.rstrip(" \t")
-        if line:
-            self._line_start = line.endswith("\n")
-        if self._trim_next:
-            text = text.lstrip()
-        if not text:
-            return ""
-        self._trim_next = False
-        if text.strip():
-            self._at_start = False
-        if self._newline_next:
-            self._newline_next = False
-            if text[0] != "\n":
-                text = "\n" + text
-        self._ends_in_newline = text[-1] == "\n"
-        self._ends_in_space = text[-1].isspace()
-        if self._thought_first is not None:
-            self._thought_first.append(text)
-            return ""
-        return text
+        return self._unless_thought(self._out.text(text))
 
     def _emit_block(self, text: str) -> str:
-        """Emits the beginning of a block of code, on a line of its own."""
-        if not self._ends_in_newline and not self._newline_next:
-            text = "\n" + text
-        return self._emit(text)
+        return self._unless_thought(self._out.block(text))
 
-    def _gap(self) -> None:
-        # what was hidden leaves one white space at most between its two sides
-        if self._ends_in_space:
-            self._trim_next = True
+    def _unless_thought(self, text: str) -> str:
+        if self._thought_first is None:
+            return text
+        if text:
+            self._thought_first.append(text)
+        return ""
 
     # --- what comes in ---
 
@@ -187,13 +160,13 @@ class ThinkFilter:
             else:
                 self._held = self._held[taken:]
                 if self._code is None:
-                    self._gap()
+                    self._out.gap()
         return out
 
     def _next_suspect(self) -> int | None:
         """Where in `_held` the next thing begins that may be no text."""
         held = self._held
-        if self._line_start and (word := _LINE_WORD.match(held)):
+        if self._out.line_start and (word := _LINE_WORD.match(held)):
             return word.end()
         found = _SUSPECT.search(held)
         at = None if found is None else found.end() - 1
@@ -259,8 +232,7 @@ class ThinkFilter:
             if self._thought_first is not None:
                 self.thought += sum(map(len, self._thought_first))
                 self._thought_first = None
-            self._trim_next = True
-            self._line_start = True
+            self._out.begin()
         return len(literal)
 
     def _take_control(self, token: str) -> int:
@@ -306,12 +278,12 @@ class ThinkFilter:
     def _take_word(self, *, last: bool) -> int | None:
         """A word that begins a line: a bare call, or harmony without its control tokens."""
         held = self._held
-        if self._at_start or self._stripped:
+        if self._out.at_start or self._stripped:
             stripped = self._take_stripped(last=last)
             if stripped != 0:
                 return stripped
         name = markup.NAME.match(held)
-        if name is None or not self._line_start:
+        if name is None or not self._out.line_start:
             return 0
         known = name[0].rpartition(".")[2] in self._tools or name[0] in self._tools
         may_be = known or name[0][0].islower() or name[0][0] == "_"
@@ -341,13 +313,13 @@ class ThinkFilter:
 
     def _take_stripped(self, *, last: bool) -> int | None:
         held = self._held
-        words = markup.STRIPPED_WORDS + (markup.BARE_STRIPPED if self._at_start else ())
+        words = markup.STRIPPED_WORDS + (markup.BARE_STRIPPED if self._out.at_start else ())
         for word in words:
             if not held.startswith(word):
                 continue
             self._stripped = True
             if word == "assistantfinal":
-                self._line_start = True
+                self._out.line_start = True
             else:
                 kind = "call" if "commentary" in word else "analysis"
                 self._region = _Region(kind, markup.STRIPPED, 20, word)
@@ -392,7 +364,7 @@ class ThinkFilter:
         out.append(self._emit(held[: end.end()]))
         self._held = held[end.end() :]
         self._code = None
-        self._newline_next = True
+        self._out.block_ended()
         return True
 
     # --- what is hidden ---
@@ -424,11 +396,11 @@ class ThinkFilter:
         match region.kind:
             case "thought":
                 self.thought += len(text)
-                self._line_start = True
+                self._out.line_start = True
             case "call":
                 self.leaks.append(region.opener + text + (closer[0] if region.opener else ""))
             case "header":
-                self._line_start = True
+                self._out.line_start = True
             case "channel":
                 self._enter_channel(text)
             case "fence":
@@ -437,11 +409,11 @@ class ThinkFilter:
             case "analysis":
                 self.thought += len(text)
         if region.closer is markup.STRIPPED:
-            self._line_start = True
+            self._out.line_start = True
             if closer[1] != "final":
                 kind = "call" if closer[1] == "commentary" else "analysis"
                 self._region = _Region(kind, markup.STRIPPED, 20, closer[1])
-        self._gap()
+        self._out.gap()
 
     def _enter_channel(self, header: str) -> None:
         name = header.strip().lower()
@@ -449,15 +421,16 @@ class ThinkFilter:
             self._region = _Region("call", markup.CHANNEL_END, 12, f"{header} ")
         elif not name.startswith("final"):
             self._region = _Region("thought", markup.CHANNEL_END, 12)
-        self._line_start = True
+        self._out.line_start = True
 
     def _end_fence(self, region: _Region, text: str, closer: str, out: list[str]) -> None:
         if is_call_or_nothing(text, self._tools):
             self.leaks.append(text)
-            self._gap()
+            self._out.gap()
             return
         out.append(self._emit_block(region.opener + text + closer))
-        self._newline_next = bool(closer)
+        if closer:
+            self._out.block_ended()
 
     def _left_open(self, region: _Region, out: list[str]) -> None:
         """The message ended within a region."""

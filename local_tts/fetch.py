@@ -1,4 +1,9 @@
-"""Fetches a file of known size and digest. Used only by what a user asked to download."""
+"""Fetches a file of known size and digest, for who uses a plugin without the worker.
+
+Used only by what a user asked to download. The worker has a downloader of its own, which asks hubs,
+mirrors and folders too; neither may know the other: no plugin knows the worker, and what the voices
+share is nothing to it.
+"""
 
 from __future__ import annotations
 

@@ -45,7 +45,8 @@ def _leave_hypothesis_its_time() -> None:
 
     # The first draw of text in a fresh checkout makes tables of all characters, which takes seconds
     # beside another process: Hypothesis would call the strategy too slow, or the example too late.
-    usual = settings()
+    usual = settings.default
+    assert usual is not None
     settings.register_profile(
         "beside calls",
         parent=usual,

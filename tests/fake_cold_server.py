@@ -23,12 +23,21 @@ class FakeColdServer:
     Args:
         load_s: Seconds that loading takes.
         refuses: Answer 503 `Loading model` meanwhile, and load by itself, as llama.cpp does.
+        silent: Take connections meanwhile and answer nothing, as one that is busy does.
         context_tokens: What `/api/ps` tells once the model is loaded.
     """
 
-    def __init__(self, load_s: float, *, refuses: bool = False, context_tokens: int = 8192) -> None:
+    def __init__(
+        self,
+        load_s: float,
+        *,
+        refuses: bool = False,
+        silent: bool = False,
+        context_tokens: int = 8192,
+    ) -> None:
         self.load_s = load_s
         self.refuses = refuses
+        self.silent = silent
         self.context_tokens = context_tokens
         self.loaded_s = 0.0
         self.loads_begun = 0
@@ -56,7 +65,7 @@ class FakeColdServer:
             now = time.monotonic()
             if self.is_loaded:
                 return
-            if self._waiting or self.refuses:
+            if self._waiting or self.refuses or self.silent:
                 self.loads_begun += self.loaded_s == 0
                 self.loaded_s += now - before
             else:
@@ -97,6 +106,8 @@ class FakeColdServer:
         return web.json_response({"done": True})
 
     async def _models(self, _: web.Request) -> web.Response:
+        if self.silent:
+            await self._wait()
         if self.refuses and not self.is_loaded:
             fault = {"code": 503, "message": "Loading model", "type": "unavailable_error"}
             return web.json_response({"error": fault}, status=503)

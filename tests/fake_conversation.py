@@ -6,6 +6,7 @@ A frame's first sample tells whether it is voice; what the voice says is scripte
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ class Utterance:
     final: str
     partials: list[tuple[float, str]] = field(default_factory=list)
     """Seconds of voice after which a partial comes, and its text."""
+    cut_after_s: float = math.inf
+    """Seconds of voice after which its final comes though the voice goes on."""
 
 
 class ScriptSTT(stt.STT[Any]):
@@ -133,7 +136,7 @@ class _ScriptStream(stt.RecognizeStream):
             if silence_s >= 0.1 and not speculated and current.final:
                 speculated = True
                 self._send(stt.SpeechEventType.PREFLIGHT_TRANSCRIPT, current.final)
-            if flushed or silence_s >= engine.end_s:
+            if flushed or silence_s >= engine.end_s or voiced_s >= current.cut_after_s:
                 if current.final or flushed:
                     self._send(stt.SpeechEventType.FINAL_TRANSCRIPT, current.final)
                 current = None

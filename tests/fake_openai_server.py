@@ -33,6 +33,9 @@ from typing import Any
 
 from aiohttp import web
 
+WARM_UP = "Answer in one word."
+"""The prompt of `flows.warm_up`."""
+
 _PIECES = re.compile(r"\S+\s*|\s+")
 
 
@@ -122,7 +125,11 @@ class FakeOpenAIServer:
             `{"/api/version": {...}}` to look like one kind of server.
         models: Entries of `/v1/models`, if not just `model`.
         server_header: The header `Server`, which llama.cpp sets.
+        streams: False answers `stream: true` with one JSON object all the same, as some do.
         port: 0 takes a free one.
+
+    Who warms a model up is answered apart, where there is no script: with `default`, taking no
+    reply of the queue, and as an entry of `warm_ups` in place of `requests`.
     """
 
     def __init__(
@@ -135,6 +142,7 @@ class FakeOpenAIServer:
         extra_json: dict[str, Any] | None = None,
         models: Sequence[dict[str, Any]] | None = None,
         server_header: str | None = None,
+        streams: bool = True,
         port: int = 0,
     ) -> None:
         self.queue: deque[Reply] = deque(replies)
@@ -145,6 +153,8 @@ class FakeOpenAIServer:
         self.models = models
         self.server_header = server_header
         self.requests: list[Request] = []
+        self.warm_ups: list[Request] = []
+        self._streams = streams
         self._changed = asyncio.Condition()
         self._port = port
         self._extra_json = extra_json or {}
@@ -236,6 +246,10 @@ class FakeOpenAIServer:
         wanted = f"Bearer {self.api_key}"
         return bool(self.api_key) and http.headers.get("Authorization") != wanted
 
+    def _warms_up(self, request: Request) -> bool:
+        first = next(iter(request.messages), {})
+        return self.script is None and first.get("content") == WARM_UP
+
     async def _stats(self, _: web.Request) -> web.Response:
         """How the requests so far ended, and when: what a benchmark in another process asks."""
         rows = [
@@ -248,7 +262,7 @@ class FakeOpenAIServer:
         request = Request(
             body=await http.json(), headers=dict(http.headers), started_at=time.monotonic()
         )
-        self.requests.append(request)
+        (self.warm_ups if self._warms_up(request) else self.requests).append(request)
         await self._note(request)
         try:
             return await self._answer(http, request)
@@ -261,6 +275,8 @@ class FakeOpenAIServer:
             await self._note(request, "failed")
             return _error(401, "Incorrect API key provided")
         reply = self.script(request.body) if self.script else None
+        if reply is None and self._warms_up(request):
+            reply = self.default
         if reply is None:
             reply = self.queue.popleft() if self.queue else self.default
         if reply.headers_s:
@@ -268,7 +284,7 @@ class FakeOpenAIServer:
         if reply.status != 200:
             await self._note(request, "failed")
             return _refused(reply)
-        if not request.body.get("stream"):
+        if not (self._streams and request.body.get("stream")):
             await asyncio.sleep(reply.first_token_s)
             await self._note(request, "completed")
             return web.json_response(_whole_completion(self.model, reply))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from livekit.agents import Agent, AgentSession, LanguageCode, llm, stt, tts, utils
+from livekit.agents import Agent, AgentSession, LanguageCode, ModelSettings, llm, stt, tts, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 
+from agent_worker.call.inactivity import InactivityPolicy
+from agent_worker.call.lifetime import Lifetime
 from agent_worker.gateway.client_outlet import ClientOutlet
 from agent_worker.gateway.protocol import SessionStart
+from agent_worker.gateway.words import Said
+from livekit import rtc
 
 LOUD = 1000.0
 """Root mean square of PCM16 from which a frame counts as voice."""
@@ -145,11 +150,13 @@ class FakeCall:
 
     session: AgentSession[None]
     agent: Agent
+    lifetime: Lifetime
     outlet: ClientOutlet | None = None
     closed: int = 0
 
     async def aclose(self) -> None:
         self.closed += 1
+        await self.lifetime.aclose()
         await self.session.aclose()
 
 
@@ -163,6 +170,9 @@ class FakeStack:
     think_s: float = 0.0
     confidence: float = 0.9
     greeting: str = ""
+    goodbye: str = ""
+    silence_s: float = 300.0
+    return_within_s: float = 30.0
     calls: list[FakeCall] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
     fail: Exception | None = None
@@ -184,15 +194,53 @@ class FakeStack:
             vad=None,
             session_close_transcript_timeout=0.05,
         )
-        call = FakeCall(session, _Greeter(self.greeting), self.outlet)
+        call = FakeCall(session, _Greeter(self.greeting), self.lifetime(session), self.outlet)
         self.calls.append(call)
         return call
+
+    def lifetime(self, session: AgentSession[None]) -> Lifetime:
+        """What ends this call."""
+        lifetime = Lifetime(
+            InactivityPolicy(
+                silence_s=self.silence_s,
+                return_within_s=self.return_within_s,
+                clock=asyncio.get_running_loop().time,
+            ),
+            goodbye=self.goodbye,
+        )
+        lifetime.attach(session)
+        return lifetime
 
 
 class _Greeter(Agent):
     def __init__(self, greeting: str) -> None:
         super().__init__(instructions="Answer.")
         self._greeting = greeting
+        self._heard: Callable[[stt.SpeechEvent], None] = lambda event: None
+        self._writes: Callable[[], Callable[[Said], None]] = lambda: lambda piece: None
+
+    def overheard_by(
+        self,
+        *,
+        heard: Callable[[stt.SpeechEvent], None],
+        writes: Callable[[], Callable[[Said], None]],
+    ) -> None:
+        self._heard, self._writes = heard, writes
+
+    async def stt_node(
+        self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
+    ) -> AsyncIterator[stt.SpeechEvent]:
+        async for event in Agent.default.stt_node(self, audio, model_settings):
+            self._heard(event)
+            yield event
+
+    async def llm_node(
+        self, chat_ctx: llm.ChatContext, tools: list[llm.Tool], model_settings: ModelSettings
+    ) -> AsyncIterator[Said]:
+        written = self._writes()
+        async for piece in Agent.default.llm_node(self, chat_ctx, tools, model_settings):
+            written(piece)
+            yield piece
 
     async def on_enter(self) -> None:
         if self._greeting:

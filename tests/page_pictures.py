@@ -19,13 +19,14 @@ from typing import Any
 from playwright.async_api import Page, Route, expect
 from pydantic import SecretStr
 
-from agent_worker.commands.demo import run_worker
 from agent_worker.commands.livekit_server import RunningServer, run_server
 from agent_worker.commands.serve_web import page as page_app
 from agent_worker.commands.serve_web import serve_app
+from agent_worker.commands.worker_process import run_worker
 from agent_worker.engines.badges import badges
 from agent_worker.engines.found import choose_engines
-from agent_worker.engines.offers import Offer, Offers
+from agent_worker.engines.offer import Offer
+from agent_worker.engines.offers import Offers
 from agent_worker.settings import Settings
 from tests import real
 from tests.integration.test_browser import chromium, greeted, microphone, open_page, says

@@ -62,7 +62,7 @@ def rank(nodeid: str) -> int:
     return 2 if _module(nodeid) in COMPUTE | PATIENT else 1
 
 
-class Scheduler(LoadScopeScheduling):  # type: ignore[misc]  # xdist tells no types
+class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
     """Hands out modules of tests as they were collected, those in real time as one."""
 
     def _split_scope(self, nodeid: str) -> str:

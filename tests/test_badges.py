@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-from agent_worker.engines.badges import Badge, as_json, badges
-from agent_worker.engines.choice import Choices, Found, choose
+from agent_worker.engines.badges import Badge, as_json, badges, on_their_way
+from agent_worker.engines.choice import choose
+from agent_worker.engines.chosen import Choices
+from agent_worker.engines.inventory import Found
 from agent_worker.settings import load_settings
+from tests.voices_at_hand import ESPEAK, piper
 
 
 def chosen(found: Found, **settings: object) -> Choices:
@@ -15,7 +17,7 @@ def chosen(found: Found, **settings: object) -> Choices:
 
 
 def test_where_the_bundled_model_listens_the_caller_is_told_with_the_command() -> None:
-    hearing, thinking, voice = badges(chosen(Found(espeak_installed=True)))
+    hearing, thinking, voice = badges(chosen(Found(voices=ESPEAK)))
     assert hearing.toy and "small vocabulary" in hearing.note
     assert hearing.command == "agent-worker download-files"
     assert (thinking.stage, thinking.name) == ("thinking", "Rules, no model")
@@ -26,9 +28,7 @@ def test_where_the_bundled_model_listens_the_caller_is_told_with_the_command() -
 def test_real_engines_are_named_by_model_and_are_no_toys() -> None:
     found = Found(
         whisper_models=("Systran/faster-whisper-base",),
-        piper_installed=True,
-        piper_voices=(Path("en_US-joe-medium.onnx"),),
-        piper_languages={"en_US-joe-medium": "en"},
+        voices=piper({"en_US-joe-medium": "en"}),
         llm_endpoint="http://10.0.0.7:8000/v1",
         llm_models=("Qwen/Qwen3-4B",),
     )
@@ -52,6 +52,14 @@ def test_neither_addresses_nor_folders_are_told() -> None:
 
 
 def test_a_long_name_is_cut() -> None:
-    found = Found(whisper_models=("x" * 200,), espeak_installed=True)
+    found = Found(whisper_models=("x" * 200,), voices=ESPEAK)
     first: Badge = badges(chosen(found))[0]
     assert len(first.name) <= 48 and first.name.endswith("…")
+
+
+def test_while_real_models_come_there_is_nothing_to_do_about_the_toy() -> None:
+    shown = badges(chosen(Found(voices=ESPEAK)))
+    hearing, *others = on_their_way(shown)
+    assert hearing.toy and hearing.command == ""
+    assert hearing.note.endswith("a call that begins once they are here has them.")
+    assert others == list(shown[1:])

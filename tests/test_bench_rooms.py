@@ -13,8 +13,8 @@ import pytest
 
 from agent_worker.caller import crowd
 from agent_worker.commands import bench_rooms as bench
-from agent_worker.commands.demo import DemoError
 from agent_worker.commands.usage import KINDS, look
+from agent_worker.commands.worker_process import RunError
 from agent_worker.settings import load_settings
 
 
@@ -98,7 +98,7 @@ def test_a_look_tells_the_kinds_of_processes_apart_and_who_is_gone() -> None:
     finally:
         for child in children:
             child.communicate(b"\n")
-    with pytest.raises(DemoError, match="the worker is gone"):
+    with pytest.raises(RunError, match="the worker is gone"):
         look(children[0].pid)
 
 

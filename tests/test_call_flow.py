@@ -18,8 +18,9 @@ from agent_worker.commands.serve_web import _gateway
 from agent_worker.engines.build import EngineError, build_engines
 from agent_worker.engines.call_flow import flow_for_call, shared_tools
 from agent_worker.engines.call_options import for_call, read_options
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
 from agent_worker.engines.closing import close_shared
+from agent_worker.engines.inventory import Found
 from agent_worker.engines.offers import find_offers
 from agent_worker.gateway.protocol import SessionStart
 from agent_worker.settings import Settings, SettingsError, load_settings
@@ -32,6 +33,7 @@ from flows.tools.mcp_source import McpError
 from livekit.plugins import langgraph
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
 from tests.graph_llm import complete
+from tests.voices_at_hand import ESPEAK
 
 DESK = {"name": "desk", "command": [sys.executable, "-m", "tests.fake_mcp_server"]}
 
@@ -105,7 +107,7 @@ def test_calls_in_threads_of_their_own_share_one_connection(tmp_path: Path) -> N
 def test_an_mcp_server_that_does_not_start_is_named_before_the_first_call() -> None:
     broken = {"name": "desk", "command": ["/no/such/program"]}
     settings = load_settings(llm="offline", tts="espeak", stt="bundled", mcp_servers=(broken,))
-    choices = choose(settings, Found(espeak_installed=True))
+    choices = choose(settings, Found(voices=ESPEAK))
     with pytest.raises(EngineError, match="thinking: MCP server 'desk' does not answer"):
         build_engines(settings, choices)
     host = McpHost(settings.mcp_servers)
@@ -159,13 +161,13 @@ def default_economy() -> Reply:
 
 
 def test_a_caller_may_choose_short_answers_where_a_model_gives_them() -> None:
-    found = Found(espeak_installed=True, llm_endpoint="http://127.0.0.1:1/v1", llm_models=("m",))
+    found = Found(voices=ESPEAK, llm_endpoint="http://127.0.0.1:1/v1", llm_models=("m",))
     settings = load_settings()
     choices = choose(settings, found)
     options, troubles = read_options('{"economy": "on"}', find_offers(settings, choices))
     assert not troubles
     assert for_call(settings, choices, options)[0].economy
-    bare = choose(settings, Found(espeak_installed=True))
+    bare = choose(settings, Found(voices=ESPEAK))
     assert find_offers(settings, bare).economy == ()
     fixed = load_settings(caller_may_choose=("flow",))
     assert find_offers(fixed, choices).economy == ()
@@ -197,7 +199,7 @@ async def test_a_websocket_client_tells_who_calls_where_the_setting_lets_it(
     settings = load_settings(
         llm="offline", stt="bundled", tts="espeak", database_url="memory", caller_id=setting
     )
-    choices = choose(settings, Found(espeak_installed=True))
+    choices = choose(settings, Found(voices=ESPEAK))
     gateway = await _gateway(settings, choices, Telemetry())
     start = SessionStart(type="session_start", session_id="0123456789abcdef", caller_id="alice")
     call = await gateway._build_call(start)

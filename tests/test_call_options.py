@@ -16,10 +16,13 @@ from agent_worker.engines.call_options import (
     pick,
     read_options,
 )
-from agent_worker.engines.choice import Choices, Found, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.chosen import Choices
+from agent_worker.engines.inventory import Found
 from agent_worker.engines.offers import Offers, find_offers
 from agent_worker.settings import Settings, load_settings
 from tests.test_offers import BARE, RICH
+from tests.voices_at_hand import piper
 
 WANTED = {"flow": "offline", "character": "Leo", "voice": "+f3", "language": "zh"}
 
@@ -145,10 +148,7 @@ async def test_a_wish_that_can_not_be_built_costs_no_call(
 ) -> None:
     """The voice was there when the worker looked, and is gone by the time of the call."""
     found = Found(
-        espeak_installed=True,
-        piper_installed=True,
-        piper_voices=(tmp_path / "en_US-a-low.onnx", tmp_path / "en_US-b-low.onnx"),
-        piper_languages={"en_US-a-low": "en", "en_US-b-low": "en"},
+        voices=piper({"en_US-a-low": "en", "en_US-b-low": "en"}),
     )
     settings, choices, _ = machine(found, tts="auto", cache_dir=tmp_path)
     with caplog.at_level(logging.WARNING), pytest.raises(Exception, match="en_US-a-low"):

@@ -18,9 +18,11 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from agent_worker.caller.client import SimulatedCaller
-from agent_worker.commands.demo import render
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
-from agent_worker.engines.choice import Found, choose
+from agent_worker.commands.worker_process import ready_lines
+from agent_worker.engines.choice import choose
+from agent_worker.engines.inventory import Found
 from agent_worker.processes.plan import pause_s, process_count, shares
 from agent_worker.processes.pulse import BEAT_EVERY_S, Patient, Pulse, keep_beating, listen
 from agent_worker.processes.supervisor import Supervisor
@@ -250,7 +252,7 @@ async def test_a_call_process_that_is_killed_has_a_successor_that_takes_calls(
 
 
 async def _until_registered(log: Path, count: int) -> None:
-    while log.read_text(errors="replace").count('"registered worker"') < count:
+    while ready_lines(log) < count:
         await asyncio.sleep(0.2)
 
 

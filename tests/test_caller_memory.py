@@ -13,14 +13,18 @@ from pathlib import Path
 
 import pytest
 from livekit.agents import llm
+from websockets.asyncio.client import connect
 
 from agent_worker.__main__ import main
 from agent_worker.call.who_calls import WhoCalls, caller_of, told_by_client
+from agent_worker.commands.serve_web import _gateway, serve_app
 from agent_worker.engines.build import build_engines
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.inventory import Found
 from agent_worker.session import build_call
 from agent_worker.settings import Settings, load_settings
-from agent_worker.web.app import WebConfig
+from agent_worker.telemetry.outlets import Telemetry
+from agent_worker.web.app import WebConfig, create_app
 from agent_worker.web.tokens import TokenRefusedError, TokenRequest, issue
 from flows.call_store import CallStore
 from flows.flow import Flow
@@ -29,6 +33,8 @@ from flows.memory import forget_old_facts, open_memory, open_store
 from livekit import rtc
 from tests.fake_openai_server import FakeOpenAIServer, Reply
 from tests.flow_server import flow_server
+from tests.test_documents_websocket import DocumentsClient
+from tests.voices_at_hand import ESPEAK
 
 ALICE = "+441134960001"
 STRANGER = "You have not told me your name yet."
@@ -139,7 +145,7 @@ async def call(
     settings: Settings, caller_id: str | None, *said: str, found: Found | None = None
 ) -> str:
     """One whole call: a new session with engines of its own; returns the last answer."""
-    choices = choose(settings, found or Found(espeak_installed=True))
+    choices = choose(settings, found or Found(voices=ESPEAK))
     one = build_call(settings, build_engines(settings, choices), caller_id=caller_id)
     await one.start()
     try:
@@ -210,10 +216,13 @@ async def test_the_flow_server_knows_the_same_callers(
         flow = Flow("offline", "", graph, offline.SPEAKABLE_NODES)
         async with flow_server([flow], memory=memory) as url:
             there = settings_in(tmp_path, llm="remote", flow_url=url, flow_id="offline")
-            found = Found(espeak_installed=True, remote_flows=("offline",))
+            found = Found(voices=ESPEAK, remote_flows=("offline",))
             asked = "what is my name"
             assert await call(there, ALICE, asked, found=found) == "Your name is Alice."
             assert await call(there, "bob", asked, found=found) == STRANGER
+            await call(there, ALICE, "forget my name", found=found)
+            assert await call(here, ALICE, asked) == STRANGER
+            await call(there, ALICE, "my name is Alice", found=found)
             monkeypatch.setenv("AGENT_WORKER_LLM", "remote")
             monkeypatch.setenv("AGENT_WORKER_FLOW_URL", url)
             assert await asyncio.to_thread(main, ["forget", ALICE]) == 0
@@ -221,12 +230,48 @@ async def test_the_flow_server_knows_the_same_callers(
             assert await call(there, ALICE, asked, found=found) == STRANGER
 
 
+async def answered(client: DocumentsClient, text: str) -> str:
+    """The answer to what a client of the WebSocket writes, as the model writes it."""
+    before = len(client.written())
+    await client.send({"type": "text", "text": text})
+    await client.when(lambda: client.written()[before:].rstrip().endswith("."))
+    return client.written()[before:].strip()
+
+
+async def test_a_client_of_the_websocket_is_remembered_and_has_it_forgotten(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, caller_id="session_start")
+    choices = choose(settings, Found(voices=ESPEAK))
+    config = WebConfig(livekit_url="ws://127.0.0.1:1", api_key="devkey", api_secret="x" * 32)
+    app = create_app(config, gateway=await _gateway(settings, choices, Telemetry()))
+
+    async def ask(caller: dict[str, str], said: str) -> str:
+        """A connection and a session of its own."""
+        async with connect(f"{address.replace('http', 'ws', 1)}/ws/s2s") as socket:
+            client = DocumentsClient(socket)
+            await client.send({"type": "session_start", **caller})
+            await client.event("session_started")
+            answer = await answered(client, said)
+        await client.listening
+        return answer
+
+    async with serve_app(app, host="127.0.0.1", port=0) as address:
+        alice, asked = {"caller_id": ALICE}, "what is my name"
+        await ask(alice, "remember that my name is Alice")
+        assert await ask(alice, asked) == "Your name is Alice."
+        assert await ask({"caller_id": "bob"}, asked) == STRANGER
+        assert await ask({}, asked) == STRANGER
+        # the same caller by telephone
+        assert await call(settings, ALICE, asked) == "Your name is Alice."
+        await ask(alice, "forget my name")
+        assert await ask(alice, asked) == STRANGER
+
+
 async def test_a_model_is_told_what_the_caller_asked_to_be_remembered(tmp_path: Path) -> None:
     await call(settings_in(tmp_path), ALICE, "my name is Alice")
     async with FakeOpenAIServer(Reply("You are Alice."), Reply("Who are you?")) as server:
         settings = settings_in(tmp_path, llm="assistant", llm_url=server.base_url, llm_model="m")
         found = Found(
-            espeak_installed=True, llm_endpoint=server.base_url, llm_models=("m",), llm_kind="vllm"
+            voices=ESPEAK, llm_endpoint=server.base_url, llm_models=("m",), llm_kind="vllm"
         )
         assert await call(settings, ALICE, "who am i", found=found) == "You are Alice."
         assert await call(settings, None, "who am i", found=found) == "Who are you?"
@@ -298,7 +343,7 @@ async def test_a_flow_server_deletes_what_is_too_old_while_it_runs(tmp_path: Pat
 
 async def test_the_tokens_of_an_answer_are_counted_for_the_call(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
-    choices = choose(settings, Found(espeak_installed=True))
+    choices = choose(settings, Found(voices=ESPEAK))
     one = build_call(settings, build_engines(settings, choices))
     await one.start()
     try:
@@ -313,6 +358,34 @@ async def test_the_tokens_of_an_answer_are_counted_for_the_call(tmp_path: Path) 
         assert tokens is not None and tokens.call > tokens.prompt + tokens.completion
     finally:
         await one.aclose()
+
+
+@pytest.mark.parametrize(("llm_engine", "cost"), [("assistant", 0.00102), ("offline", None)])
+async def test_what_a_model_costs_is_told_where_a_price_is_set_and_rules_cost_nothing(
+    tmp_path: Path, llm_engine: str, cost: float | None
+) -> None:
+    async with FakeOpenAIServer(Reply("Hello.", usage=(1000, 10, 0))) as server:
+        settings = settings_in(
+            tmp_path,
+            llm=llm_engine,
+            llm_url=server.base_url,
+            llm_model="m",
+            llm_price_prompt=1,
+            llm_price_completion=2,
+            llm_currency="EUR",
+        )
+        found = Found(
+            voices=ESPEAK, llm_endpoint=server.base_url, llm_models=("m",), llm_kind="vllm"
+        )
+        one = build_call(settings, build_engines(settings, choose(settings, found)))
+        await one.start()
+        try:
+            await one.session.run(user_input="hello")
+            summary = one.agent.latency.summary()
+        finally:
+            await one.aclose()
+    assert summary.cost == cost
+    assert summary.completion > 0 and summary.uncounted == 0
 
 
 def test_the_settings_of_memory_and_tools_reach_a_worker_in_a_process_of_its_own(

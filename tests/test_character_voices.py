@@ -15,7 +15,8 @@ from livekit.agents.voice.run_result import RunResult
 from agent_worker.agent import VoicePipelineAgent
 from agent_worker.engines.build import build_engines
 from agent_worker.engines.character_voices import CharacterVoices
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.inventory import Found
 from agent_worker.settings import load_settings
 from agent_worker.speech.speaking import synthesize_phrases
 from agent_worker.speech.voiced_text import SpeakerMarks, VoicedText, cut_by_voice, voice_of
@@ -29,6 +30,7 @@ from tests.fake_conversation import Loudspeaker
 from tests.fake_openai_server import Reply
 from tests.fake_voice_stack import ToneTTS
 from tests.graph_llm import Mode, complete, graph_llm, scripted_model
+from tests.voices_at_hand import ESPEAK, piper
 
 MIRA = Character(name="Mira", description="An engineer.", voice="en-us+f3")
 LEO = Character(name="Leo", description="A navigator.", voice="en-gb+m3")
@@ -172,7 +174,7 @@ async def test_espeak_speaks_with_the_voice_or_its_variant_in_the_calls_language
     voice: str, language: str, spoken: str
 ) -> None:
     settings = load_settings(stt="bundled", tts="espeak", language=language)
-    engines = build_engines(settings, choose(settings, Found(espeak_installed=True)))
+    engines = build_engines(settings, choose(settings, Found(voices=ESPEAK)))
     assert engines.voices is not None
     engine = engines.voices(voice)
     assert isinstance(engine, espeak.TTS)
@@ -186,9 +188,7 @@ async def test_a_piper_voice_of_another_rate_comes_out_at_the_calls_rate(tmp_pat
     tiny_piper.build(folder / "one.onnx")
     tiny_piper.build(folder / "two.onnx", rate=16_000)
     found = Found(
-        espeak_installed=True,
-        piper_installed=True,
-        piper_voices=(folder / "one.onnx", folder / "two.onnx"),
+        voices=piper({"one": "en", "two": "en"}),
     )
     settings = load_settings(stt="bundled", cache_dir=tmp_path)
     engines = build_engines(settings, choose(settings, found))

@@ -31,12 +31,14 @@ from agent_worker.commands.checks.installation import (
 )
 from agent_worker.commands.checks.machine import disk_finding, page_findings, port_finding
 from agent_worker.commands.checks.server import clock_finding, try_server
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.inventory import Found
 from agent_worker.settings import load_settings
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
 from tests.fake_speech_server import FakeSpeechServer
 from tests.fake_speech_server import Reply as Speech
 from tests.test_simulate import write_wav
+from tests.voices_at_hand import ESPEAK
 
 NOW = 1_700_000_000.0
 KEYS = {"livekit_api_key": "key", "livekit_api_secret": "swordfish" * 4}
@@ -195,7 +197,7 @@ async def test_a_whole_machine_is_tried() -> None:
             llm="assistant", llm_url=server.base_url, llm_model="m", stt="bundled", tts="espeak",
             caller_id="identity", database_url="memory", health_port=0, web_port=0,
         )  # fmt: skip
-        found = Found(espeak_installed=True, llm_endpoint=server.base_url, llm_models=("m",))
+        found = Found(voices=ESPEAK, llm_endpoint=server.base_url, llm_models=("m",))
         findings = await run_checks(settings, choose(settings, found))
         asked = server.requests[0].body
     assert states(findings) == {
@@ -219,7 +221,7 @@ async def test_a_voice_and_a_model_that_fail_are_not_hidden_by_what_stands_in_fo
             llm="assistant", llm_url=model.base_url, llm_model="m", stt="bundled",
             tts="speech-api", tts_url=voice.url, health_port=0, web_port=0,
         )  # fmt: skip
-        found = Found(espeak_installed=True, llm_endpoint=model.base_url, llm_models=("m",))
+        found = Found(voices=ESPEAK, llm_endpoint=model.base_url, llm_models=("m",))
         findings = await run_checks(settings, choose(settings, found))
     assert (states(findings)["voice"], states(findings)["model"]) == ("broken", "broken")
 

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent_worker.engines.build import model_server
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.inventory import Found, VoicesFound
+from agent_worker.engines.language_model import model_server
 from agent_worker.settings import load_settings
+from tests.voices_at_hand import piper
 
 NOTHING = Found()
-BARE = Found(piper_installed=True, espeak_installed=True)
+BARE = Found(voices=piper())
 
 
 def test_a_bare_machine_gets_engines_that_work_and_is_told_how_to_get_better_ones() -> None:
@@ -24,9 +25,7 @@ def test_a_bare_machine_gets_engines_that_work_and_is_told_how_to_get_better_one
 def test_the_best_that_is_there_is_taken() -> None:
     found = Found(
         whisper_models=("large-v3-turbo", "base"),
-        piper_installed=True,
-        piper_voices=(Path("voices/en_US-lessac-high.onnx"),),
-        espeak_installed=True,
+        voices=piper({"en_US-lessac-high": "en"}),
         llm_endpoint="http://127.0.0.1:8000/v1",
         llm_models=("Qwen/Qwen3-8B",),
         llm_kind="vllm",
@@ -61,7 +60,7 @@ def test_settings_win_over_what_was_found() -> None:
         ({"tts": "piper"}, BARE, "no Piper voice in the cache.*download-files"),
         ({}, NOTHING, r"espeakng-loader is not installed.*\[espeak\]"),
         ({"tts": "xtts"}, BARE, r"coqui-tts is not installed.*\[xtts\]"),
-        ({"tts": "xtts"}, Found(xtts_installed=True), "licence.*xtts_accept_license"),
+        ({"tts": "xtts"}, Found(voices={"xtts": VoicesFound()}), "licence.*xtts_accept_license"),
         ({"tts": "speech-api"}, BARE, "needs tts_url"),
         ({"llm": "assistant"}, BARE, "needs a model server"),
         ({"llm": "remote"}, BARE, "needs flow_url"),

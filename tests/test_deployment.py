@@ -14,6 +14,7 @@ import yaml
 
 from agent_worker.settings import Settings, load_settings
 from flows.settings import FlowSettings
+from livekit.plugins.faster_whisper.device_faults import fault_of
 
 ROOT = Path(__file__).parents[1]
 ENTRYPOINT = ROOT / "deploy" / "entrypoint.sh"
@@ -69,7 +70,8 @@ def test_the_websocket_is_a_choice_that_answers_as_the_worker_does() -> None:
     for needed in ("configs", "volumes"):
         assert websocket[needed] == worker[needed]
     assert set(websocket["secrets"]) == {*worker["secrets"], *page["secrets"]}
-    assert websocket["depends_on"].keys() == {"flows"}
+    assert websocket["depends_on"].keys() == {"flows", "fetch"}
+    assert websocket["depends_on"]["fetch"] == worker["depends_on"]["fetch"]
     assert "profiles" not in page
     (port,) = websocket["ports"]
     assert f":{websocket['environment']['AGENT_WORKER_WEB_PORT']}/" in port
@@ -128,6 +130,26 @@ def test_every_hardware_profile_loads(profile: str, monkeypatch: pytest.MonkeyPa
     settings = load_settings()
     assert settings.stt_device == ("cuda" if profile == "nvidia" else "cpu")
     assert settings.stt_model is not None
+
+
+def test_on_nvidia_who_hears_has_the_gpu_and_the_library_that_whisper_misses() -> None:
+    schema = json.loads((ROOT / "tests/compose_schema/compose-spec.json").read_text())
+    over = yaml.safe_load((ROOT / "compose.nvidia.yaml").read_text())
+    jsonschema.validate(over, schema)
+    hears = {name for name, s in SERVICES.items() if "agent-worker" in s.get("command", ())}
+    assert set(over["services"]) == hears - {"fetch"}
+    for service in over["services"].values():
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert device["driver"] == "nvidia" and device["capabilities"] == ["gpu"]
+        assert service["build"] == {"context": ".", "args": {"GPU": "nvidia"}}
+        # else it would take the place of the image without the library
+        assert service["image"] != SERVICES["worker"]["image"]
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "\nARG GPU=" in dockerfile
+    fault = fault_of("Library libcublas.so.12 is not found or cannot be loaded")
+    assert fault is not None
+    (package,) = re.findall(r"nvidia-[a-z0-9-]+", fault.cure)
+    assert re.search(rf'"\$GPU" = nvidia.* {package}==12\.[0-9.]+', dockerfile)
 
 
 def test_the_image_is_built_in_stages_and_runs_as_nobody_special() -> None:

@@ -86,6 +86,15 @@ def test_an_agent_whose_beat_stands_still_is_thrown_out_and_replaced() -> None:
     )
 
 
+def test_an_agent_of_ones_own_process_is_slow_with_it_and_not_dead() -> None:
+    # all the machine's cores were busy for five seconds: the calls of seven callers were taken away
+    plan = DispatchPlan(is_own=lambda identity: identity == "agent-1")
+    view = _room(_agent(), dispatches=TAKEN)
+    assert all(_decide(plan, view, now) is None for now in range(12))
+    again = _decide(plan, view, 13.0)
+    assert again is not None and again.remove == ("agent-1",)
+
+
 def test_an_agent_that_is_known_to_be_dead_is_replaced_at_once() -> None:
     plan = DispatchPlan()
     _decide(plan, _room(_agent("7"), dispatches=TAKEN), 0.0)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from langchain_core.messages import HumanMessage
+from livekit.agents import llm
 from qdrant_client import QdrantClient
 
 from agent_worker.commands.checks.documents import try_documents
 from agent_worker.engines.build import EngineError, build_engines
 from agent_worker.engines.call_flow import flow_for_call
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
 from agent_worker.engines.closing import close_shared
+from agent_worker.engines.inventory import Found
+from agent_worker.engines.languages import languages
 from agent_worker.settings import Settings, load_settings
 from flows.documents.embedders import Embedder, WordEmbedder
 from flows.documents.index import DocumentIndex
@@ -30,6 +35,7 @@ from flows.model import ModelOptions, chat_model
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
 from tests.fake_qdrant_server import FakeQdrantServer
 from tests.tiny_embedder import write_tiny_embedder
+from tests.voices_at_hand import ESPEAK
 
 # Qdrant says so of its local mode, which these tests run on; a server has them.
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
@@ -294,6 +300,11 @@ def test_a_model_finds_by_meaning_what_words_do_not(folder: Path, tmp_path: Path
     words.close()
 
 
+def folder_of_nothing(tmp_path: Path) -> Path:
+    (tmp_path / "nothing").mkdir()
+    return tmp_path / "nothing"
+
+
 def test_the_best_embedder_that_is_there_is_chosen(tmp_path: Path) -> None:
     assert choose_embedder("auto", tmp_path).name == "words-1"
     write_tiny_embedder(tmp_path / "bge-m3")
@@ -304,8 +315,10 @@ def test_the_best_embedder_that_is_there_is_chosen(tmp_path: Path) -> None:
         tmp_path / "bge-m3" / "onnx" / "model_quantized.onnx"
     )
     assert choose_embedder("auto", tmp_path).name.startswith("bge-m3-")
-    with pytest.raises(EmbedderError, match="can't be used"):
+    with pytest.raises(EmbedderError, match=r"'multilingual-e5-small' is not here: .*download-fi"):
         choose_embedder("multilingual-e5-small", tmp_path)
+    with pytest.raises(EmbedderError, match="can't be used"):
+        choose_embedder(str(folder_of_nothing(tmp_path)), tmp_path)
 
 
 def settings_in(tmp_path: Path, folder: Path, **more: object) -> Settings:
@@ -371,6 +384,39 @@ async def test_a_model_gets_the_passages_with_their_titles_or_is_told_that_there
     assert "do not know" in results[1]["advice"]
 
 
+async def test_a_caller_hears_a_filler_while_the_documents_are_searched(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard_filler = threading.Event()
+    quick = WordEmbedder.question
+
+    def slow(self: WordEmbedder, text: str) -> Any:
+        assert heard_filler.wait(30), "nothing was said while the search took its time"
+        return quick(self, text)
+
+    monkeypatch.setattr(WordEmbedder, "question", slow)
+    settings = settings_in(tmp_path, folder, llm="offline", tts="espeak", stt="bundled")
+    engines = build_engines(settings, choose(settings, Found(voices=ESPEAK)))
+    asked = llm.ChatContext.empty()
+    asked.add_message(role="user", content="when is parking free")
+    said: list[str] = []
+    try:
+        async with engines.llm.chat(chat_ctx=asked) as answer:
+            async for chunk in answer:
+                if chunk.delta is not None and chunk.delta.content:
+                    said.append(chunk.delta.content)
+                    heard_filler.set()
+    finally:
+        heard_filler.set()
+        await engines.aclose()
+        close_shared()
+    text = "".join(said)
+    assert said[0].strip() in languages()["en"].fillers
+    assert text.endswith(
+        "Parking is free after six in the evening. Bus line nine stops at the door."
+    )
+
+
 async def test_an_index_that_breaks_costs_one_answer_and_not_the_turn(folder: Path) -> None:
     index = DocumentIndex(folder, WordEmbedder())
     index.close()
@@ -382,7 +428,7 @@ async def test_an_index_that_breaks_costs_one_answer_and_not_the_turn(folder: Pa
 def test_a_folder_that_is_not_there_is_named_before_the_first_call(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, tmp_path / "none", llm="offline", tts="espeak", stt="bundled")
     with pytest.raises(EngineError, match=r"thinking: The documents' folder .*none is not there"):
-        build_engines(settings, choose(settings, Found(espeak_installed=True)))
+        build_engines(settings, choose(settings, Found(voices=ESPEAK)))
 
 
 def test_a_sentence_is_chosen_by_the_words_of_the_question() -> None:

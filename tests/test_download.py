@@ -32,13 +32,15 @@ from agent_worker.commands.download import (
 )
 from agent_worker.commands.progress_bar import ProgressBar
 from agent_worker.engines import house_model
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
 from agent_worker.engines.found import choose_engines
+from agent_worker.engines.inventory import Found
 from agent_worker.engines.local_models import LocalModel, Machine, local_models
 from agent_worker.settings import Settings, load_settings
 from livekit.plugins.faster_whisper import models
 from tests import tiny_piper
 from tests.fake_model_hub import ModelHub
+from tests.voices_at_hand import ESPEAK, piper
 
 WHISPER = "Systran/faster-whisper-base"
 VOICE = "en_US-ljspeech-medium"
@@ -115,7 +117,7 @@ async def test_what_was_fetched_is_what_the_next_worker_chooses(
 
 
 def test_only_what_was_left_to_choose_is_offered() -> None:
-    found = Found(piper_installed=True, espeak_installed=True, suited_llm=local_models()[0])
+    found = Found(voices=piper(), suited_llm=local_models()[0])
 
     def stages(found: Found = found, **settings: object) -> list[str]:
         own = load_settings(**settings)
@@ -124,7 +126,7 @@ def test_only_what_was_left_to_choose_is_offered() -> None:
     assert stages() == ["hearing", "thinking", "speaking"]
     assert stages(stt="bundled", llm="offline", tts="espeak") == []
     assert stages(replace(found, suited_llm=None)) == ["hearing", "speaking"]
-    assert stages(replace(found, piper_installed=False)) == ["hearing", "thinking"]
+    assert stages(replace(found, voices=ESPEAK)) == ["hearing", "thinking"]
     served = {"llm_endpoint": "http://127.0.0.1:8000/v1", "llm_models": ("m",)}
     assert stages(replace(found, **served)) == ["hearing", "speaking"]  # type: ignore[arg-type]
 
@@ -132,7 +134,7 @@ def test_only_what_was_left_to_choose_is_offered() -> None:
 def test_without_llama_cpp_no_model_is_fetched_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "llama_installed", lambda: False)
     own = load_settings()
-    found = Found(espeak_installed=True, suited_llm=local_models()[0])
+    found = Found(voices=ESPEAK, suited_llm=local_models()[0])
     assert [one.stage for one in improvements(own, choose(own, found))] == ["hearing"]
 
 

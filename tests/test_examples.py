@@ -55,7 +55,8 @@ class ExampleStack(FakeStack):
             vad=None,
             session_close_transcript_timeout=0.05,
         )
-        call = FakeCall(session, self.example["SentenceAgent"](self.backend, "offline", "s1"))
+        agent = self.example["SentenceAgent"](self.backend, "offline", "s1")
+        call = FakeCall(session, agent, self.lifetime(session))
         self.calls.append(call)
         return call
 

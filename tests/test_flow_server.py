@@ -23,6 +23,7 @@ from flows.serving.turns import FillerOptions
 from flows.tools.lookups import LookupEndpoints
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
 from tests.flow_server import ask, flow_server, read_events, served, spoken
+from tests.raw_request import answer_to
 
 HI = b'{"messages": [{"role": "user", "content": "hello"}]'
 
@@ -504,25 +505,14 @@ async def test_another_sites_page_can_not_ask(
     assert answer.status_code == status
 
 
-async def _cut_off(url: str, data: bytes) -> bytes:
-    """What comes until the server closes the connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-    try:
-        writer.write(data)
-        async with asyncio.timeout(20):
-            return await reader.read()
-    finally:
-        writer.close()
-
-
 async def test_a_request_that_does_not_come_to_its_end_is_given_up() -> None:
     async with open_memory() as memory:
         app = FlowServer({}, memory, ServerOptions(body_timeout_s=0.1)).app()
         async with served(app, patience_s=0.2) as url:
             head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
             for start in (b"", head[:20], head):
-                assert await _cut_off(url, start) == b""
-            assert (await _cut_off(url, head + b"\r\n{")).startswith(b"HTTP/1.1 408 ")
+                assert await answer_to(url, start) == b""
+            assert (await answer_to(url, head + b"\r\n{")).startswith(b"HTTP/1.1 408 ")
 
 
 async def test_a_body_that_is_announced_too_large_is_not_waited_for(
@@ -531,7 +521,7 @@ async def test_a_body_that_is_announced_too_large_is_not_waited_for(
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
     for length in (b"30001", b"9" * 20):
         data = head + b"Content-Length: " + length + b"\r\n\r\n"
-        answer = await _cut_off(str(offline_client.base_url), data)
+        answer = await answer_to(str(offline_client.base_url), data)
         assert answer.startswith(b"HTTP/1.1 413 ")
 
 

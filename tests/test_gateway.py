@@ -23,7 +23,7 @@ from agent_worker.serving.access import Access, AccessDeniedError, RateLimit
 from agent_worker.serving.connections import server_config
 from agent_worker.web import WebConfig, create_app
 
-from .fake_voice_stack import FakeStack, tone
+from .fake_voice_stack import FakeStack, ScriptLLM, tone
 
 WEB = WebConfig(livekit_url="ws://127.0.0.1:7880", api_key="devkey", api_secret="x" * 32)
 FRAME = 640
@@ -379,7 +379,7 @@ def test_a_page_without_an_origin_is_no_page_of_ours(host: str | None) -> None:
 
 
 async def test_a_session_that_nobody_takes_up_again_ends() -> None:
-    async with serving(resume_s=0.1) as server:
+    async with serving(FakeStack(return_within_s=0.1)) as server:
         async with connect(server.url) as socket:
             caller = Client(socket)
             await caller.start()
@@ -405,12 +405,67 @@ async def test_closing_on_purpose_ends_the_session() -> None:
 
 
 async def test_silence_on_both_sides_ends_the_session() -> None:
-    async with serving(idle_timeout_s=0.3) as server, client(server) as caller:
+    async with serving(FakeStack(silence_s=0.3)) as server, client(server) as caller:
         await caller.start()
         last = await caller.until("error")
         assert last["code"] == "session_timeout" and last["recoverable"] is False
         await asyncio.wait_for(caller.reader, 10)
         assert caller.socket.close_code == 1000
+
+
+async def test_the_goodbye_is_heard_before_silence_ends_the_session() -> None:
+    stack = FakeStack(silence_s=0.5, goodbye="Goodbye then.", voice_s=0.4)
+    async with serving(stack) as server, client(server) as caller:
+        await caller.start()
+        last = await caller.until("error")
+        assert last["code"] == "session_timeout"
+        kinds = caller.kinds()
+        assert kinds.index("audio_stream_start") < kinds.index("audio_stream_stop")
+        assert kinds[-1] == "error" and kinds.count("audio_stream_start") == 1
+        spoken = "".join(m["text"] for m in caller.messages if m["type"] == "spoken")
+        assert spoken.split() == ["Goodbye", "then."]
+        assert len(b"".join(caller.audio)) >= 2 * 0.4 * 24_000
+        await asyncio.wait_for(caller.reader, 10)
+        assert caller.socket.close_code == 1000
+
+
+async def test_who_writes_during_the_goodbye_keeps_the_session() -> None:
+    stack = FakeStack(silence_s=0.5, goodbye="Goodbye then.", voice_s=1.5)
+    async with serving(stack) as server, client(server) as caller:
+        await caller.start()
+        await caller.until("audio_stream_start")
+        await caller.send("text", text="wait")
+        await caller.until("audio_stream_start", count=2)
+        model = stack.calls[0].session.llm
+        assert isinstance(model, ScriptLLM) and model.asked[0][-1] == "wait"
+        assert "error" not in caller.kinds()
+        assert not stack.calls[0].lifetime.over
+
+
+async def test_a_call_waits_for_its_client_for_as_long_as_the_setting_says() -> None:
+    stack = FakeStack(return_within_s=1.5)
+    async with serving(stack) as server:
+        for comes_back_after_s, expected in ((0.3, "session_started"), (2.5, "error")):
+            async with connect(server.url) as socket:
+                caller = Client(socket)
+                if not stack.calls:
+                    await caller.start()
+                else:
+                    await caller.send("session_resume", session_id="session-one", last_seq=-1)
+                    await caller.until("session_started")
+                socket.transport.abort()
+                await caller.reader
+            await asyncio.sleep(comes_back_after_s)
+            async with connect(server.url) as socket:
+                late = Client(socket)
+                await late.send("session_resume", session_id="session-one", last_seq=-1)
+                answer = await late.until(expected)
+                socket.transport.abort()
+                await late.reader
+            if expected == "error":
+                assert answer["code"] == "unknown_session" and stack.calls[0].closed
+            else:
+                assert answer["resumed"] is True and not stack.calls[0].closed
 
 
 async def test_two_callers_hear_only_their_own_answers() -> None:

@@ -31,19 +31,9 @@ from agent_worker.web import WebConfig, create_app
 from agent_worker.web import app as web_app
 
 from .fake_voice_stack import FakeStack
+from .raw_request import answer_to
 
 WEB = WebConfig(livekit_url="ws://127.0.0.1:7880", api_key="devkey", api_secret="x" * 32)
-
-
-async def answer_to(address: str, data: bytes) -> bytes:
-    """What comes until the server closes the connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
-    try:
-        writer.write(data)
-        async with asyncio.timeout(20):
-            return await reader.read()
-    finally:
-        writer.close()
 
 
 async def test_a_client_that_does_not_send_its_request_is_cut_off() -> None:

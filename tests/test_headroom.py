@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent_worker.caller.client import SimulatedCaller
-from agent_worker.commands.demo import render
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
 from agent_worker.dispatch.headroom import (
     FINAL_WAIT_S,
@@ -206,7 +206,7 @@ async def test_a_caller_for_whom_there_is_no_room_is_told_and_served_when_there_
         if packet.topic == BUSY_TOPIC:
             told.append(json.loads(packet.data)["text"])
 
-    second._room.on("data_received", on_data)
+    second.room.on("data_received", on_data)
     async with first:
         await first.wait_for_agent_state("listening", timeout_s=30)
         spoken = await first.speak(line)

@@ -9,14 +9,16 @@ import pytest
 from agent_worker.commands import doctor
 from agent_worker.engines import found
 from agent_worker.engines.build import build_engines
-from agent_worker.engines.choice import Found, HearingDevice, choose
+from agent_worker.engines.choice import choose
 from agent_worker.engines.hearing_device import sizes
+from agent_worker.engines.inventory import Found, HearingDevice
 from agent_worker.settings import load_settings
 from livekit.plugins.faster_whisper import device_check
 from livekit.plugins.faster_whisper.device_check import Verdict
 from livekit.plugins.faster_whisper.device_faults import fault_of
 from livekit.plugins.faster_whisper.model_costs import best_first, keeps_up, suited_model
 from livekit.plugins.faster_whisper.models import Hardware
+from tests.voices_at_hand import ESPEAK
 
 MISSING = fault_of("Library libcublas.so.12 is not found or cannot be loaded")
 
@@ -132,7 +134,7 @@ async def test_what_stands_in_for_a_failed_model_runs_on_the_cpu() -> None:
     settings = load_settings(
         stt_model="large-v3-turbo", stt_device="cuda", stt_compute_type="float16"
     )
-    engines = build_engines(settings, choose(settings, Found(espeak_installed=True)))
+    engines = build_engines(settings, choose(settings, Found(voices=ESPEAK)))
     specs = [engine._spec for engine in engines.stt._stt_instances]  # type: ignore[attr-defined]
     assert [(spec.model, spec.device, spec.compute_type) for spec in specs] == [
         ("large-v3-turbo", "cuda", "float16"),

@@ -14,7 +14,8 @@ import pytest
 from livekit.agents import APIConnectOptions, APIStatusError, APITimeoutError
 
 from agent_worker.engines.build import EngineError, build_engines
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.inventory import Found
 from agent_worker.settings import load_settings
 from livekit.plugins import speech_api
 from tests.fake_speech_server import FakeSpeechServer, Reply, speech_for, wav_header

@@ -17,12 +17,16 @@ import psutil
 import pytest
 from livekit.agents import llm
 
-from agent_worker.engines.build import build_engines, import_plugins, read_prompt_ahead
-from agent_worker.engines.choice import Choices, Found, choose
+from agent_worker.engines.build import build_engines, import_plugins
+from agent_worker.engines.choice import choose
+from agent_worker.engines.chosen import Choices
+from agent_worker.engines.inventory import Found
+from agent_worker.engines.language_model import read_prompt_ahead
 from agent_worker.engines.local_models import ServerPlan
 from agent_worker.processes.house_model import HouseModel, HouseModelError, house_model
 from agent_worker.settings import Settings, load_settings
 from bench.real_parts import smollm2
+from tests.voices_at_hand import ESPEAK
 
 
 def plan(path: Path) -> ServerPlan:
@@ -148,7 +152,7 @@ def test_a_file_that_is_none_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 def chosen(file: Path, **settings: object) -> Choices:
-    return choose(load_settings(**settings), Found(house_model=file, espeak_installed=True))
+    return choose(load_settings(**settings), Found(house_model=file, voices=ESPEAK))
 
 
 def test_where_it_cannot_be_loaded_auto_takes_the_rules_and_says_why(tmp_path: Path) -> None:

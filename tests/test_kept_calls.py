@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from livekit.agents import AgentSession, ConversationItemAddedEvent, llm
 
 from agent_worker.dispatch.kept_calls import KeptCall, forget_old_calls
@@ -80,7 +81,9 @@ async def test_a_call_is_kept_as_it_goes_and_forgotten_when_it_ends(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_disk_that_is_full_costs_no_call(tmp_path: Path) -> None:
+async def test_a_disk_that_is_full_costs_no_call(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     session, kept = FakeSession(), KeptCall(blocked / "calls", "RM_1")
@@ -88,3 +91,4 @@ async def test_a_disk_that_is_full_costs_no_call(tmp_path: Path) -> None:
     session.hears("one")
     await asyncio.sleep(0.05)
     await kept.aclose(over=True)
+    assert [record.getMessage() for record in caplog.records] == ["what was said can't be kept"]

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,20 +16,24 @@ import pytest
 from agent_worker.commands.download import DownloadError, download_files
 from agent_worker.engines.build import build_engines
 from agent_worker.engines.call_options import CallOptions, for_call
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
 from agent_worker.engines.found import look_around
+from agent_worker.engines.inventory import Found, VoicesFound
 from agent_worker.engines.offers import find_offers
 from agent_worker.settings import load_settings
 from livekit.plugins import kokoro
 from livekit.plugins.kokoro import download
 from local_tts.fetch import RemoteFile
 from tests import tiny_kokoro
+from tests.fake_model_hub import ModelHub
 from tests.tts_probe import pcm, speak
+from tests.voices_at_hand import ESPEAK, piper
 
+KOKORO = VoicesFound(voices={"af_heart": "en-US", "bf_emma": "en-GB", "ff_siwis": "fr"})
+NO_VOICES = {"kokoro": VoicesFound()}
 FOUND = Found(
     whisper_models=("base",),
-    espeak_installed=True,
-    kokoro_voices={"af_heart": "en-US", "bf_emma": "en-GB", "ff_siwis": "fr"},
+    voices={**ESPEAK, "kokoro": KOKORO},
     llm_endpoint="http://127.0.0.1:8000/v1",
     llm_models=("qwen",),
 )
@@ -47,7 +52,7 @@ def test_kokoro_is_taken_where_it_is_and_the_language_names_its_voice() -> None:
 
 def test_a_piper_voice_is_lighter_and_stays_the_first_unless_kokoros_is_named() -> None:
     both = dataclasses.replace(
-        FOUND, piper_installed=True, piper_voices=(Path("en_US-lessac-high.onnx"),)
+        FOUND, voices={**piper({"en_US-lessac-high": "en"}), "kokoro": KOKORO}
     )
     assert spoken_by(both) == "piper (en_US-lessac-high)"
     assert spoken_by(both, tts_voice="bf_emma") == "kokoro (bf_emma)"
@@ -58,7 +63,7 @@ def test_a_piper_voice_is_lighter_and_stays_the_first_unless_kokoros_is_named() 
     ("settings", "found", "problem"),
     [
         ({}, Found(), r"pip install 'livekit-agent-worker\[kokoro\]'"),
-        ({}, Found(espeak_installed=True), "not in the cache: run `agent-worker download-files`"),
+        ({}, Found(voices=NO_VOICES), "not in the cache: run `agent-worker download-files`"),
         ({"language": "de"}, FOUND, "no Kokoro voice speaks de; there are voices for en-US, en-GB"),
         ({"tts_voice": "nobody"}, FOUND, "no voice 'nobody'; it has af_heart, bf_emma, ff_siwis"),
     ],
@@ -93,7 +98,7 @@ async def test_a_worker_with_the_files_speaks_with_them(tmp_path: Path) -> None:
     settings = load_settings(cache_dir=tmp_path, stt="bundled", llm="offline", language="en-GB")
     found = await look_around(settings)
     # jf_alpha is there too, but nobody here can tell it what to say in Japanese
-    assert dict(found.kokoro_voices) == {
+    assert dict(found.voices_of("kokoro").voices) == {
         "af_heart": "en-US", "am_adam": "en-US", "bf_emma": "en-GB", "ff_siwis": "fr",
     }  # fmt: skip
     engines = build_engines(settings, choose(settings, found))
@@ -102,6 +107,10 @@ async def test_a_worker_with_the_files_speaks_with_them(tmp_path: Path) -> None:
     assert engines.voices("am_adam") is not engines.tts
     assert engines.voices("nobody") is engines.tts
     await engines.aclose()
+
+
+def wanted(folder: Path) -> list[Path]:
+    return [folder / "kokoro-v1.0.int8.onnx", folder / "voices-v1.0.bin"]
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -117,6 +126,8 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
         data = file.read_bytes()
         about = RemoteFile(len(data), "sha256", hashlib.sha256(data).hexdigest())
         monkeypatch.setitem(download.RELEASE, file.name, about)
+        if file.name == "kokoro-v1.0.int8.onnx":
+            monkeypatch.setitem(download.RELEASE, "kokoro-v1.0.onnx", about)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.01))
     thread.start()
@@ -136,13 +147,15 @@ async def test_download_files_fetches_kokoro_when_it_is_set(
     told: list[tuple[int, int, str]] = []
     download_files(settings, say=said.append, told=lambda *progress: told.append(progress))
     assert "speaking: Kokoro with all its voices (121 MB) …" in said
-    size = (mirror[1] / "kokoro-v1.0.int8.onnx").stat().st_size
-    assert (size, size, "kokoro-v1.0.int8.onnx") in told
+    size = sum(file.stat().st_size for file in wanted(mirror[1]))
+    assert told[-1] == (size, size, "Kokoro with all its voices (121 MB)")
     tts = kokoro.TTS(models_dir=settings.kokoro_dir())
     assert len(pcm(await speak(tts, "Fetched."))) > 5000
-    told.clear()
+    for file in wanted(mirror[1]):
+        # what is there is not fetched again
+        file.unlink()
     download_files(settings, say=said.append, told=lambda *progress: told.append(progress))
-    assert told == []
+    assert len(pcm(await speak(tts, "Still there."))) > 5000
 
 
 def test_a_broken_or_missing_file_is_none_and_is_said(
@@ -154,12 +167,54 @@ def test_a_broken_or_missing_file_is_none_and_is_said(
     )
     pack = folder / "voices-v1.0.bin"
     pack.write_bytes(b"x" * pack.stat().st_size)
-    with pytest.raises(DownloadError, match=r"voices-v1\.0\.bin came with the wrong checksum"):
+    with pytest.raises(
+        DownloadError, match=r"voices-v1\.0\.bin from http.* came with the wrong sum"
+    ):
         download_files(settings, say=lambda line: None, told=lambda *progress: None)
     pack.unlink()
-    with pytest.raises(DownloadError, match="Kokoro could not be fetched from http"):
+    with pytest.raises(DownloadError, match=r"Kokoro with .*voices-v1\.0\.bin: status 404"):
         download_files(settings, say=lambda line: None, told=lambda *progress: None)
     with pytest.raises(kokoro.VoiceNotFoundError):
         kokoro.find_files(settings.kokoro_dir())
     with pytest.raises(kokoro.DownloadError, match=r"none of Kokoro's graphs"):
         kokoro.download_kokoro("kokoro-v9.onnx", models_dir=tmp_path)
+
+
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("where", ["mirror of the hub", "folder"])
+async def test_a_mirror_of_the_hub_or_a_folder_stands_in_for_the_release(
+    where: str, small: bool, mirror: tuple[str, Path], tmp_path: Path
+) -> None:
+    _, folder = mirror
+    graph = "kokoro-v1.0.int8.onnx" if small else "kokoro-v1.0.onnx"
+    files = {
+        f"{kokoro.HUB_REPOSITORY}/{graph}": (folder / "kokoro-v1.0.int8.onnx").read_bytes(),
+        f"{kokoro.HUB_REPOSITORY}/voices-v1.0.bin": (folder / "voices-v1.0.bin").read_bytes(),
+    }
+    with closing(ModelHub(files)) as hub:
+        for name, data in files.items():
+            path = tmp_path / "stick" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        source = hub.url if where == "mirror of the hub" else str(tmp_path / "stick")
+        settings = load_settings(
+            cache_dir=tmp_path, stt="bundled", llm="offline", tts="kokoro", model_hub=source
+        )
+        download_files(settings, say=lambda line: None, told=lambda *progress: None)
+    assert kokoro.find_files(settings.kokoro_dir()).model.name == graph
+    voice = kokoro.TTS(models_dir=settings.kokoro_dir())
+    assert len(pcm(await speak(voice, "Fetched."))) > 5000
+
+
+def test_another_file_of_the_same_name_is_not_taken_from_a_mirror(
+    mirror: tuple[str, Path], tmp_path: Path
+) -> None:
+    names = [file.name for file in wanted(tmp_path)]
+    other = {f"{kokoro.HUB_REPOSITORY}/{name}": b"x" * 5000 for name in names}
+    with closing(ModelHub(other)) as hub:
+        settings = load_settings(
+            cache_dir=tmp_path, stt="bundled", llm="offline", tts="kokoro", model_hub=hub.url
+        )
+        with pytest.raises(DownloadError, match="is not the file that is known here"):
+            download_files(settings, say=lambda line: None, told=lambda *progress: None)
+    assert not list(settings.kokoro_dir().glob("*"))

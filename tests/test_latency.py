@@ -5,23 +5,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from agent_worker.telemetry.cost import Cost, Prices, Tokens
 from agent_worker.telemetry.latency import (
     HeardUntil,
-    Tokens,
     TurnLatency,
     TurnRecord,
     noticing_speakable,
     percentile,
     summary,
 )
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fake_clock import Clock
 
 
 class Call:
@@ -32,13 +25,13 @@ class Call:
         self.latency = TurnLatency(clock=self.clock)
 
     def wait(self, seconds: float) -> None:
-        self.clock.now += seconds
+        self.clock.now_s += seconds
 
     def asked(self) -> None:
         """The caller speaks a second, falls silent, and the turn is taken 0.2 s later."""
         self.latency.speech_started()
         self.wait(1.0)
-        self.latency.speech_ended(self.clock.now)
+        self.latency.speech_ended(self.clock.now_s)
         for stage in ("final", "committed"):
             self.wait(0.1)
             self.latency.heard(stage)
@@ -58,13 +51,13 @@ def test_a_turn_is_counted_from_the_end_of_speech() -> None:
     latency.speech_started()
     latency.speech_ended(1000.0)
     for stage in ("preflight", "final", "committed"):
-        clock.now += 0.1
+        clock.now_s += 0.1
         latency.heard(stage)
     generation = latency.begin_generation()
     for stage in ("first_token", "first_speakable", "first_phrase", "first_audio"):
-        clock.now += 0.1
+        clock.now_s += 0.1
         latency.mark(generation, stage)
-    clock.now += 0.1
+    clock.now_s += 0.1
     record = latency.speaking()
     assert record is not None
     assert record.stages_ms == {
@@ -86,12 +79,12 @@ def test_an_answer_begun_before_the_turn_was_taken_keeps_its_own_times() -> None
     latency = TurnLatency(clock=clock)
     latency.speech_started()
     latency.speech_ended(1000.0)
-    clock.now += 0.1
+    clock.now_s += 0.1
     latency.heard("preflight")
     generation = latency.begin_generation()
-    clock.now += 0.1
+    clock.now_s += 0.1
     latency.mark(generation, "first_token")
-    clock.now += 0.1
+    clock.now_s += 0.1
     latency.heard("committed")
     record = latency.speaking()
     assert record is not None
@@ -105,7 +98,7 @@ def test_a_dropped_speculative_answer_leaves_no_trace() -> None:
     latency.speech_ended(1000.0)
     dropped = latency.begin_generation()
     latency.mark(dropped, "first_token")
-    clock.now = 1001.0
+    clock.now_s = 1001.0
     latency.heard("committed")
     kept = latency.begin_generation()
     latency.mark(kept, "first_token")
@@ -155,7 +148,7 @@ def test_a_turn_is_reported_once_and_again_when_interrupted() -> None:
     assert (first.interrupted_at, first.heard_until) == (None, None)
     call.wait(2.0)
     call.latency.played(1.5, interrupted=True)
-    cut_at = call.clock.now
+    cut_at = call.clock.now_s
     call.wait(0.1)
     cut = call.latency.interrupted(23)
     assert cut is not None
@@ -197,7 +190,7 @@ def test_a_cough_between_the_commit_and_the_voice_changes_nothing() -> None:
     call.latency.begin_generation()
     call.latency.speech_started()
     call.wait(0.1)
-    call.latency.speech_ended(call.clock.now)
+    call.latency.speech_ended(call.clock.now_s)
     record = call.latency.speaking()
     assert record is not None
     assert record.stages_ms == {"final": 100.0, "committed": 200.0, "first_audio_out": 300.0}
@@ -257,7 +250,7 @@ def test_only_the_first_passing_of_a_stage_counts() -> None:
     latency = TurnLatency(clock=clock)
     generation = latency.begin_generation()
     latency.mark(generation, "first_token")
-    clock.now += 5
+    clock.now_s += 5
     latency.mark(generation, "first_token")
     assert generation.at == {"asked": 1000.0, "first_token": 1000.0}
 
@@ -295,3 +288,33 @@ def test_a_record_that_is_complete_tells_the_tokens_of_its_answer_and_of_the_cal
     latency.speaking()
     latency.answer_ended()
     assert [one.tokens for one in latency.ended()] == [None]
+    assert "cost" not in record.to_dict()
+    assert latency.summary().to_dict() == {
+        "turns": 2,
+        "tokens": {"prompt": 210, "cached": 90, "completion": 25},
+        "uncounted": 1,
+    }
+
+
+def test_where_a_price_is_set_the_record_and_the_call_tell_what_they_cost() -> None:
+    prices = Prices(prompt=2.0, cached=0.5, completion=10.0, currency="EUR")
+    latency = TurnLatency(clock=iter(range(1000)).__next__, prices=prices)
+    latency.speech_ended(0.5)
+    dropped = latency.begin_generation()
+    latency.count(dropped, 1000, 0, 50)
+    latency.heard("committed")
+    spoken = latency.begin_generation()
+    latency.speaking()
+    latency.count(spoken, 1000, 900, 100)
+    latency.answer_ended()
+    (record,) = latency.ended()
+    # 100 read at 2, 900 out of the cache at 0.5, 100 written at 10, for a million
+    assert record.cost == Cost(answer=0.00165, call=0.00415, currency="EUR")
+    assert record.to_dict()["cost"] == {"answer": 0.00165, "call": 0.00415, "currency": "EUR"}
+    assert latency.summary().to_dict()["cost"] == {"call": 0.00415, "currency": "EUR"}
+
+
+def test_without_a_price_of_its_own_what_is_cached_costs_as_what_is_read() -> None:
+    assert Prices(prompt=3.0, completion=0.0).of(1_000_000, 400_000, 0) == 3.0
+    # a server that counts more out of its cache than it read must not make the answer cheaper
+    assert Prices(prompt=3.0, completion=0.0, cached=0.0).of(100, 200, 0) == 0.0

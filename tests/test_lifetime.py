@@ -74,6 +74,17 @@ async def test_a_word_during_the_goodbye_keeps_the_call(
     assert not session.is_shut_down.is_set()
 
 
+async def test_a_line_written_during_the_goodbye_keeps_the_call(
+    session: FakeSession, lifetime: Lifetime
+) -> None:
+    await session.until_said()
+    # the agent falls silent for it: the goodbye ends before its time
+    lifetime.caller_acts()
+    session.heard_out.set()
+    await asyncio.sleep(0.1)
+    assert not session.is_shut_down.is_set()
+
+
 async def test_an_answer_longer_than_the_silence_is_no_silence(
     session: FakeSession, lifetime: Lifetime
 ) -> None:

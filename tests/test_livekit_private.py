@@ -1,7 +1,8 @@
 """LiveKit's private names that the LangGraph plugin leans on, each as it is leant on.
 
 When a new version of livekit-agents lacks one, the test of that name fails, and
-`livekit.plugins.langgraph.livekit_private` tells what breaks.
+`livekit.plugins.langgraph.livekit_private` tells what breaks. Those of the worker are in
+`test_livekit_doors`.
 """
 
 from __future__ import annotations

@@ -6,9 +6,12 @@ import os
 import socket
 import tarfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import aiohttp
 import httpx
 import pytest
+from livekit.protocol import rtc as rtc_protocol
 
 from agent_worker.commands.livekit_server import (
     LiveKitServerError,
@@ -20,6 +23,7 @@ from agent_worker.commands.livekit_server import (
     run_server,
     unpack_release,
 )
+from livekit import api
 
 
 def _archive(content: bytes, name: str = "livekit-server") -> bytes:
@@ -102,12 +106,27 @@ async def test_the_server_stops_and_frees_its_port(
     assert not Path(f"/proc/{second.pid}").exists()
 
 
-def test_the_packaged_configuration_is_for_loopback_without_turn_or_stun() -> None:
+def test_the_packaged_configuration_is_for_loopback_without_turn() -> None:
     config = default_config()
     assert config["bind_addresses"] == ["127.0.0.1"]
-    assert config["rtc"]["stun_servers"] == []
     assert config["turn"] == {"enabled": False}
     assert all(len(secret) >= 32 for secret in config["keys"].values())
+
+
+async def test_nobody_is_told_to_ask_a_server_of_others_for_their_address(
+    livekit_server: RunningServer,
+) -> None:
+    token = api.AccessToken(livekit_server.api_key, livekit_server.api_secret)
+    grants = api.VideoGrants(room_join=True, room="stun")
+    query = {"access_token": token.with_identity("ann").with_grants(grants).to_jwt()}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{livekit_server.url}/rtc", params=query) as signalling,
+    ):
+        joined = rtc_protocol.SignalResponse.FromString(await signalling.receive_bytes()).join
+    assert joined.room.name == "stun"
+    urls = [url for server in joined.ice_servers for url in server.urls]
+    assert urls and all(urlsplit(url).path.startswith("127.0.0.1:") for url in urls)
 
 
 def _listening_addresses(pid: int) -> set[tuple[str, int]]:

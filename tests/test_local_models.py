@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from agent_worker.engines import house_model
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
 from agent_worker.engines.house_model import find_house_model, house_fault
+from agent_worker.engines.inventory import Found
 from agent_worker.engines.local_models import (
     Machine,
     fits,
@@ -20,6 +21,7 @@ from agent_worker.engines.local_models import (
     suited_local_model,
 )
 from agent_worker.settings import load_settings
+from tests.voices_at_hand import ESPEAK
 
 GB = 10**9
 GGUF = Path("models/Qwen3-1.7B-Q8_0.gguf")
@@ -106,7 +108,7 @@ def test_the_own_model_comes_after_servers_and_before_the_rules(
     detail: str,
     runs_itself: bool,
 ) -> None:
-    choice = choose(load_settings(**settings), Found(espeak_installed=True, **found)).llm
+    choice = choose(load_settings(**settings), Found(voices=ESPEAK, **found)).llm
     assert choice.engine == engine
     assert choice.name.startswith(f"{engine} ({detail}")
     assert (choice.house_model is not None) == runs_itself
@@ -157,11 +159,11 @@ def test_the_next_better_one_is_told_with_its_price() -> None:
     machine = Machine(4, 8 * GB)
     assert middle.price(machine) == "1834 MB, about 153 ms a token"
     assert middle.price(Machine(4, 8 * GB, 24 * GB)) == "1834 MB"
-    bare = Found(suited_llm=middle, suited_llm_price=middle.price(machine), espeak_installed=True)
+    bare = Found(suited_llm=middle, suited_llm_price=middle.price(machine), voices=ESPEAK)
     better = choose(load_settings(), bare).llm.better
     assert "(it fetches Qwen3-1.7B, 1834 MB, about 153 ms a token, which suits this" in better
     step = f"{middle.name}: {middle.price(machine)}"
-    had = Found(house_model=Path(small.file), better_llm=step, espeak_installed=True)
+    had = Found(house_model=Path(small.file), better_llm=step, voices=ESPEAK)
     assert step in choose(load_settings(), had).llm.better
     running = replace(had, llm_endpoint="http://x/v1", llm_models=("m",), llm_key="key")
     assert step in choose(load_settings(), running).llm.better
@@ -169,7 +171,7 @@ def test_the_next_better_one_is_told_with_its_price() -> None:
 
 def test_a_whisper_that_hears_better_here_is_told_with_its_price() -> None:
     step = "small: 485 MB, a final in 890 ms of a core instead of 300"
-    found = Found(whisper_models=("base",), better_whisper=step, espeak_installed=True)
+    found = Found(whisper_models=("base",), better_whisper=step, voices=ESPEAK)
     assert step in choose(load_settings(), found).stt.better
     assert choose(load_settings(), replace(found, better_whisper="")).stt.better == ""
 

@@ -6,20 +6,26 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import AsyncGenerator
 
+import numpy as np
 import pytest
-from livekit.agents import NOT_GIVEN, APIConnectOptions, NotGivenOr, tokenize
+from livekit.agents import NOT_GIVEN, APIConnectOptions, APIError, NotGivenOr, tokenize
 from livekit.agents.tokenize.tokenizer import SentenceStream
 
-from livekit.plugins import speech_api
+from livekit.plugins import espeak, kokoro, piper, speech_api, xtts
+from local_tts.delivery import Chunk
 from local_tts.open_streams import OpenStreams
 from local_tts.options import checked_numbers, sentences_unless
 from local_tts.pieces import Pieces, speak_in_pieces
+from local_tts.streams import OneAfterTheOther
 from local_tts.threads import WorkThreads
+from local_tts.voice_tts import VoiceTTS
 from tests.fake_speech_server import FakeSpeechServer, frames_of, speech_for
-from tests.tts_probe import WholePushes
+from tests.tts_probe import WholePushes, pcm
 
 ONCE = APIConnectOptions(max_retry=0, retry_interval=0.01, timeout=10)
+TWICE_MORE = APIConnectOptions(max_retry=2, retry_interval=0.01, timeout=10)
 TORN = "Hello \ud83d there, my friend."
 """A token can end in the middle of an emoji."""
 
@@ -164,3 +170,87 @@ def test_threads_say_what_waits_for_them() -> None:
         busy.result(30)
         later.result(30)
         assert threads.waiting == 0
+
+
+@pytest.mark.parametrize(
+    "voice",
+    [espeak.TTS, kokoro.TTS, piper.TTS, speech_api.TTS, speech_api.HiggsTTS, xtts.TTS],
+    ids=lambda voice: f"{voice.__module__}.{voice.__name__}",
+)
+def test_every_voice_is_handed_over_in_the_same_way(voice: type[VoiceTTS]) -> None:
+    assert issubclass(voice, VoiceTTS)
+    assert (voice.stream, voice.synthesize) == (VoiceTTS.stream, VoiceTTS.synthesize)
+
+
+class Scripted(OneAfterTheOther):
+    """Speaks each text as the next word of its script says; without one it speaks well."""
+
+    name, sample_rate = "scripted", 8000
+
+    def __init__(self, script: dict[str, str]) -> None:
+        self.script = {text: ways.split() for text, ways in script.items()}
+        self.asked: list[str] = []
+
+    def clean(self, text: str) -> str:
+        return text
+
+    def split_long(self, text: str) -> list[str]:
+        return [text]
+
+    async def speak(self, text: str, *, timeout_s: float) -> AsyncGenerator[Chunk, None]:
+        self.asked.append(text)
+        way, *self.script[text] = self.script.get(text) or ["well"]
+        if way in ("well", "breaks_off"):
+            yield Chunk(b"\1\0" * 400)
+        if way != "well":
+            raise APIError(way, retryable=way != "refuses")
+
+
+class ScriptedTTS(VoiceTTS):
+    """A voice of the base, with what it speaks with."""
+
+    def __init__(self, delivery: Scripted) -> None:
+        super().__init__(sample_rate=8000, tokenizer=WholePushes(), tells_words=False)
+        self.scripted = delivery
+
+    def _delivery(self) -> Scripted:
+        return self.scripted
+
+
+@pytest.mark.parametrize(
+    ("script", "asked", "ends_well"),
+    [
+        ({"two": "fails"}, "one two two", True),
+        ({"two": "fails fails"}, "one two two two", True),
+        ({"two": "fails fails fails"}, "one two two two", False),
+        # it would be heard twice
+        ({"two": "breaks_off"}, "one two", False),
+        ({"two": "refuses"}, "one two", False),
+    ],
+)
+async def test_a_later_piece_is_made_again_as_long_as_nothing_was_heard_of_it(
+    script: dict[str, str], asked: str, ends_well: bool
+) -> None:
+    delivery = Scripted(script)
+    async with ScriptedTTS(delivery).stream(conn_options=TWICE_MORE) as stream:
+        stream.push_text("one")
+        stream.push_text("two")
+        stream.end_input()
+        if ends_well:
+            heard = pcm([event async for event in stream])
+            assert np.count_nonzero(heard) == 800
+        else:
+            with pytest.raises(APIError):
+                _ = [event async for event in stream]
+    assert " ".join(delivery.asked) == asked
+
+
+async def test_of_a_first_piece_livekit_knows_each_failure() -> None:
+    delivery = Scripted({"one": "fails fails"})
+    voice = ScriptedTTS(delivery)
+    told: list[object] = []
+    voice.on("error", told.append)
+    async with voice.synthesize("one", conn_options=TWICE_MORE) as stream:
+        assert [event async for event in stream]
+    assert delivery.asked == ["one"] * 3
+    assert len(told) == 2

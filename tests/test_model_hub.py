@@ -14,12 +14,10 @@ import pytest
 from agent_worker.commands.model_hub import (
     CancelledDownloadError,
     Fetcher,
-    HubError,
-    HubFile,
     cache_target,
     name_revision,
-    source_of,
 )
+from agent_worker.commands.model_sources import HubError, HubFile, source_of
 from tests.fake_model_hub import COMMIT, ModelHub
 
 MODEL = bytes(range(256)) * 4000

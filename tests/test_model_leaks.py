@@ -18,7 +18,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
-from agent_worker.speech.speakable import speakable_stream
+from agent_worker.speech.read_aloud import read_aloud
 from flows.graphs import assistant, router
 from graph_speech.runner import MAX_STEPS, NO_ANSWER
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
@@ -207,7 +207,7 @@ async def test_the_voice_says_that_there_is_code_and_the_text_has_it(mode: Mode)
             if chunk.delta and chunk.delta.content:
                 yield chunk.delta.content
 
-    voice = "".join([piece async for piece in speakable_stream(pieces(), language="en")])
+    voice = "".join([piece async for piece in read_aloud(pieces(), language="en")])
     assert "```python\nprint(1)\n```" in completion.text
     assert " ".join(voice.split()) == "Here you are: The code is in the text. That is all."
 

@@ -12,10 +12,11 @@ from aiohttp import web
 
 from agent_worker.commands import doctor
 from agent_worker.engines import found_model
-from agent_worker.engines.build import model_server
-from agent_worker.engines.choice import Choice, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.chosen import Choice
 from agent_worker.engines.found import look_around
 from agent_worker.engines.found_model import best
+from agent_worker.engines.language_model import model_server
 from agent_worker.settings import Settings, load_settings
 from flows.catalogue import look_for_model
 from flows.discovery import (
@@ -24,6 +25,7 @@ from flows.discovery import (
     ServerState,
     discover,
     discover_all,
+    is_loopback,
     is_own_network,
     look_at,
 )
@@ -217,7 +219,7 @@ async def test_lm_studio_is_known_with_what_it_has_loaded() -> None:
         assert found.kind is ServerKind.LM_STUDIO
         assert found.models == ("gemma-3-12b", "qwen3-4b")
         assert found.context_tokens == 4096
-        options = ModelOptions(upstream.base_url, found.models[0]).with_server(found)
+        options = ModelOptions(upstream.base_url, found.models[0], kind=found.kind)
         model = chat_model(options)
         await model.ainvoke("Hi.")
         await model.aclose()
@@ -356,6 +358,20 @@ async def test_a_model_server_that_comes_up_later_is_asked_for_its_model_at_the_
 )
 def test_ones_own_network_is_told_from_the_rest(url: str, own: bool) -> None:
     assert is_own_network(url) is own
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("http://localhost:1234/v1", True),
+        ("http://127.0.0.2:1234/v1", True),
+        ("http://[::1]:1234/v1", True),
+        ("http://127.example.com/v1", False),
+        ("http://192.168.1.2/v1", False),
+    ],
+)
+def test_this_machine_is_told_from_names_that_begin_like_it(url: str, own: bool) -> None:
+    assert is_loopback(url) is own
 
 
 async def test_no_proxy_is_asked_for_a_server_on_ones_own_network(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,11 +15,12 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from flows.discovery import ServerKind
 from flows.model import ModelOptions, VoiceChatModel, chat_model
+from flows.model_server.answer_check import EmptyAnswerError
 from flows.model_server.habits import Habits
 from flows.model_server.refusals import learn
 from flows.model_server.too_long import too_long
 from flows.model_server.wording import read_refusal
-from tests.fake_openai_server import FakeOpenAIServer, Reply
+from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
 
 TOOL = {
     "type": "function",
@@ -218,6 +220,74 @@ async def test_a_server_that_takes_no_tools_is_asked_without(
         assert "noon" in upstream.requests[-1].messages[-1]["content"]
     assert "takes no tools" in caplog.text
     assert "--enable-auto-tool-choice --tool-call-parser hermes" in caplog.text
+
+
+NO_STREAM = {
+    "in openai's words": openai_error("Streaming is not supported.", param="stream"),
+    "by its param alone": openai_error("Unsupported value.", param="stream"),
+    "at its place": {"detail": [{"loc": ["body", "stream"], "msg": "Input should be false"}]},
+    "in words": {"error": "this endpoint does not support streaming responses"},
+    "as a demand": {"error": "stream must be false"},
+    "nothing said": "Bad Request",
+}
+
+
+@pytest.mark.parametrize("case", NO_STREAM)
+async def test_a_server_that_refuses_to_stream_is_asked_for_whole_answers_and_told_of_once(
+    case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = refusing(lambda asked: bool(asked.get("stream")), 400, NO_STREAM[case])
+    async with FakeOpenAIServer(script=script) as upstream, model_on(upstream) as model:
+        with caplog.at_level(logging.WARNING, "flows"):
+            assert await answer_of(model, tools=True) == "It is noon."
+            asked = len(upstream.requests)
+            assert await answer_of(model, tools=True) == "It is noon."
+            assert len(upstream.requests) == asked + 1
+            # after a quarter of an hour it is learnt anew, for the server may be another one
+            model.memory.clock = lambda: time.monotonic() + 3600
+            assert await answer_of(model, tools=True) == "It is noon."
+            assert len(upstream.requests) > asked + 2
+        assert not upstream.requests[-1].body.get("stream")
+        assert ("tools" in upstream.requests[-1].body) is (case != "nothing said")
+    told = [line for line in caplog.messages if "does not stream" in line]
+    assert len(told) == 1 and upstream.base_url in told[0]
+
+
+async def test_a_server_that_answers_a_stream_with_one_object_is_understood() -> None:
+    call = ToolCall("clock", {"zone": "utc"})
+    replies = Reply("It is noon.", usage=(30, 4, 10)), Reply("One moment.", tool_calls=[call])
+    async with FakeOpenAIServer(streams=False) as upstream, model_on(upstream) as model:
+        # asked once as a stream, and once more as it wants
+        upstream.enqueue(Reply("lost"), *replies)
+        said = await model.ainvoke(TALK)
+        assert said.text == "It is noon."
+        assert said.usage_metadata is not None
+        assert said.usage_metadata["input_tokens"] == 30
+        assert said.usage_metadata["output_tokens"] == 4
+        assert len(upstream.requests) == 2
+        used = await model.bind_tools([TOOL]).ainvoke(TALK)
+        assert used.text == "One moment."
+        assert [(c["name"], c["args"]) for c in used.tool_calls] == [("clock", {"zone": "utc"})]
+        assert len(upstream.requests) == 3
+        # one that says nothing at all is not taken for one that can't stream
+        upstream.enqueue(Reply(""), Reply(""))
+        with pytest.raises(EmptyAnswerError):
+            await model.ainvoke(TALK)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "stream_options is only allowed when stream is true",
+        "Unknown parameter: 'stream_options'",
+        "tools are not supported in streaming mode",
+        "the input stream ended unexpectedly",
+    ],
+)
+def test_other_words_about_streams_do_not_end_streaming(said: str) -> None:
+    payload = {"model": "m", "messages": [], "stream": True, "stream_options": {}, "tools": [TOOL]}
+    learnt = learn(Habits(), read_refusal(400, {"error": {"message": said}}), payload)
+    assert learnt is None or not learnt.whole
 
 
 async def test_only_the_named_one_of_the_tool_fields_goes() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from flows.model import ModelOptions, ServerMemory, VoiceChatModel, chat_model
 from flows.model_server.answer_check import EmptyAnswerError
 from flows.model_server.refusals import is_loading
 from flows.model_server.wording import read_refusal
-from flows.warm_up import warm_up
+from flows.warm_up import keep_warm, warm_up
 from livekit.plugins.langgraph import LLM
 from tests.fake_cold_server import FakeColdServer
 from tests.fake_openai_server import FakeOpenAIServer, Reply, ToolCall
@@ -238,6 +239,19 @@ async def test_warming_up_learns_what_a_call_would_stumble_over() -> None:
         assert await answer_of(model) == "It is noon."
         await model.aclose()
         assert len(upstream.requests) == before + 1
+
+
+async def test_a_server_of_unknown_make_is_warmed_up_too_and_a_counting_one_is_not() -> None:
+    async with FakeOpenAIServer(streams=False) as upstream:
+        options = ModelOptions(upstream.base_url, upstream.model, kind=ServerKind.OTHER)
+        memory = ServerMemory()
+        await keep_warm(options, memory)
+        assert memory.is_warm() and memory.habits.whole
+        assert ["does not stream" in sentence for sentence in memory.told] == [True]
+        asked = len(upstream.warm_ups)
+        await keep_warm(replace(options, kind=ServerKind.OPENROUTER), ServerMemory())
+        await keep_warm(replace(options, model=""), ServerMemory())
+        assert len(upstream.warm_ups) == asked == 2 and not upstream.requests
 
 
 async def test_warming_up_says_why_there_is_no_answer(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent_worker.engines.call_options import CallOptions, for_call
-from agent_worker.engines.choice import Found, choose
+from agent_worker.engines.choice import choose
 from agent_worker.engines.found import choose_engines, look_around
+from agent_worker.engines.inventory import Found
 from agent_worker.engines.languages import languages, primary
 from agent_worker.engines.offers import Offers, find_offers
 from agent_worker.settings import load_settings
@@ -22,14 +23,12 @@ from flows.settings import FlowSettings
 from livekit.plugins import espeak, faster_whisper, xtts
 from livekit.plugins.espeak.languages import voice_for_language
 from tests.flow_server import flow_server
+from tests.voices_at_hand import ESPEAK, piper
 
-BARE = Found(espeak_installed=True)
+BARE = Found(voices=ESPEAK)
 RICH = Found(
     whisper_models=("base",),
-    espeak_installed=True,
-    piper_installed=True,
-    piper_voices=(Path("en_US-lessac-high.onnx"), Path("de_DE-thorsten-medium.onnx")),
-    piper_languages={"en_US-lessac-high": "en", "de_DE-thorsten-medium": "de"},
+    voices=piper({"en_US-lessac-high": "en", "de_DE-thorsten-medium": "de"}),
     llm_endpoint="http://127.0.0.1:8000/v1",
     llm_models=("qwen",),
 )
@@ -76,12 +75,12 @@ def test_piper_voices_are_named_for_people_and_bring_their_language() -> None:
 
 @pytest.mark.parametrize("model", ["distil-large-v3", "small.en", "models/base.en/"])
 def test_a_recogniser_of_english_leaves_no_choice_of_language(model: str) -> None:
-    found = dataclasses.replace(RICH, piper_voices=())
+    found = dataclasses.replace(RICH, voices=piper())
     assert offers(found, stt_model=model).languages == ()
 
 
 def test_a_list_with_one_entry_is_no_choice() -> None:
-    one = dataclasses.replace(RICH, piper_voices=(Path("en_US-lessac-high.onnx"),))
+    one = dataclasses.replace(RICH, voices=piper({"en_US-lessac-high": "en"}))
     assert offers(one).voices == ()
 
 
@@ -119,7 +118,8 @@ async def test_the_language_of_a_voice_is_read_from_its_file(tmp_path: Path) -> 
         (folder / f"{name}.onnx").touch()
         (folder / f"{name}.onnx.json").write_text(about)
     found = await look_around(load_settings(cache_dir=tmp_path, llm="offline"))
-    assert found.piper_languages == {"mine": "zh", "theirs": "pt", "fr_FR-siwis-low": "fr"}
+    voices = found.voices_of("piper").voices
+    assert voices == {"mine": "zh", "theirs": "pt", "fr_FR-siwis-low": "fr"}
 
 
 def test_every_language_of_the_list_is_known_to_the_engines() -> None:

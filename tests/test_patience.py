@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from livekit.agents import llm
 from livekit.agents.types import FlushSentinel
 
-from agent_worker.engines.build import aside_mark
+from agent_worker.engines.language_model import aside_mark
 from agent_worker.faults.patience import Patience, in_time
 from livekit.plugins.langgraph.history import without_asides
 

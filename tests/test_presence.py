@@ -258,8 +258,9 @@ async def test_who_stays_in_the_room_is_served_when_the_caller_does_not_come_bac
 ) -> None:
     monkeypatch.setattr(presence, "_LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(presence, "_NEXT_AFTER_S", 0.03)
+    monkeypatch.setattr(presence, "_SAME_PERSON_WITHIN_S", 0.0)
     scene.room.joins(Person("bob"))
-    scene.presence._joined_at.clear()  # he has been there for long
+    await asyncio.sleep(0.01)  # he has been there for long
     scene.room.leaves("ann", Reason.PARTICIPANT_REMOVED)
     assert scene.session.room_io.linked_participant is None
     async with asyncio.timeout(5):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,9 @@ import httpx
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from flows.discovery import ServerKind, discover, look_at
+from agent_worker.engines.found_model import find_model_server
+from agent_worker.settings import load_settings
+from flows.discovery import ServerKind, ServerState, discover, look_at
 from flows.graphs import assistant
 from flows.model import ModelOptions, VoiceChatModel, chat_model
 from flows.warm_up import warm_up
@@ -37,18 +40,24 @@ STRICT = """\
 
 
 @contextlib.contextmanager
-def llama_server(*arguments: str) -> Iterator[str]:
+def starting_server(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     child = subprocess.Popen(
         [sys.executable, "-m", "bench.llama_server", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
     try:
-        assert child.stdout is not None
-        yield str(json.loads(child.stdout.readline())["url"])
+        yield child
     finally:
         child.terminate()
         child.communicate()
+
+
+@contextlib.contextmanager
+def llama_server(*arguments: str) -> Iterator[str]:
+    with starting_server(*arguments) as child:
+        assert child.stdout is not None
+        yield str(json.loads(child.stdout.readline())["url"])
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +90,30 @@ async def test_the_server_is_found_with_its_kind_and_its_context(server: str) ->
     assert found.kind is ServerKind.LLAMA_CPP
     assert found.context_tokens == CONTEXT
     assert "SmolLM2-135M-Instruct" in found.models[0]
-    report = await warm_up(ModelOptions(server, found.models[0]).with_server(found))
+    report = await warm_up(
+        ModelOptions(server, found.models[0], kind=found.kind, context_tokens=found.context_tokens)
+    )
     assert report.ready
     assert report.notes == ()
+
+
+async def test_a_server_that_starts_is_waited_for_until_it_has_its_model() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = int(taken.getsockname()[1])
+    said: list[str] = []
+    settings = load_settings(llm_url=f"http://127.0.0.1:{port}/v1")
+    with starting_server("--port", str(port)):
+        finding = asyncio.create_task(find_model_server(settings, say=said.append))
+        states = set()
+        while ServerState.READY not in states:
+            seen = await look_at(f"http://127.0.0.1:{port}/v1")
+            states.add(seen.state if seen else None)
+        found = await finding
+    # in llama.cpp's own words
+    assert states == {None, ServerState.LOADING, ServerState.READY}
+    assert (found.kind, len(found.models)) == (ServerKind.LLAMA_CPP, 1)
+    assert said == [f"nothing answers at {settings.llm_url}; waiting for it, 180 s at most"]
 
 
 async def test_an_answer_streams_token_by_token(server: str) -> None:

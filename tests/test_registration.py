@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
+from livekit.agents import AgentServer
+from livekit.agents.cli.log import JsonFormatter
 
-from agent_worker.dispatch.registration import PatientSession
+from agent_worker.commands.worker_process import ready_lines
+from agent_worker.dispatch.registration import PatientSession, say_when_ready
 
 
 def _free_port() -> int:
@@ -71,3 +75,21 @@ async def test_it_stops_waiting_when_the_worker_ends() -> None:
     await asyncio.gather(attempt, return_exceptions=True)
     assert attempt.cancelled()
     await session.close()
+
+
+def test_a_worker_that_registers_says_so_in_a_field_of_its_log(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    server = AgentServer()
+    say_when_ready(server)
+    log = tmp_path / "worker.log"
+    log.write_text('{"message": "calls are taken", "level": "INFO"}\nready\n{"ready": 1}\n')
+    assert ready_lines(log) == 0
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            server.emit("worker_registered", "id", None)
+    formatter = JsonFormatter()
+    with log.open("a") as lines:
+        for record in caplog.records:
+            lines.write(formatter.format(record) + "\n")
+    assert ready_lines(log) == 2

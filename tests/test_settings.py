@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
@@ -217,3 +218,18 @@ def test_every_setting_has_a_description_and_a_unit_where_it_has_one() -> None:
         assert row.allowed, row.name
         if row.name.endswith("_s"):
             assert "econds" in row.description, row.name
+
+
+def _may_be_unset(name: str) -> bool:
+    kind = Settings.model_fields[name].annotation
+    means_something = name.startswith("words_") or name == "kokoro_url"
+    return type(None) in get_args(kind) and not means_something
+
+
+@pytest.mark.parametrize("name", sorted(filter(_may_be_unset, Settings.model_fields)))
+def test_an_empty_variable_of_whichever_group_is_an_unset_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Checks of two groups that bear one name would replace each other without a word.
+    monkeypatch.setenv(f"AGENT_WORKER_{name.upper()}", "")
+    assert getattr(load_settings(), name) is None

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from agent_worker.commands.demo import DemoError
+from agent_worker.commands.worker_process import RunError
 from bench import soak
 
 
@@ -48,7 +48,7 @@ def test_a_look_counts_this_process() -> None:
     assert seen.at_s >= 5
     assert seen.rss_mib > 10 and seen.threads >= 1 and seen.descriptors >= 3
     assert seen.processes >= 1
-    with pytest.raises(DemoError, match="gone"):
+    with pytest.raises(RunError, match="gone"):
         soak.look(2**22 + 1, 0.0)
 
 

@@ -7,7 +7,8 @@ import pytest
 from livekit.agents import APIConnectOptions, APIStatusError, tts
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 
-from agent_worker.speech.speaking import Lookahead, Voice, synthesize_phrases
+from agent_worker.speech.speaking import Lookahead, synthesize_phrases
+from agent_worker.speech.voice_health import VoiceHealth
 from livekit import rtc
 from livekit.plugins import espeak
 
@@ -178,7 +179,7 @@ async def test_a_phrase_that_cannot_be_spoken_goes_out_in_writing_and_the_voice_
 ):
     engine, clock = Mute(), Clock()
     changes: list[bool] = []
-    voice = Voice(retry_after_s=5, on_change=changes.append, clock=clock)
+    voice = VoiceHealth(retry_after_s=5, on_change=changes.append, clock=clock)
 
     async def speak(phrase: str) -> list[rtc.AudioFrame]:
         frames = synthesize_phrases(

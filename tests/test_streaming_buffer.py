@@ -10,20 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_worker.streaming_buffer import SentenceStreamBuffer
-
-
-class Clock:
-    """Time that moves when told."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.fake_clock import Clock
 
 
 def frozen(**options: object) -> SentenceStreamBuffer:
-    return SentenceStreamBuffer(clock=Clock(), **options)  # type: ignore[arg-type]
+    return SentenceStreamBuffer(clock=Clock(100.0), **options)  # type: ignore[arg-type]
 
 
 def phrases(text: str, **options: object) -> list[str]:
@@ -101,7 +92,7 @@ def test_phrases_are_the_text_and_do_not_depend_on_how_it_was_split(
 
 @given(TEXTS, st.lists(st.tuples(st.integers(1, 12), st.floats(0, 0.5)), min_size=1, max_size=30))
 def test_timed_cuts_lose_and_repeat_nothing(text: str, steps: list[tuple[int, float]]) -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     buffer = SentenceStreamBuffer(clock=clock, opening_length=3)
     out: list[str] = []
     start = turn = 0
@@ -230,7 +221,7 @@ def test_an_opening_leaves_before_the_first_fragment(text: str, expected: list[s
 
 
 def test_after_an_opening_the_delay_of_the_first_fragment_begins_anew() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     buffer = SentenceStreamBuffer(clock=clock, opening_length=3)
     buffer.push("Su")
     clock.now_s += 0.29
@@ -249,7 +240,7 @@ def test_a_terminator_and_a_space_are_enough() -> None:
 
 
 def test_a_full_stop_after_a_digit_waits_for_what_follows() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     buffer = SentenceStreamBuffer(clock=clock)
     assert buffer.push("The value of pi is 3.") == []
     clock.now_s += 0.31
@@ -260,7 +251,7 @@ def test_a_full_stop_after_a_digit_waits_for_what_follows() -> None:
 
 
 def test_a_slow_reply_starts_at_a_word_after_the_delay() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     buffer = SentenceStreamBuffer(clock=clock)
     assert buffer.deadline is None
     buffer.push("  ")
@@ -276,7 +267,7 @@ def test_a_slow_reply_starts_at_a_word_after_the_delay() -> None:
 
 
 def test_a_slow_cjk_reply_starts_between_characters() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     buffer = SentenceStreamBuffer(clock=clock)
     assert buffer.push("今天我想") == []
     clock.now_s += 0.3
@@ -284,7 +275,7 @@ def test_a_slow_cjk_reply_starts_between_characters() -> None:
 
 
 def test_a_finished_sentence_leaves_when_the_model_stalls() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     buffer = SentenceStreamBuffer(clock=clock)
     assert buffer.push("Just a moment. Okay.") == ["Just a moment. "]
     assert buffer.deadline == pytest.approx(100.3)
@@ -294,7 +285,7 @@ def test_a_finished_sentence_leaves_when_the_model_stalls() -> None:
 
 
 def test_an_unfinished_sentence_is_held_however_long_the_model_stalls() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     buffer = SentenceStreamBuffer(clock=clock)
     assert buffer.push("Just a moment. I am just") == ["Just a moment. "]
     clock.now_s += 60

@@ -150,7 +150,7 @@ async def test_a_final_pushes_the_streams_own_partial_aside(
         await asyncio.sleep(0.001)
     # The engine is busy with a partial; the final must be next whatever else comes.
     stream.flush()
-    while not engine._schedule.has_final:
+    while not engine.statistics().recent_final_wait_s:
         await asyncio.sleep(0.001)
     decoder.gate.set()
     await arrived(heard, Kind.FINAL_TRANSCRIPT)

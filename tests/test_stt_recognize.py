@@ -185,7 +185,7 @@ def test_it_says_what_it_is_and_can_do() -> None:
         ({"min_silence": -1}, "min_silence"),
         ({"max_segment": 40}, "max_segment"),
         ({"vad_threshold": 1.5}, "vad_threshold"),
-        ({"interim_interval": 0}, "interim_interval"),
+        ({"interim_interval_s": 0}, "interim_interval_s"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(arguments: dict[str, object], named: str) -> None:

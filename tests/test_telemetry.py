@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from agent_worker.commands.serve_web import WebServerError, serve_web
 from agent_worker.settings import Settings, SettingsError, load_settings
+from agent_worker.telemetry.cost import CallCost, Prices
 from agent_worker.telemetry.latency import HeardUntil, TurnRecord
 from agent_worker.telemetry.metrics import Metrics, serve_metrics
 from agent_worker.telemetry.outlets import Telemetry
@@ -215,6 +216,21 @@ def test_each_turn_is_one_line_with_its_call_and_all_its_times(tmp_path: Path) -
     assert first == {"call": "a", **ANSWERED.to_dict()}
     assert second["heard_until"] == {"seconds": 2.5, "characters": 31}
     assert second["interrupted_at"] == 1003.0
+
+
+def test_a_call_that_is_over_is_a_line_of_its_own_with_tokens_and_cost(tmp_path: Path) -> None:
+    spent = CallCost(Prices(prompt=1.0, completion=2.0, currency="EUR"))
+    spent.add(1000, 0, 500)
+    path = tmp_path / "turns.jsonl"
+    with Telemetry.of(load_settings(turn_log=path)) as telemetry:
+        telemetry.call_ended("a", spent.summary(turns=3, uncounted=1))
+    assert json.loads(path.read_text()) == {
+        "call": "a",
+        "turns": 3,
+        "tokens": {"prompt": 1000, "cached": 0, "completion": 500},
+        "uncounted": 1,
+        "cost": {"call": 0.002, "currency": "EUR"},
+    }
 
 
 def test_the_log_goes_on_where_it_was_and_stays_bounded(tmp_path: Path) -> None:

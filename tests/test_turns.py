@@ -6,18 +6,9 @@ import pytest
 
 from agent_worker.hearing.completeness import Completeness, asks_for_dictation, judge
 from agent_worker.hearing.turns import EndOfTurnPolicy, Waits
+from tests.fake_clock import Clock
 
 WAITS = Waits()
-
-
-class Clock:
-    """Time that moves when told."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def policy_after(text: str, **known: object) -> tuple[EndOfTurnPolicy, Clock]:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agent_worker.engines.badges import Badge
-from agent_worker.engines.offers import Offer
+from agent_worker.engines.offer import Offer
 from agent_worker.serving.access import Access, RateLimit
 from agent_worker.serving.exposure import InsecureConfigurationError
 from agent_worker.web import MAX_BODY_BYTES, WebConfig, create_app

@@ -48,6 +48,10 @@ class Lifetime:
         """Whether the call was ended from here: after silence, or because the caller is gone."""
         return self._over
 
+    def caller_acts(self) -> None:
+        """The caller does something that no event of the session tells of: they write."""
+        self._active()
+
     def caller_left(self) -> None:
         """The caller is not there any more; they have a while to come back."""
         self._policy.caller_left()

@@ -83,6 +83,9 @@ class Observer:
             self._telemetry.metrics.calls.dec()
             self._latency.call_ended()
             self._hand_over()
+            summary = self._latency.summary()
+            logger.info("call", extra={"call": self._call_id, **summary.to_dict()})
+            self._telemetry.call_ended(self._call_id, summary)
 
     def overlap_ignored(self, had_words: bool, was_held: bool) -> None:
         """Something was said over the agent, and it did not stop."""

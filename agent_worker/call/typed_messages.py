@@ -37,15 +37,22 @@ class TypedMessages:
     Args:
         room: of the call.
         session: in that room, started with `RoomOptions(text_input=False)`.
+        on_message: told that one has come, before the agent falls silent for it.
         on_turn: told before a message is answered.
     """
 
     def __init__(
-        self, room: rtc.Room, session: AgentSession[Any], *, on_turn: Callable[[], None]
+        self,
+        room: rtc.Room,
+        session: AgentSession[Any],
+        *,
+        on_turn: Callable[[], None],
+        on_message: Callable[[], None] = lambda: None,
     ) -> None:
         self._room = room
         self._session = session
         self._on_turn = on_turn
+        self._on_message = on_message
         self._tasks: set[asyncio.Task[None]] = set()
         self._allowed = Bucket(_ANSWERED, asyncio.get_running_loop().time())
         room.register_text_stream_handler(TOPIC_CHAT, self._on_stream)
@@ -72,6 +79,7 @@ class TypedMessages:
             return
         if not await self._is_callers(identity):
             return
+        self._on_message()
         # also where the voice of the caller may not interrupt
         await self._session.interrupt(force=True)
         self._on_turn()

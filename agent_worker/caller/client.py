@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import math
 import time
@@ -18,45 +17,18 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from agent_worker.telemetry.latency import TOPIC as LATENCY_TOPIC
 from livekit import rtc
 
+from .microphone import CallerError, Line, Microphone, Spoken
+from .sound import SAMPLE_RATE, Pcm, Recording, is_audible
+from .transcripts import Transcripts
 from .wav import write_wav
 
-SAMPLE_RATE = 24_000
-"""Hertz, of the microphone, the received audio and the recordings."""
-
-_AUDIBLE_RMS = 80.0
-"""Of int16 samples, about -52 dBFS: far above what the codec leaves of silence, below any voice."""
+__all__ = ["SAMPLE_RATE", "CallerError", "Pcm", "SimulatedCaller", "Spoken"]
 
 T = TypeVar("T")
-Pcm = npt.NDArray[np.int16]
-
-
-class CallerError(Exception):
-    """The call did not go as a call should. The message says where it stopped."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Spoken:
-    """When a line left the microphone, in Unix seconds."""
-
-    started_at: float
-    """First sample with voice in it."""
-    ended_at: float
-    """Last one."""
-
-
-@dataclasses.dataclass
-class Transcript:
-    """One transcription stream of a room, as it stands."""
-
-    segment_id: str
-    text: str
-    final: bool
-    at: float
 
 
 class SimulatedCaller:
@@ -73,23 +45,25 @@ class SimulatedCaller:
         self._url = url
         self._token = token
         self._frame_s = frame_s
-        self._frame = round(SAMPLE_RATE * frame_s)
-        self._room = rtc.Room()
-        self._source = rtc.AudioSource(SAMPLE_RATE, 1, queue_size_ms=100)
+        self.room = rtc.Room()
+        """Of the `livekit` package, for what has no method here."""
+        self._microphone = Microphone(frame_s, self._record_own)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._pending: asyncio.Queue[_Line] = asyncio.Queue()
         self._changed = asyncio.Condition()
         self._agent_gone = asyncio.Event()
         self._joined_at = 0.0
-        self._own = _Recording()
-        self._agent = _Recording()
-        self._audible_at: list[float] = []
-        self._texts: dict[str, list[Transcript]] = {}
+        self._own = Recording()
+        self._agent = Recording()
+        self._texts = Transcripts()
+        self.audible_at: list[float] = []
+        """When a voice of the agent was received, frame by frame, in Unix seconds."""
+        self.on_heard: Callable[[Pcm], None] | None = None
+        """Gets all that is received, as it comes."""
         self.latency_records: list[dict[str, Any]] = []
         """What the agent published on its latency topic, in order."""
 
     async def __aenter__(self) -> Self:
-        room = self._room
+        room = self.room
         room.on("track_subscribed", self._on_track)
         room.on("participant_disconnected", lambda _: self._agent_gone.set())
         room.on("disconnected", lambda _: self._agent_gone.set())
@@ -98,14 +72,14 @@ class SimulatedCaller:
         try:
             await room.connect(self._url, self._token)
         except rtc.ConnectError as e:
-            await self._source.aclose()
+            await self._microphone.aclose()
             raise CallerError(f"can't join the room at {self._url}: {e}") from e
         self._joined_at = time.time()
-        track = rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
         await room.local_participant.publish_track(
-            track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+            self._microphone.track(),
+            rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE),
         )
-        self._spawn(self._microphone())
+        self._spawn(self._microphone.run())
         return self
 
     async def __aexit__(
@@ -118,49 +92,24 @@ class SimulatedCaller:
 
     async def aclose(self) -> None:
         """Hangs up. Safe to call twice."""
-        await self._room.disconnect()
+        await self.room.disconnect()
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._source.aclose()
+        await self._microphone.aclose()
 
     # -- speaking ------------------------------------------------------------------------------
     async def speak(self, pcm: Pcm) -> Spoken:
         """Speaks in real time, and returns when the last sample has left the microphone."""
-        line = _Line(pcm, asyncio.get_running_loop().create_future())
-        self._pending.put_nowait(line)
-        return await line.done
+        return await self.play(Line(pcm))
 
-    async def _microphone(self) -> None:
-        """An open microphone: silence between the lines, frame by frame on the wall's clock."""
-        silence = np.zeros(self._frame, np.int16)
-        line: _Line | None = None
-        start = time.monotonic()
-        try:
-            for tick in range(2**62):
-                if line is None and not self._pending.empty():
-                    line = self._pending.get_nowait()
-                plays_at = time.time() + self._queued_s()
-                frame = silence if line is None else line.next_frame(self._frame, plays_at)
-                self._own.add(frame, time.time() - self._joined_at)
-                await self._source.capture_frame(
-                    rtc.AudioFrame(frame.tobytes(), SAMPLE_RATE, 1, len(frame))
-                )
-                if line is not None and line.exhausted:
-                    line.finish()
-                    line = None
-                due = start + (tick + 1) * self._frame_s
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
-        except Exception as e:
-            # whoever waits for the line would wait for ever
-            if line is not None and not line.done.done():
-                line.done.set_exception(e)
-            raise
+    async def play(self, line: Line) -> Spoken:
+        """The same for sound that is made as it is needed."""
+        return await self._microphone.play(line)
 
-    def _queued_s(self) -> float:
-        queued_s: float = self._source.queued_duration
-        return queued_s
+    def _record_own(self, frame: Pcm) -> None:
+        self._own.add(frame, time.time() - self._joined_at)
 
     # -- hearing -------------------------------------------------------------------------------
     def _on_track(
@@ -184,8 +133,10 @@ class SimulatedCaller:
                 now = time.time()
                 samples = np.frombuffer(event.frame.data, np.int16)
                 self._agent.add(samples, now - self._joined_at)
-                if _rms(samples) >= _AUDIBLE_RMS:
-                    self._audible_at.append(now)
+                if self.on_heard is not None:
+                    self.on_heard(samples)
+                if is_audible(samples):
+                    self.audible_at.append(now)
                     await self._notify()
         finally:
             await stream.aclose()
@@ -198,13 +149,13 @@ class SimulatedCaller:
         """
 
         def first() -> float | None:
-            return next((at for at in self._audible_at if at > moment), None)
+            return next((at for at in self.audible_at if at > moment), None)
 
         return await self._until(first, timeout_s, "no voice from the agent")
 
     def last_audible_before(self, moment: float) -> float | None:
         """When the agent's voice was last received before `moment`; None = never."""
-        return next((at for at in reversed(self._audible_at) if at < moment), None)
+        return next((at for at in reversed(self.audible_at) if at < moment), None)
 
     async def silent(self, *, for_s: float, timeout_s: float) -> float:
         """Waits until nothing was heard for `for_s`. Returns when the last voice was received.
@@ -215,7 +166,7 @@ class SimulatedCaller:
         deadline = time.monotonic() + timeout_s
         since = time.time()
         while time.monotonic() < deadline:
-            last = self._audible_at[-1] if self._audible_at else 0.0
+            last = self.audible_at[-1] if self.audible_at else 0.0
             if time.time() - max(last, since - for_s) >= for_s:
                 return last
             await asyncio.sleep(0.02)
@@ -227,7 +178,7 @@ class SimulatedCaller:
 
     def agent_attribute(self, name: str) -> str:
         """An attribute of the agent's participant; empty where there is none."""
-        for participant in self._room.remote_participants.values():
+        for participant in self.room.remote_participants.values():
             if name in participant.attributes:
                 return str(participant.attributes[name])
         return ""
@@ -253,12 +204,12 @@ class SimulatedCaller:
         Raises:
             CallerError: there is no agent, or it refuses.
         """
-        people = self._room.remote_participants.values()
+        people = self.room.remote_participants.values()
         agents = [p for p in people if p.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT]
         if not agents:
             raise CallerError(f"there is no agent to call {method} of")
         try:
-            reply = await self._room.local_participant.perform_rpc(
+            reply = await self.room.local_participant.perform_rpc(
                 destination_identity=agents[0].identity, method=method, payload=""
             )
         except rtc.RpcError as e:
@@ -268,7 +219,7 @@ class SimulatedCaller:
     async def write(self, text: str) -> float:
         """Types a message to the agent. Returns when, in Unix seconds."""
         at = time.time()
-        await self._room.local_participant.send_text(text, topic="lk.chat")
+        await self.room.local_participant.send_text(text, topic="lk.chat")
         return at
 
     async def wait_for_agent_to_leave(self, *, timeout_s: float) -> None:
@@ -285,14 +236,13 @@ class SimulatedCaller:
     # -- reading -------------------------------------------------------------------------------
     def heard(self, since: float, until: float = math.inf) -> str:
         """What the agent understood of this caller since a time: its final transcripts."""
-        own = self._room.local_participant.identity
-        return self._joined(own, since, until, only_final=True)
+        own = self.room.local_participant.identity
+        return self._texts.of(own, since, until, only_final=True)
 
     def answered(self, since: float, until: float = math.inf) -> str:
         """What the agent has begun to say in a time, as far as it was spoken."""
-        own = self._room.local_participant.identity
-        parts = [self._joined(who, since, until) for who in self._texts if who != own]
-        return " ".join(part for part in parts if part)
+        own = self.room.local_participant.identity
+        return self._texts.of_others(own, since, until)
 
     async def wait_for_answer(self, since: float, *, timeout_s: float) -> str:
         """Waits for the end of an answer's transcript.
@@ -300,38 +250,25 @@ class SimulatedCaller:
         Raises:
             CallerError: none ended in time.
         """
-        own = self._room.local_participant.identity
+        own = self.room.local_participant.identity
 
         def ended() -> str | None:
-            texts = [
-                t for who, ts in self._texts.items() if who != own for t in ts if t.at >= since
-            ]
-            return self.answered(since) if texts and all(t.final for t in texts) else None
+            return self.answered(since) if self._texts.others_ended(own, since) else None
 
         return await self._until(ended, timeout_s, "no answer in writing")
-
-    def _joined(
-        self, identity: str, since: float, until: float, *, only_final: bool = False
-    ) -> str:
-        segments: dict[str, str] = {}
-        for text in self._texts.get(identity, []):
-            if since <= text.at < until and (text.final or not only_final):
-                segments[text.segment_id] = text.text
-        return " ".join(text.strip() for text in segments.values() if text.strip())
 
     def _on_transcription(self, reader: rtc.TextStreamReader, identity: str) -> None:
         self._spawn(self._read_transcription(reader, identity))
 
     async def _read_transcription(self, reader: rtc.TextStreamReader, identity: str) -> None:
         attributes = reader.info.attributes or {}
-        text = Transcript(attributes.get("lk.segment_id", ""), "", False, time.time())
-        self._texts.setdefault(identity, []).append(text)
+        text = self._texts.begin(identity, attributes.get("lk.segment_id", ""), time.time())
         with contextlib.suppress(rtc.StreamError):
             # an answer that is cut off by hanging up is as long as it got
             async for chunk in reader:
                 text.text += chunk
         # a stream of the agent's own words ends when they have been spoken
-        own = identity == self._room.local_participant.identity
+        own = identity == self.room.local_participant.identity
         text.final = attributes.get("lk.transcription_final") == "true" or not own
         await self._notify()
 
@@ -384,61 +321,3 @@ class SimulatedCaller:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class _Line:
-    """PCM on its way through the microphone."""
-
-    def __init__(self, pcm: Pcm, done: asyncio.Future[Spoken]) -> None:
-        voiced = np.flatnonzero(np.abs(pcm.astype(np.int32)) >= _AUDIBLE_RMS)
-        if not len(voiced):
-            raise CallerError("there is no voice in what the caller should say")
-        self._pcm = pcm
-        self._first, self._last = int(voiced[0]), int(voiced[-1])
-        self._position = 0
-        self._started_at = self._ended_at = 0.0
-        self.done = done
-
-    @property
-    def exhausted(self) -> bool:
-        return self._position >= len(self._pcm)
-
-    def next_frame(self, length: int, plays_at: float) -> Pcm:
-        begin, end = self._position, self._position + length
-        if begin <= self._first < end:
-            self._started_at = plays_at + (self._first - begin) / SAMPLE_RATE
-        if begin <= self._last < end:
-            self._ended_at = plays_at + (self._last - begin) / SAMPLE_RATE
-        self._position = end
-        frame = self._pcm[begin:end]
-        return np.pad(frame, (0, length - len(frame)))
-
-    def finish(self) -> None:
-        if not self.done.done():
-            self.done.set_result(Spoken(self._started_at, self._ended_at))
-
-
-class _Recording:
-    """Samples laid on the call's own time line, so that both sides can be heard together."""
-
-    def __init__(self) -> None:
-        self._parts: list[Pcm] = []
-        self._length = 0
-
-    def add(self, samples: Pcm, at_s: float) -> None:
-        gap = int(at_s * SAMPLE_RATE) - self._length - len(samples)
-        # below 100 ms it is jitter of the arrival, not a hole
-        if gap > SAMPLE_RATE // 10:
-            self._parts.append(np.zeros(gap, np.int16))
-            self._length += gap
-        self._parts.append(samples.copy())
-        self._length += len(samples)
-
-    def samples(self) -> Pcm:
-        return np.concatenate(self._parts) if self._parts else np.zeros(0, np.int16)
-
-
-def _rms(samples: Pcm) -> float:
-    if not len(samples):
-        return 0.0
-    return float(np.sqrt(np.mean(np.square(samples.astype(np.float64)))))

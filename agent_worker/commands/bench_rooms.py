@@ -24,15 +24,16 @@ from typing import Any
 
 from agent_worker.caller.client import Pcm
 from agent_worker.caller.crowd import Crowd, Errand, TurnTaken
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.processes.machine import call_processes
 from agent_worker.settings import Settings
 from agent_worker.telemetry.latency import percentile
 
-from .demo import DemoError, render, room_token, run_worker
+from .demo_conversation import render
 from .livekit_server import RunningServer, find_or_install_server, run_server
 from .usage import KINDS, Look, Usage, look
+from .worker_process import RunError, room_token, run_worker
 
 Say = Callable[[str], None]
 
@@ -127,7 +128,7 @@ async def bench_rooms(settings: Settings, rooms: Sequence[int], *, say: Say) -> 
         say: prints a line for people.
 
     Raises:
-        DemoError, LiveKitServerError: the worker or the server did not start.
+        RunError, LiveKitServerError: the worker or the server did not start.
     """
     choices, settings = await bench_choices(settings)
     lines = [await render(text) for text in LINES]
@@ -170,13 +171,13 @@ async def bench_choices(settings: Settings) -> tuple[Choices, Settings]:
     """The engines to measure with; the offline flow where no model server is named.
 
     Raises:
-        DemoError: one can't be had.
+        RunError: one can't be had.
     """
     if settings.llm == "auto" and settings.llm_url is None:
         settings = settings.model_copy(update={"llm": "offline"})
     choices = await choose_engines(settings)
     if choices.problems:
-        raise DemoError("\n".join(choices.problems))
+        raise RunError("\n".join(choices.problems))
     return choices, settings
 
 
@@ -185,7 +186,7 @@ async def bench_setup(settings: Settings, *, most_calls: int, say: Say) -> Async
     """Starts a server and a worker of its own that turns no call away.
 
     Raises:
-        DemoError, LiveKitServerError: the worker or the server did not start.
+        RunError, LiveKitServerError: the worker or the server did not start.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -246,7 +247,7 @@ async def _round(setup: Setup, rooms: int, lines: Sequence[Pcm], idle: Usage) ->
             watched = await asyncio.gather(watcher, return_exceptions=True)
         seconds = time.monotonic() - began
     for failure in watched:
-        if isinstance(failure, DemoError):
+        if isinstance(failure, RunError):
             raise failure
     errors = [turn.error for turn in taken if turn.error]
     if not in_time:

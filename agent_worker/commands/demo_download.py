@@ -8,7 +8,7 @@ import enum
 from collections.abc import Sequence
 from threading import Event, Thread
 
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.settings import Settings
 
 from .download import Download, DownloadError, Told, fetch

@@ -9,17 +9,21 @@ from typing import Any
 from livekit.agents import __version__ as agents_version
 
 import agent_worker
-from agent_worker.engines.build import model_server, stage_faults
-from agent_worker.engines.choice import Choice, Choices, Found, choose
+from agent_worker.engines.build import stage_faults
+from agent_worker.engines.choice import choose
+from agent_worker.engines.chosen import Choice, Choices
 from agent_worker.engines.found import look_around
 from agent_worker.engines.hearing_device import sizes, try_hearing
 from agent_worker.engines.house_model import model_sizes
+from agent_worker.engines.inventory import Found
+from agent_worker.engines.language_model import model_server
 from agent_worker.processes.house_model import HouseModelError, house_model_beside
 from agent_worker.settings import Settings
 
 from .checks import Finding, look_at_installation, run_checks, try_program
 
 _PATIENCE_S = 30.0
+_MOST_NAMED = 8
 """For a model that loads first."""
 
 
@@ -70,7 +74,8 @@ _STAGES = 4
 
 async def examine(settings: Settings) -> Report:
     """Looks at each stage, and tries them as a call would. Downloads nothing, changes nothing."""
-    choices = choose(settings, await look_around(settings))
+    # what is not up is a finding, nothing to wait for
+    choices = choose(settings, await look_around(settings, wait_s=0.0))
     try:
         # a model of the worker's own is loaded to see whether it can be
         async with house_model_beside(settings, choices) as running:
@@ -136,11 +141,7 @@ async def _thinking(
 def _speaking(
     settings: Settings, choices: Choices, found: Found, faults: dict[str, str]
 ) -> Finding:
-    voices = ", ".join(voice.stem for voice in found.piper_voices) or "none"
-    if found.kokoro_voices:
-        voices += f"; Kokoro with {len(found.kokoro_voices)} voices"
-    there = f"Piper voices in the cache: {voices}"
-    finding = _stage(choices.tts, faults, [there])
+    finding = _stage(choices.tts, faults, [f"voices in the cache: {_voices(found)}"])
     if finding.state != "broken" or settings.tts_voice is None or choices.tts.problem:
         return finding
     advice = (
@@ -148,6 +149,16 @@ def _speaking(
         "variant such as +f3); `agent-worker download-files` fetches the Piper voice that is set"
     )
     return dataclasses.replace(finding, advice=advice)
+
+
+def _voices(found: Found) -> str:
+    """Those of each engine that has some: by name where they are few."""
+    told = []
+    for engine, here in found.voices.items():
+        if here.voices:
+            few = len(here.voices) <= _MOST_NAMED
+            told.append(f"{engine} ({', '.join(here.voices) if few else len(here.voices)})")
+    return ", ".join(told) or "none"
 
 
 def _stage(choice: Choice, faults: dict[str, str], details: list[str]) -> Finding:

@@ -5,31 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found_model import find_model_server
 from agent_worker.engines.hearing_device import suited_whisper
 from agent_worker.engines.house_model import EXTRA, find_machine, in_cache, llama_installed
 from agent_worker.engines.local_models import LocalModel, suited_local_model
-from agent_worker.settings import Settings
+from agent_worker.settings import DEFAULT_HUB, Settings
 
-from .model_hub import (
-    About,
-    Fetcher,
-    HubError,
-    HubFile,
-    Source,
-    cache_target,
-    name_revision,
-    source_of,
-)
+from .model_hub import Fetcher, cache_target, name_revision
+from .model_sources import About, HubError, HubFile, Release, Source, source_of
 
 _VOICES = "rhasspy/piper-voices"
 _VOICE_MB = 64
 """Of a medium one."""
+_KOKORO_MB = 121
 
 
 class DownloadError(Exception):
@@ -50,6 +43,8 @@ class Download:
     """The one by which the model counts as here comes last."""
     folder: Path | None = None
     """Where they go; None = the hub's own cache, where every program finds them."""
+    release: str = ""
+    """Address that they are at; empty = the hub, or what stands in for it."""
 
     def target(self, file: HubFile, about: About) -> Path:
         """Where one of its files goes."""
@@ -101,6 +96,36 @@ def voice_download(voice: str, folder: Path) -> Download:
     return Download("speaking", f"Piper {voice}", _VOICE_MB, files, folder)
 
 
+def kokoro_download(settings: Settings) -> Download:
+    """The graph and the pack of all voices.
+
+    They were published as a release of another host. A mirror of the hub, or a folder, stands in
+    for that too: there the repository is asked that has the same files, but for the small graph.
+    """
+    from livekit.plugins import kokoro
+
+    def file(name: str, *, optional: bool = False, unless: str = "") -> HubFile:
+        about = kokoro.RELEASE[name]
+        return HubFile(
+            kokoro.HUB_REPOSITORY,
+            name,
+            sha256=about.digest,
+            bytes=about.size,
+            optional=optional,
+            unless=unless,
+        )
+
+    small, large = kokoro.MODEL_FILES
+    voices = file(kokoro.VOICES_FILE)
+    name, folder = "Kokoro with all its voices", settings.kokoro_dir()
+    if settings.kokoro_url is None and settings.model_hub != DEFAULT_HUB:
+        graphs = file(small, optional=True), file(large, unless=small)
+        return Download("speaking", name, 0, (*graphs, voices), folder)
+    release = settings.kokoro_url or kokoro.RELEASE_URL
+    name = f"{name} ({_KOKORO_MB} MB)"
+    return Download("speaking", name, _KOKORO_MB, (file(small), voices), folder, release)
+
+
 def improvements(settings: Settings, choices: Choices) -> tuple[Download, ...]:
     """What would replace the parts that everybody has, as far as it is left to us to choose."""
     wanted = []
@@ -110,7 +135,8 @@ def improvements(settings: Settings, choices: Choices) -> tuple[Download, ...]:
     rules = choices.llm.engine == "offline" and settings.llm == "auto"
     if rules and found.suited_llm is not None and llama_installed():
         wanted.append(model_download(found.suited_llm))
-    if choices.tts.engine == "espeak" and settings.tts == "auto" and found.piper_installed:
+    stopgap = choices.tts.engine == "espeak" and settings.tts == "auto"
+    if stopgap and found.voices_of("piper").installed:
         wanted.append(voice_download(_voice_name(settings), settings.voices_dir()))
     return tuple(wanted)
 
@@ -151,21 +177,26 @@ def fetch(
         DownloadError: some did not come; a line for each.
     """
     parts = settings.cache_dir / "downloads"
-    taken = source or source_of(settings.model_hub)
-    with contextlib.closing(Fetcher(taken, parts, cancelled=cancelled)) as fetcher:
-        failures = _fetch_each(fetcher, downloads, told)
+    with contextlib.ExitStack() as stack:
+        fetchers: dict[str, Fetcher] = {}
+        for release in {download.release for download in downloads}:
+            taken = Release(release) if release else source or source_of(settings.model_hub)
+            fetcher = Fetcher(taken, parts, cancelled=cancelled)
+            fetchers[release] = stack.enter_context(contextlib.closing(fetcher))
+        failures = _fetch_each(fetchers, downloads, told)
     if failures:
         raise DownloadError("\n".join(f"{name}: {why}" for name, why in failures.items()))
 
 
-def _fetch_each(fetcher: Fetcher, downloads: Sequence[Download], told: Told) -> dict[str, str]:
+def _fetch_each(
+    fetchers: Mapping[str, Fetcher], downloads: Sequence[Download], told: Told
+) -> dict[str, str]:
     """By the name of what did not come: why."""
     failures: dict[str, str] = {}
     there: list[tuple[Download, list[tuple[HubFile, About]]]] = []
     for download in downloads:
         try:
-            looked = [fetcher.look(file) for file in download.files]
-            there.append((download, [found for found in looked if found is not None]))
+            there.append((download, _look(fetchers[download.release], download.files)))
         except HubError as e:
             failures[download.name] = str(e)
     total = sum(about.bytes for _, files in there for _, about in files)
@@ -174,7 +205,7 @@ def _fetch_each(fetcher: Fetcher, downloads: Sequence[Download], told: Told) -> 
         begins_at = done
         try:
             for file, about in files:
-                fetcher.fetch(
+                fetchers[download.release].fetch(
                     file,
                     about,
                     download.target(file, about),
@@ -188,6 +219,17 @@ def _fetch_each(fetcher: Fetcher, downloads: Sequence[Download], told: Told) -> 
             total -= sum(about.bytes for _, about in files)
             done = begins_at
     return failures
+
+
+def _look(fetcher: Fetcher, files: Iterable[HubFile]) -> list[tuple[HubFile, About]]:
+    found: list[tuple[HubFile, About]] = []
+    for file in files:
+        if file.unless and any(there.name == file.unless for there, _ in found):
+            continue
+        looked = fetcher.look(file)
+        if looked is not None:
+            found.append(looked)
+    return found
 
 
 def download_files(settings: Settings, *, say: Callable[[str], None], told: Told) -> None:
@@ -210,15 +252,7 @@ def download_files(settings: Settings, *, say: Callable[[str], None], told: Told
         if download is not None:
             say(f"{download.stage}: {download.name} …")
             downloads.append(download)
-    failures: list[str] = []
-    if settings.tts == "kokoro":
-        failures += _fetch_kokoro(settings, say, told)
-    try:
-        fetch(settings, downloads, told)
-    except DownloadError as e:
-        failures.append(str(e))
-    if failures:
-        raise DownloadError("\n".join(failures))
+    fetch(settings, downloads, told)
 
 
 Say = Callable[[str], None]
@@ -241,7 +275,7 @@ def _model(settings: Settings, say: Say) -> Download | None:
     if settings.llm == "auto":
         if settings.llm_url is not None:
             return None
-        server = asyncio.run(find_model_server(settings))
+        server = asyncio.run(find_model_server(settings, say=lambda line: say(f"thinking: {line}")))
         if server.models:
             say(f"thinking: {server.models[0]} at {server.endpoint} is there already")
             return None
@@ -260,27 +294,11 @@ def _model(settings: Settings, say: Say) -> Download | None:
 
 def _voice(settings: Settings, say: Say) -> Download | None:
     if settings.tts == "kokoro":
-        return None
+        return kokoro_download(settings)
     if settings.tts not in ("auto", "piper"):
         say(f"speaking: {settings.tts} fetches nothing here")
         return None
     return voice_download(_voice_name(settings), settings.voices_dir())
-
-
-def _fetch_kokoro(settings: Settings, say: Say, told: Told) -> list[str]:
-    """Fetches it from where it was published, which is no model hub; returns what went wrong."""
-    from livekit.plugins import kokoro
-
-    say("speaking: Kokoro with all its voices (121 MB) …")
-    try:
-        kokoro.download_kokoro(
-            models_dir=settings.kokoro_dir(),
-            base_url=settings.kokoro_url or kokoro.RELEASE_URL,
-            progress=lambda name, done, total: told(done, total, name),
-        )
-    except kokoro.DownloadError as e:
-        return [f"Kokoro: {e}"]
-    return []
 
 
 def _voice_name(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""Fetches files of the model hub, of a mirror of it, or of a folder: resumed, checked, then named.
+"""Fetches model files from wherever they are: resumed, checked, then named.
 
 The hub's own client starts a file from the beginning after a break, and checks only its length.
 Here what has come stays until the rest has, and a file gets its name once its sum is right: the one
@@ -7,23 +7,21 @@ that is known beforehand, else the one that the hub tells in its headers.
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import Protocol
 
 import httpx
 
 from agent_worker.engines.house_model import hub_folder
 
-_BLOCK = 1 << 18
-_TIMEOUT_S = 30.0
+from .model_sources import About, HubError, HubFile, Source, sha256_of, unreachable
+
 _TRIES = 5
 """In a row without a byte."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -31,146 +29,8 @@ _SHA1 = re.compile(r"[0-9a-f]{40}")
 _SPARE_BYTES = 200_000_000
 
 
-class HubError(Exception):
-    """A file could not be fetched. The message says which, why, and what to do."""
-
-
 class CancelledDownloadError(HubError):
     """Whoever wanted the file wants it no more; what has come is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """One file of a repository."""
-
-    repository: str
-    name: str
-    """With its folders."""
-    revision: str = "main"
-    sha256: str = ""
-    """What it has to be; empty = what the hub tells."""
-    optional: bool = False
-    """Repositories may lack it."""
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What a hub tells of a file."""
-
-    commit: str
-    etag: str
-    """A file of Git LFS: its SHA-256; any other: Git's SHA-1."""
-    bytes: int
-    place: str
-    """Where its content is."""
-
-
-class Source(Protocol):
-    """Where files come from."""
-
-    name: str
-
-    def about(self, file: HubFile) -> About | None:
-        """None = there is no such file, or no such revision.
-
-        Raises:
-            HubError: it could not be asked.
-        """
-
-    def read(self, about: About, start: int) -> contextlib.AbstractContextManager[Opened]:
-        """Opens the content, from `start` on where the source can do that.
-
-        Raises:
-            httpx.HTTPError, OSError: from opening or reading.
-        """
-
-    def close(self) -> None:
-        """Closes its connections."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """Content on its way."""
-
-    start: int
-    """Where it begins."""
-    blocks: Iterator[bytes]
-
-
-def source_of(hub: str) -> Source:
-    """The hub, a mirror or a folder, as `model_hub` of the settings names it."""
-    return _Hub(hub.rstrip("/")) if hub.startswith(("http://", "https://")) else _Folder(Path(hub))
-
-
-class _Hub:
-    def __init__(self, endpoint: str) -> None:
-        self.name = endpoint
-        self._client = httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True)
-
-    def about(self, file: HubFile) -> About | None:
-        from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
-
-        url = hf_hub_url(file.repository, file.name, revision=file.revision, endpoint=self.name)
-        try:
-            told = get_hf_file_metadata(url, timeout=_TIMEOUT_S, endpoint=self.name)
-        except (errors.RemoteEntryNotFoundError, errors.RevisionNotFoundError):
-            return None
-        except errors.RepositoryNotFoundError as e:
-            raise HubError(f"{self.name} has no {file.repository}") from e
-        except errors.OfflineModeIsEnabled as e:
-            raise HubError("HF_HUB_OFFLINE is set: nothing is fetched") from e
-        except errors.HfHubHTTPError as e:
-            raise HubError(f"{self.name} answers with status {e.response.status_code}") from e
-        except Exception as e:
-            # the hub's client brings an HTTP client of its own, with errors of its own
-            raise HubError(_unreachable(self.name, e)) from e
-        if not told.etag or told.size is None:
-            raise HubError(f"{self.name} is no model hub, nor a mirror of one")
-        return About(told.commit_hash or "", told.etag, told.size, told.location)
-
-    @contextlib.contextmanager
-    def read(self, about: About, start: int) -> Iterator[Opened]:
-        # A range counts bytes of the file, so it must not come packed.
-        headers = {"Accept-Encoding": "identity"}
-        if start:
-            headers["Range"] = f"bytes={start}-"
-        with self._client.stream("GET", about.place, headers=headers) as answer:
-            answer.raise_for_status()
-            continues = answer.status_code == httpx.codes.PARTIAL_CONTENT
-            yield Opened(start if continues else 0, answer.iter_raw())
-
-    def close(self) -> None:
-        from huggingface_hub import close_session
-
-        self._client.close()
-        close_session()
-
-
-class _Folder:
-    """A folder that holds files as OWNER/NAME/FILE, as `hf download --local-dir` writes them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.name = str(folder)
-        self._folder = folder.expanduser()
-
-    def about(self, file: HubFile) -> About | None:
-        if not self._folder.is_dir():
-            raise HubError(f"model_hub: no such folder: {self._folder}")
-        path = self._folder / file.repository / file.name
-        if not path.is_file():
-            return None
-        # No revision there: one that is made of the place stands in for it.
-        commit = hashlib.sha1(str(path.parent.resolve()).encode()).hexdigest()
-        return About(commit, _sha256(path), path.stat().st_size, str(path))
-
-    @contextlib.contextmanager
-    def read(self, about: About, start: int) -> Iterator[Opened]:
-        with Path(about.place).open("rb") as content:
-            content.seek(start)
-            yield Opened(start, iter(lambda: content.read(_BLOCK), b""))
-
-    def close(self) -> None:
-        pass
 
 
 Told = Callable[[int], None]
@@ -204,7 +64,7 @@ class Fetcher:
             HubError: it could not be asked, or has another file under that name.
         """
         for revision in dict.fromkeys((file.revision, "main")):
-            wanted = HubFile(file.repository, file.name, revision, file.sha256, file.optional)
+            wanted = dataclasses.replace(file, revision=revision)
             about = self._source.about(wanted)
             if about is None:
                 continue
@@ -276,7 +136,7 @@ class Fetcher:
                 raise HubError(f"{about.place}: status {e.response.status_code}") from e
             return f"status {e.response.status_code}"
         except httpx.HTTPError as e:
-            return _unreachable(self._source.name, e)
+            return unreachable(self._source.name, e)
         return None
 
     def _check(self, file: HubFile, about: About, part: Path) -> None:
@@ -284,7 +144,7 @@ class Fetcher:
         if part.stat().st_size != about.bytes:
             right = False
         elif known:
-            right = _sha256(part) == known
+            right = sha256_of(part) == known
         elif _SHA1.fullmatch(about.etag):
             right = _git_sha1(part) == about.etag
         else:
@@ -324,20 +184,7 @@ def name_revision(file: HubFile, about: About) -> None:
     written.replace(ref)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def _git_sha1(path: Path) -> str:
     """As Git names a file that is not in LFS."""
     data = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-def _unreachable(name: str, error: Exception) -> str:
-    from agent_worker.settings import proxy_for
-
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    through = " through the proxy of the environment" if proxy_for(name) else ""
-    return f"{name} can't be reached{through} ({said})"

@@ -13,10 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_worker.call.who_calls import sources, told_by_client
 from agent_worker.engines.badges import ENGINES_ATTRIBUTE, Badge, as_json, badges
-from agent_worker.engines.build import EngineError, keep_model_warm, read_prompt_ahead, try_engines
+from agent_worker.engines.build import EngineError, try_engines
 from agent_worker.engines.call_engines import engines_for_language
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
+from agent_worker.engines.language_model import keep_model_warm, read_prompt_ahead
 from agent_worker.engines.offers import Offers, find_offers
 from agent_worker.gateway import Gateway, GatewayConfig
 from agent_worker.gateway.client_outlet import ClientOutlet
@@ -156,7 +157,9 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
     """
     if not settings.livekit_api_key or not settings.livekit_api_secret.get_secret_value():
         raise WebServerError("LIVEKIT_API_KEY and LIVEKIT_API_SECRET are not set")
-    choices = await choose_engines(settings)
+    # the page alone only names the engines, and need not wait for one that is not up
+    wait_s = None if websocket else 0.0
+    choices = await choose_engines(settings, wait_s=wait_s, say=say)
     async with contextlib.AsyncExitStack() as running:
         gateway: Gateway | None = None
         if websocket:
@@ -223,7 +226,6 @@ async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -
         access=_access(settings),
         host=settings.web_host,
         max_sessions=settings.max_sessions,
-        idle_timeout_s=settings.session_timeout_s,
     )
     return Gateway(call_in, config)
 

@@ -19,9 +19,11 @@ from livekit.agents import ConversationItemAddedEvent, UserInputTranscribedEvent
 from livekit.agents.voice import io
 
 from agent_worker.caller.wav import write_wav
-from agent_worker.engines.build import EngineError, Engines, build_engines, read_prompt_ahead
-from agent_worker.engines.choice import BUNDLED_LIMITS, Choices
+from agent_worker.engines.build import EngineError, Engines, build_engines
+from agent_worker.engines.choice import BUNDLED_LIMITS
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
+from agent_worker.engines.language_model import read_prompt_ahead
 from agent_worker.processes.house_model import HouseModelError, house_model_beside
 from agent_worker.session import build_call
 from agent_worker.settings import Settings
@@ -291,7 +293,7 @@ async def talk(
     """
     check_output(source, target)
     samples = read_audio(source)
-    choices = await choose_engines(settings)
+    choices = await choose_engines(settings, until_ready=True, say=warn)
     if choices.problems:
         raise TalkError("\n".join(choices.problems))
     if warn is not None and choices.stt.detail == "bundled":

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from .demo import DemoError
+from agent_worker.process_family import cpu_s, of_family
+
+from .worker_process import RunError
 
 KINDS = ("worker", "call processes", "engine processes", "server", "callers")
 
@@ -39,20 +41,15 @@ def look(worker: int, *, server: int | None = None, callers: Sequence[int] = ())
     """Looks at a worker, its children, and the processes around it.
 
     Raises:
-        DemoError: the worker is gone.
+        RunError: the worker is gone.
     """
     seen = Look()
     try:
-        process = psutil.Process(worker)
-        _add(seen.kinds["worker"], process)
-        for child in process.children(recursive=True):
-            # one may end while it is asked
-            with suppress(psutil.NoSuchProcess):
-                _add(seen.kinds[_kind(child.cmdline())], child)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            raise DemoError("the worker is gone")
+        of_family(worker, lambda member: _add(seen.kinds[_kind(worker, member)], member))
+        if psutil.Process(worker).status() == psutil.STATUS_ZOMBIE:
+            raise RunError("the worker is gone")
     except psutil.NoSuchProcess:
-        raise DemoError("the worker is gone") from None
+        raise RunError("the worker is gone") from None
     for kind, pids in (("server", [server] if server else []), ("callers", callers)):
         for pid in pids:
             with suppress(psutil.NoSuchProcess):
@@ -60,7 +57,10 @@ def look(worker: int, *, server: int | None = None, callers: Sequence[int] = ())
     return seen
 
 
-def _kind(command: Sequence[str]) -> str:
+def _kind(worker: int, process: psutil.Process) -> str:
+    if process.pid == worker:
+        return "worker"
+    command = process.cmdline()
     if "call-process" in command:
         return "call processes"
     if any("engine_process" in part for part in command):
@@ -70,7 +70,6 @@ def _kind(command: Sequence[str]) -> str:
 
 def _add(usage: Usage, process: psutil.Process) -> None:
     with process.oneshot():
-        times = process.cpu_times()
-        usage.cpu_s += times.user + times.system
+        usage.cpu_s += cpu_s(process)
         usage.rss_mib += process.memory_info().rss / 2**20
         usage.processes += 1

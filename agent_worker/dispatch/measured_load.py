@@ -8,13 +8,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 import psutil
 from livekit.agents import Plugin
 
 from agent_worker.machine_limits import free_memory_mib, usable_cores
+from agent_worker.process_family import cpu_s, of_family
 
 from .headroom import Headroom, Load
 
@@ -105,14 +105,7 @@ class MeasuredLoad:
 
 def cpu_times(root: int) -> dict[int, float]:
     """CPU seconds so far of a process and those under it, by process id."""
-    process = psutil.Process(root)
-    times = {}
-    for member in [process, *process.children(recursive=True)]:
-        # one may end while it is asked
-        with suppress(psutil.NoSuchProcess):
-            spent = member.cpu_times()
-            times[member.pid] = float(spent.user + spent.system)
-    return times
+    return of_family(root, cpu_s)
 
 
 def used_between(before: Mapping[int, float], after: Mapping[int, float]) -> float:

@@ -18,10 +18,12 @@ by the agent, which leaves a room in which it finds another: see `standing`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 DEAD_AFTER_S = 2.4
 """Seconds in which a beat stands still; an event loop that is held up for longer serves nobody."""
+_OWN_DEAD_AFTER_S = 12.0
+"""Likewise of an agent of this very process, which lives: its beat may be late, as all else is."""
 _STARTING_S = 5.0
 """Seconds that a job gets from its assignment until its agent is in the room."""
 _GRACE_S = 0.9
@@ -112,10 +114,14 @@ class DispatchPlan:
 
     Args:
         every_room: every room with a caller wants this agent, dispatched or not.
+        is_own: tells of an agent's identity whether it is served by this process.
     """
 
-    def __init__(self, *, every_room: bool = False) -> None:
+    def __init__(
+        self, *, every_room: bool = False, is_own: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self._every_room = every_room
+        self._is_own = is_own
         self._rooms: dict[str, _Room] = {}
 
     def agent_died(self, room: str, identity: str) -> None:
@@ -215,7 +221,8 @@ class DispatchPlan:
             if agent.beat != beat:
                 since = now
             room.beats[agent.identity] = (agent.beat, since)
-            beats = not agent.beat or now - since < DEAD_AFTER_S
+            patience_s = _OWN_DEAD_AFTER_S if self._is_own(agent.identity) else DEAD_AFTER_S
+            beats = not agent.beat or now - since < patience_s
             living = living or (beats and agent.identity not in room.dead)
         for gone in room.beats.keys() - here:
             del room.beats[gone]

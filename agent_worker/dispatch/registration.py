@@ -2,8 +2,7 @@
 
 livekit-agents waits longer after each failed attempt (2, 4, … 10 s) and gives up after 16. A server
 that restarts is away for a few seconds, and who joins in the meantime waits for as long as the
-worker sleeps. Here the attempt itself waits for the server, looking twice a second. It leans on one
-attribute of `AgentServer` (release 1.8); where that is different, nothing is changed.
+worker sleeps. Here the attempt itself waits for the server, looking twice a second.
 """
 
 from __future__ import annotations
@@ -15,7 +14,12 @@ from typing import Any
 import aiohttp
 from livekit.agents import AgentServer
 
+from agent_worker import livekit_private
+
 logger = logging.getLogger(__name__)
+
+READY = "ready"
+"""Field of the line in the log, true, that says that a worker has registered: calls come now."""
 
 _RETRY_S = 0.5
 _REFUSED = frozenset({401, 403})
@@ -57,10 +61,24 @@ def register_soon(server: AgentServer) -> None:
     """Has a worker that is not running yet register as soon as its server is there."""
 
     def on_started() -> None:
-        session = getattr(server, "_http_session", None)
-        if not isinstance(session, aiohttp.ClientSession):
-            logger.info("this release of livekit-agents is unknown: it registers at its own pace")
+        session = livekit_private.http_session_of(server)
+        if session is None:
+            logger.warning(
+                "this release of livekit-agents is unknown: it registers at its own pace"
+            )
             return
-        server._http_session = PatientSession(session)  # type: ignore[assignment]
+        livekit_private.put_http_session(server, PatientSession(session))
 
     server.on("worker_started", on_started)
+
+
+def say_when_ready(server: AgentServer) -> None:
+    """Has a worker that is not running yet say in its log each time that it has registered.
+
+    It is for programs that wait for it: as the state of the worker, in a field, not in words.
+    """
+
+    def on_registered(*_: object) -> None:
+        logger.info("calls are taken", extra={READY: True})
+
+    server.on("worker_registered", on_registered)

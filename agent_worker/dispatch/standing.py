@@ -28,7 +28,10 @@ from .watch import AGAIN_ATTRIBUTE, BEAT_ATTRIBUTE, TOOK_OVER
 
 logger = logging.getLogger(__name__)
 
-_BEAT_EVERY_S = 0.7
+BEAT_EVERY_S = 0.7
+BEAT_LOST_AFTER_S = 1.0
+"""Seconds after which a beat is given up for the next one. Were one whose receipt never comes
+waited for as long as any request, the watch would take a living agent for dead."""
 _LOOK_EVERY_S = 0.1
 _REQUEST_S = 3.0
 _CALLED_OFF_S = 12.0
@@ -172,7 +175,8 @@ class Standing:
 
     async def _leave(self, over: bool, alone: bool) -> None:
         room = self._ctx.room
-        sid = room._info.sid if not room.isconnected() else await _sid(room)
+        # of a room that is left, what is known of it is known already
+        sid = await _sid(room, within_s=_REQUEST_S if room.isconnected() else 0)
         if over and alone:
             # after the disconnect, which the job's end brings: an engine that is still there
             # would join again with its old token, and open the room anew
@@ -192,15 +196,17 @@ class Standing:
         ]
 
     async def _beat(self, room: rtc.Room) -> None:
+        clock = asyncio.get_running_loop().time
         for count in range(2**62):
+            due = clock() + BEAT_EVERY_S
             if room.isconnected():
                 try:
-                    async with asyncio.timeout(_REQUEST_S):
+                    async with asyncio.timeout(BEAT_LOST_AFTER_S):
                         await room.local_participant.set_attributes({BEAT_ATTRIBUTE: str(count)})
                 except Exception as e:
                     # while the connection is made again; or there is none any more
                     logger.debug("a beat was lost", extra={"cause": type(e).__name__})
-            await asyncio.sleep(_BEAT_EVERY_S)
+            await asyncio.sleep(max(due - clock(), 0.0))
 
     def _on_reconnecting(self) -> None:
         if self._reconnecting is None or self._reconnecting.done():
@@ -305,9 +311,9 @@ async def disconnect(room: rtc.Room) -> None:
         logger.warning("the connection to the room does not close")
 
 
-async def _sid(room: rtc.Room) -> str:
+async def _sid(room: rtc.Room, *, within_s: float) -> str:
     try:
-        async with asyncio.timeout(_REQUEST_S):
+        async with asyncio.timeout(within_s):
             return str(await room.sid)
     except TimeoutError:
         return ""

@@ -77,6 +77,7 @@ class DispatchWatch:
         rooms: of the server.
         may_call: whether this worker calls agents now; not while it drains.
         every_room: see `DispatchPlan`.
+        is_own: likewise.
         clock: monotonic seconds.
     """
 
@@ -86,11 +87,12 @@ class DispatchWatch:
         *,
         may_call: Callable[[], bool] = lambda: True,
         every_room: bool = False,
+        is_own: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rooms = rooms
         self._may_call = may_call
-        self._plan = DispatchPlan(every_room=every_room)
+        self._plan = DispatchPlan(every_room=every_room, is_own=is_own)
         self._clock = clock
         self._looked_at: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -333,6 +335,9 @@ def watch_rooms(server: AgentServer, settings: Settings, *, busy_text: str = "")
         rooms,
         may_call=lambda: not server.draining,
         every_room=settings.call_agent_to == "every_room",
+        is_own=lambda identity: any(
+            job.accept_arguments.identity == identity for job in server.active_jobs
+        ),
     )
     if settings.call_agent_to != "off":
         server.on("worker_started", watch.start)

@@ -11,7 +11,8 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
-from .choice import Choice, Choices
+from .chosen import Choice, Choices
+from .voices.registry import UnknownVoiceEngineError, voice_engine
 
 ENGINES_ATTRIBUTE = "agent.engines"
 """Participant attribute of the agent: a JSON list of badges, as `as_json` makes it."""
@@ -20,15 +21,8 @@ _DOWNLOAD = "agent-worker download-files"
 _TOY = (
     "The bundled demo model listens: it knows a small vocabulary and hears wrong words in all else."
 )
+_COMING = "Real models are on their way: a call that begins once they are here has them."
 _RULES = "Rules answer, not a language model: time, sums, timers, small talk."
-_VOICES = {
-    "espeak": "eSpeak NG",
-    "piper": "Piper",
-    "kokoro": "Kokoro",
-    "xtts": "XTTS",
-    "higgs": "Higgs Audio",
-    "speech-api": "a speech server",
-}
 _LONGEST = 48
 
 Stage = Literal["hearing", "thinking", "voice"]
@@ -58,6 +52,16 @@ def badges(choices: Choices) -> tuple[Badge, ...]:
     return (_hearing(choices.stt), _thinking(choices.llm), _voice(choices.tts))
 
 
+def on_their_way(shown: Sequence[Badge]) -> tuple[Badge, ...]:
+    """The same while real models are being downloaded: there is nothing left to do but wait."""
+    return tuple(
+        dataclasses.replace(badge, note=f"{badge.note} {_COMING}".strip(), command="")
+        if badge.toy
+        else badge
+        for badge in shown
+    )
+
+
 def as_json(shown: Sequence[Badge]) -> str:
     """As the agent tells it to the clients in the room."""
     return json.dumps([dataclasses.asdict(badge) for badge in shown], ensure_ascii=False)
@@ -78,11 +82,13 @@ def _thinking(choice: Choice) -> Badge:
 
 
 def _voice(choice: Choice) -> Badge:
-    name = _VOICES.get(choice.engine, choice.engine)
-    if choice.engine in ("speech-api", "higgs", "espeak"):
-        # the detail is nothing, or no more than the language
-        return Badge("voice", name, command=_DOWNLOAD if choice.engine == "espeak" else "")
-    return Badge("voice", _short(f"{name} {_tail(choice.detail)}".strip()))
+    try:
+        engine = voice_engine(choice.engine)
+    except UnknownVoiceEngineError:
+        # the problem of the choice says it
+        return Badge("voice", _short(choice.engine))
+    voice = _tail(choice.detail) if engine.names_voice else ""
+    return Badge("voice", _short(f"{engine.title} {voice}".strip()), command=engine.better)
 
 
 def _tail(name: str) -> str:

@@ -12,7 +12,7 @@ from agent_worker.settings import Settings
 
 from .build import EngineError, Engines, build_engines
 from .call_options import for_call, pick, read_options
-from .choice import Choices
+from .chosen import Choices
 from .offers import find_offers
 
 logger = logging.getLogger(__name__)

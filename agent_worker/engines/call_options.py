@@ -16,9 +16,12 @@ from typing import Any, get_args
 
 from agent_worker.settings import ChoiceKind, Settings
 
-from .choice import Choices, choose
+from .choice import choose
+from .chosen import Choices
 from .languages import languages, primary, same_language
-from .offers import EVERYONE, PERSONA, STANDARD, Offers
+from .offer import STANDARD
+from .offers import EVERYONE, PERSONA, Offers
+from .voices.registry import voice_engine
 
 MAX_METADATA = 2048
 """Characters; four wishes stay well below it."""
@@ -103,18 +106,19 @@ def for_call(
 
 
 def _language(settings: Settings, choices: Choices, options: CallOptions) -> dict[str, Any]:
+    speaker = choices.tts.engine
+    found = choices.found.voices_of(speaker)
     voice = None if options.voice == STANDARD else options.voice
     language = options.language
     if language is None and voice is not None:
         # a voice that speaks one language only brings it along
-        found = choices.found
-        language = found.piper_languages.get(voice) or found.kokoro_voices.get(voice)
+        language = found.voices.get(voice)
     if language is None or same_language(language, settings.language):
         return {} if voice is None else {"tts_voice": voice}
     known = languages().get(primary(language))
     changes: dict[str, Any] = {
         "language": language,
-        "tts_voice": voice or _voice_for(language, settings, choices),
+        "tts_voice": voice or voice_engine(speaker).voice_for(language, settings, found),
         # what the settings say is in the settings' own language
         "greeting": known.greeting if known and settings.greeting else "",
         "goodbye": known.goodbye if known else "",
@@ -122,24 +126,3 @@ def _language(settings: Settings, choices: Choices, options: CallOptions) -> dic
     if known is not None:
         changes["instructions"] = f"{settings.instructions}\nAnswer in {known.english}."
     return changes
-
-
-def _voice_for(language: str, settings: Settings, choices: Choices) -> str | None:
-    """The voice of the settings, as far as another language can have it."""
-    match choices.tts.engine:
-        case "espeak":
-            _, plus, variant = (settings.tts_voice or "").partition("+")
-            return plus + variant or None
-        case "piper":
-            found = choices.found
-            spoken = (
-                voice.stem
-                for voice in found.piper_voices
-                if found.piper_languages.get(voice.stem) == primary(language)
-            )
-            return next(spoken, settings.tts_voice)
-        case "kokoro":
-            # chosen anew, for the other language
-            return None
-        case _:
-            return settings.tts_voice

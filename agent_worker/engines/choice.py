@@ -3,153 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from agent_worker.settings import Settings
 
-from .languages import same_language
-from .local_models import LocalModel
+from .chosen import DOWNLOAD, Choice, Choices
+from .inventory import Found
+from .voices.registry import choose_voice
 
-
-@dataclasses.dataclass(frozen=True)
-class HearingDevice:
-    """Where Whisper would run."""
-
-    device: str = "cpu"
-    compute_type: str = ""
-    cores: int = 0
-    """That this process may use; 0 = not looked at."""
-    gpu: str = ""
-    """Its own name, as far as its driver tells."""
-    gpu_mb: int | None = None
-    """Free memory of a GPU that decodes; 0 = not known, None = no such GPU."""
-    fault: str = ""
-    """Why the GPU that is there, or that the settings name, can't decode."""
-    cure: str = ""
-
-    @property
-    def name(self) -> str:
-        """Device, type and the GPU's own name, or the number of cores."""
-        about = self.gpu or (f"{self.cores} cores" if self.device == "cpu" and self.cores else "")
-        kind = f"{self.device} {self.compute_type}".strip()
-        return f"{kind}, {about}" if about else kind
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """What is on this machine."""
-
-    whisper_models: tuple[str, ...] = ()
-    """faster-whisper models in the cache, the best that keeps up with speech here first."""
-    too_slow: tuple[str, ...] = ()
-    """Models that don't keep up with speech on this machine."""
-    suited_whisper: str = ""
-    """The model to download for this machine; empty = not known."""
-    hearing: HearingDevice = dataclasses.field(default_factory=HearingDevice)
-    whisper_fault: str = ""
-    """Why the model that the settings name is not to be had here; empty where it is, or none is."""
-    piper_installed: bool = False
-    piper_voices: tuple[Path, ...] = ()
-    """Voices in the cache, best first."""
-    piper_languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """By a voice's name the primary tag of its language, such as en."""
-    kokoro_voices: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """By a Kokoro voice's name the tag of its language, such as en-GB; empty = no Kokoro."""
-    espeak_installed: bool = False
-    xtts_installed: bool = False
-    llm_endpoint: str | None = None
-    """Base URL of a model server that answered."""
-    llm_models: tuple[str, ...] = ()
-    llm_kind: str = ""
-    """Kind of that server, such as vllm or ollama."""
-    llm_context: int | None = None
-    """Tokens of context that it has for a call, where it tells."""
-    llm_key: str = dataclasses.field(default="", repr=False)
-    """Of the model that the worker runs itself; empty until it runs."""
-    house_model: Path | None = None
-    """GGUF file that the worker could run itself."""
-    house_fault: str = ""
-    """Why it can't."""
-    suited_llm: LocalModel | None = None
-    """The model to download for this machine; None = none has room."""
-    better_llm: str = ""
-    """The next size above the one that is here, with its price; empty = that is the best."""
-    suited_llm_price: str = ""
-    better_whisper: str = ""
-    """The size that suits this machine where a smaller one is here, with its price."""
-    suited_whisper_price: str = ""
-    llm_advice: tuple[str, ...] = ()
-    """What is amiss with it, or with others that were looked at, a sentence each."""
-    remote_flows: tuple[str, ...] = ()
-    """Flows that the flow server of the settings can run now."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """The engine of one stage."""
-
-    stage: str
-    """hearing, thinking or speaking."""
-    engine: str
-    detail: str
-    """Model, voice, or a flow server's flow."""
-    reason: str
-    better: str = ""
-    """What to do for a better one; empty where there is nothing to say."""
-    problem: str = ""
-    """Why this stage can't run at all; empty when it can."""
-    server_kind: str = ""
-    """Of a model server: vllm, ollama, …; empty where it is not known."""
-    context_tokens: int | None = None
-    """Of a model server: tokens of a call that it holds; None where it does not tell."""
-    warning: str = ""
-    """What is amiss although this stage may run; empty when nothing is."""
-    house_model: Path | None = None
-    """GGUF file that the worker has to run for it first."""
-    endpoint: str = ""
-    """Address of the server that runs it; empty where it runs in the worker."""
-    api_key: str = dataclasses.field(default="", repr=False)
-    """Of the model that the worker runs itself."""
-
-    @property
-    def name(self) -> str:
-        """Engine, detail and endpoint in one."""
-        about = " at ".join(part for part in (self.detail, self.endpoint) if part)
-        return f"{self.engine} ({about})" if about else self.engine
-
-
-@dataclasses.dataclass(frozen=True)
-class Choices:
-    """One engine for each stage."""
-
-    stt: Choice
-    llm: Choice
-    tts: Choice
-    found: Found = dataclasses.field(default_factory=Found, repr=False)
-    """What they were chosen from: a call with wishes of its own chooses again."""
-
-    def __iter__(self) -> Iterator[Choice]:
-        return iter((self.stt, self.llm, self.tts))
-
-    @property
-    def problems(self) -> list[str]:
-        """Why the worker can't run, one line for each stage that lacks an engine."""
-        return [f"{c.stage}: {c.problem}" for c in (self.stt, self.llm, self.tts) if c.problem]
-
-
-DOWNLOAD = "run `agent-worker download-files`"
 BUNDLED_LIMITS = (
     "the bundled model knows only the demo's small vocabulary and hears wrong words in all else"
 )
-
-
 _TOO_SLOW = "it won't keep up with speech on this machine"
 
 
 def choose(settings: Settings, found: Found) -> Choices:
     """Takes what the settings ask for, else the best that was found."""
-    return Choices(_stt(settings, found), _llm(settings, found), _tts(settings, found), found)
+    voice = choose_voice(settings, found)
+    return Choices(_stt(settings, found), _llm(settings, found), voice, found)
 
 
 def _stt(settings: Settings, found: Found) -> Choice:
@@ -243,8 +113,10 @@ def _llm(settings: Settings, found: Found) -> Choice:
         problem = "; ".join([problem, *found.llm_advice])
         return Choice("thinking", flow, "", "set in the settings", better, problem)
     if not model:
-        problem = f"{endpoint} lists no model: set llm_model, and see that the server is up"
-        problem = "; ".join([problem, *found.llm_advice])
+        # what is amiss says more than that no model is listed
+        problem = "; ".join(found.llm_advice) or (
+            f"{endpoint} lists no model: set llm_model, and see that the server is up"
+        )
         return Choice("thinking", flow, "", "", "", problem, endpoint=endpoint)
     kind = f"{found.llm_kind} " if found.llm_kind else ""
     where = "llm_url is set" if settings.llm_url else f"a {kind}server answered on this machine"
@@ -314,91 +186,3 @@ def _better_llm(found: Found) -> str:
     price = found.suited_llm_price or f"{suited.megabytes} MB"
     fetch = f"{DOWNLOAD} (it fetches {suited.name}, {price}, which suits this machine)"
     return f"for free conversation: {fetch}, or {servers}"
-
-
-def _tts(settings: Settings, found: Found) -> Choice:
-    voice = settings.tts_voice
-    piper_problem = (
-        ""
-        if found.piper_installed
-        else "piper-tts is not installed: pip install 'livekit-agent-worker[piper]'"
-    )
-    espeak_problem = (
-        ""
-        if found.espeak_installed
-        else "espeakng-loader is not installed (it is an extra, since espeak-ng is under the GPL): "
-        "pip install 'livekit-agent-worker[espeak]', or "
-        "uvx --from 'livekit-agent-worker[espeak]' agent-worker"
-    )
-    match settings.tts:
-        case "piper":
-            if voice is None and not found.piper_voices:
-                piper_problem = piper_problem or f"no Piper voice in the cache: {DOWNLOAD}"
-            detail = voice or next((v.stem for v in found.piper_voices), "")
-            return Choice("speaking", "piper", detail, "set in the settings", "", piper_problem)
-        case "kokoro":
-            detail = voice or _kokoro_voice(settings, found)
-            problem = _kokoro(settings, found, detail)
-            return Choice("speaking", "kokoro", detail, "set in the settings", "", problem)
-        case "espeak":
-            detail = voice or settings.language
-            return Choice("speaking", "espeak", detail, "set in the settings", "", espeak_problem)
-        case "xtts":
-            return Choice("speaking", "xtts", voice or "", "set so", "", _xtts(settings, found))
-        case "speech-api" | "higgs":
-            problem = "" if settings.tts_url else f"tts={settings.tts} needs tts_url"
-            url = settings.tts_url or ""
-            return Choice("speaking", settings.tts, "", "set so", "", problem, endpoint=url)
-        case "auto":
-            pass
-    if voice is not None and voice in found.kokoro_voices and found.espeak_installed:
-        return Choice("speaking", "kokoro", voice, "tts_voice is one of Kokoro's")
-    if found.piper_installed and (found.piper_voices or _is_voice_file(voice)):
-        detail = voice or found.piper_voices[0].stem
-        return Choice("speaking", "piper", detail, "a Piper voice is on this machine")
-    kokoro_voice = _kokoro_voice(settings, found)
-    if voice is None and kokoro_voice and found.espeak_installed:
-        return Choice("speaking", "kokoro", kokoro_voice, "Kokoro is on this machine")
-    better = f"for a natural voice: {DOWNLOAD} (set tts_voice to choose one)"
-    reason = (
-        "no Piper voice in the cache; espeak-ng is small and always at hand, and sounds like it"
-    )
-    return Choice("speaking", "espeak", settings.language, reason, better, espeak_problem)
-
-
-def _is_voice_file(voice: str | None) -> bool:
-    return voice is not None and voice.endswith(".onnx")
-
-
-def _kokoro_voice(settings: Settings, found: Found) -> str:
-    """The voice for the call's language; the first of a list is the one that is graded best."""
-    tag = settings.spoken_language
-    exact = (v for v, own in found.kokoro_voices.items() if own.lower() == tag.lower())
-    alike = (v for v, own in found.kokoro_voices.items() if same_language(own, tag))
-    return next(exact, next(alike, ""))
-
-
-def _kokoro(settings: Settings, found: Found, voice: str) -> str:
-    """Why Kokoro can't speak; empty where it can."""
-    if not found.espeak_installed:
-        return "its phonemizer is not installed: pip install 'livekit-agent-worker[kokoro]'"
-    if not found.kokoro_voices:
-        return f"Kokoro is not in the cache: {DOWNLOAD} with tts=kokoro"
-    if not voice:
-        return (
-            f"no Kokoro voice speaks {settings.spoken_language}; there are voices for "
-            + ", ".join(dict.fromkeys(found.kokoro_voices.values()))
-        )
-    if voice not in found.kokoro_voices:
-        return f"Kokoro has no voice {voice!r}; it has {', '.join(found.kokoro_voices)}"
-    return ""
-
-
-def _xtts(settings: Settings, found: Found) -> str:
-    if not found.xtts_installed:
-        return "coqui-tts is not installed: pip install 'livekit-agent-worker[xtts]'"
-    if not settings.xtts_accept_license:
-        return "read the model's licence (CPML, non-commercial), then set xtts_accept_license=true"
-    if settings.tts_reference is None:
-        return "set tts_reference to a WAV of 6 to 30 s of the voice to speak with"
-    return ""

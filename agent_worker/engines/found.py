@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +10,43 @@ import httpx
 
 from agent_worker.settings import Settings
 
-from .choice import Choices, Found, HearingDevice, choose
-from .found_model import find_model_server
+from .choice import choose
+from .chosen import Choices
+from .found_model import Say, find_model_server
 from .hearing_device import find_hearing_device
 from .house_model import find_house_model, find_machine, house_fault
-from .languages import primary
+from .inventory import Found, HearingDevice
 from .local_models import Machine, local_models, next_better, suited_local_model
+from .voices.registry import find_voices
 
 _FLOW_SERVER_S = 2.0
 _MOST_FLOWS = 16
 
 
-async def look_around(settings: Settings) -> Found:
+async def look_around(
+    settings: Settings,
+    *,
+    wait_s: float | None = None,
+    until_ready: bool = False,
+    say: Say | None = None,
+) -> Found:
     """Finds out what is on this machine.
 
     No network but loopback, and that for under 300 ms; and the servers that the settings name,
     which get seconds. Where there is a GPU, it decodes once, in a process of its own.
+
+    Args:
+        settings: of the user.
+        wait_s: for a model server that is loading or not up yet, as `find_model_server` takes it.
+        until_ready: the same.
+        say: the same.
     """
-    model_server = await find_model_server(settings)
+    model_server = await find_model_server(
+        settings, wait_s=wait_s, until_ready=until_ready, say=say
+    )
     remote_flows, flow_advice = await _remote_flows(settings)
     machine = await asyncio.to_thread(find_machine)
     own_model = await asyncio.to_thread(find_house_model, settings, machine)
-    voices = _piper_voices(settings.voices_dir())
     hearing = await find_hearing_device(settings)
     models, too_slow, suited = _whisper_models(hearing)
     return Found(
@@ -43,12 +55,7 @@ async def look_around(settings: Settings) -> Found:
         suited_whisper=suited,
         hearing=hearing,
         whisper_fault=_whisper_fault(settings),
-        piper_installed=find_spec("piper") is not None,
-        piper_voices=voices,
-        piper_languages={voice.stem: _language_of(voice) for voice in voices},
-        kokoro_voices=_kokoro_voices(settings.kokoro_dir()),
-        espeak_installed=find_spec("espeakng_loader") is not None,
-        xtts_installed=find_spec("TTS") is not None,
+        voices=find_voices(settings),
         llm_endpoint=model_server.endpoint,
         llm_models=model_server.models,
         llm_kind=model_server.kind,
@@ -61,9 +68,16 @@ async def look_around(settings: Settings) -> Found:
     )
 
 
-async def choose_engines(settings: Settings) -> Choices:
-    """What serves each stage on this machine, with the reasons."""
-    return choose(settings, await look_around(settings))
+async def choose_engines(
+    settings: Settings,
+    *,
+    wait_s: float | None = None,
+    until_ready: bool = False,
+    say: Say | None = None,
+) -> Choices:
+    """What serves each stage on this machine, with the reasons; arguments as `look_around`'s."""
+    found = await look_around(settings, wait_s=wait_s, until_ready=until_ready, say=say)
+    return choose(settings, found)
 
 
 def _prices(
@@ -128,36 +142,6 @@ def _whisper_fault(settings: Settings) -> str:
     except (models.ModelNotFoundError, ValueError) as error:
         return str(error)
     return ""
-
-
-def _piper_voices(folder: Path) -> tuple[Path, ...]:
-    quality = ("-high", "-medium", "-low", "-x_low")
-
-    def rank(voice: Path) -> tuple[int, str]:
-        return next((i for i, q in enumerate(quality) if voice.stem.endswith(q)), 9), voice.name
-
-    voices = [v for v in folder.glob("*.onnx") if v.with_suffix(".onnx.json").is_file()]
-    return tuple(sorted(voices, key=rank))
-
-
-def _kokoro_voices(folder: Path) -> Mapping[str, str]:
-    from livekit.plugins import kokoro
-
-    try:
-        names = kokoro.find_files(folder).voice_names()
-    except (kokoro.VoiceNotFoundError, kokoro.VoicePackError):
-        return {}
-    made_for = {name: kokoro.language_of_voice(name) for name in names}
-    return {name: language.tag for name, language in made_for.items() if language is not None}
-
-
-def _language_of(voice: Path) -> str:
-    try:
-        about = json.loads(voice.with_suffix(".onnx.json").read_text(encoding="utf-8"))
-        return primary(str(about.get("language", {}).get("code") or about["espeak"]["voice"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # the names of official voices begin with it: en_US-lessac-high
-        return primary(voice.stem)
 
 
 async def _remote_flows(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:

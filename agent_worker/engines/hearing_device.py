@@ -9,7 +9,7 @@ from importlib import import_module
 
 from agent_worker.settings import Settings
 
-from .choice import HearingDevice
+from .inventory import HearingDevice
 
 
 async def find_hearing_device(settings: Settings) -> HearingDevice:

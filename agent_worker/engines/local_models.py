@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from agent_worker.toml_beside import toml_beside
 
 _SLOT_TOKENS = 4096
 """Seven minutes of talk behind the prompt; older turns are left out then."""
@@ -85,8 +86,8 @@ class ServerPlan:
 @cache
 def local_models() -> tuple[LocalModel, ...]:
     """Every size, the smallest first."""
-    text = Path(__file__).with_name("local_models.toml").read_text(encoding="utf-8")
-    return tuple(LocalModel(**entry) for entry in tomllib.loads(text)["models"])
+    models = toml_beside(__file__, "local_models.toml")["models"]
+    return tuple(LocalModel(**entry) for entry in models)
 
 
 def threads(machine: Machine) -> int:

@@ -10,13 +10,14 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from agent_worker.settings import ChoiceKind, Settings
-from flows.persona_profiles import Character, ProfileError, default_profiles, load_profiles
 
-from .choice import Choices, choose
+from .cast import whole_cast
+from .choice import choose
+from .chosen import Choices
 from .languages import languages, primary
+from .offer import Offer
+from .voices.registry import voice_engine
 
-STANDARD = "standard"
-"""The voice that the settings and the language give."""
 EVERYONE = "everyone"
 """All characters of the persona flow, who take turns."""
 PERSONA = "persona"
@@ -27,20 +28,8 @@ _FLOWS = {
     PERSONA: ("Characters", "each with a voice"),
     "offline": ("Basics", "time, sums, timers, no model"),
 }
-_ESPEAK_VARIANTS = {"+f3": "Higher", "+m3": "Deeper", "+whisper": "Whispering"}
 _RULES_KNOW = frozenset({"en", "zh"})
 _BUNDLED_HEARS = frozenset({"en", "zh"})
-
-
-@dataclasses.dataclass(frozen=True)
-class Offer:
-    """One entry of a list: a flow, a character, a voice or a language."""
-
-    id: str
-    name: str
-    note: str = ""
-    language: str = ""
-    """Primary tag of the only language that a voice speaks; empty = it speaks them all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +64,8 @@ def find_offers(settings: Settings, choices: Choices) -> Offers:
     if choices.problems:
         return Offers()
     may = settings.caller_may_choose
+    speaker = voice_engine(choices.tts.engine)
+    voices = choices.found.voices_of(choices.tts.engine)
     flows = _flows(settings, choices) if "flow" in may else ()
     remote = choices.llm.engine == "remote"
     # a flow server has characters of its own
@@ -84,7 +75,7 @@ def find_offers(settings: Settings, choices: Choices) -> Offers:
         characters=_several(
             _characters(settings) if "character" in may and PERSONA in talks else ()
         ),
-        voices=_several(_voices(settings, choices) if "voice" in may else ()),
+        voices=_several(speaker.offers(settings, choices.tts, voices) if "voice" in may else ()),
         languages=_several(_languages(settings, choices) if "language" in may else ()),
         economy=_economy(settings) if "economy" in may and talks != {"offline"} else (),
     )
@@ -111,27 +102,17 @@ def _flows(settings: Settings, choices: Choices) -> tuple[Offer, ...]:
     def can_run(flow: str) -> bool:
         own = settings.model_copy(update={"llm": flow})
         return not choose(own, choices.found).llm.problem and (
-            flow != PERSONA or bool(cast(settings))
+            flow != PERSONA or bool(whole_cast(settings))
         )
 
     ids = [default, *(flow for flow in _FLOWS if flow != default and can_run(flow))]
     return tuple(Offer(flow, *_FLOWS[flow]) for flow in ids)
 
 
-def cast(settings: Settings) -> tuple[Character, ...]:
-    """The characters of the persona flow; none where the profiles can't be used."""
-    try:
-        if settings.persona_profiles is not None:
-            return load_profiles(settings.persona_profiles)
-        return tuple(default_profiles())
-    except ProfileError:
-        return ()
-
-
 def _characters(settings: Settings) -> tuple[Offer, ...]:
     offers = [
         Offer(EVERYONE, "Everyone", "they take turns"),
-        *(Offer(character.name, character.name) for character in cast(settings)),
+        *(Offer(character.name, character.name) for character in whole_cast(settings)),
     ]
     if len(offers) == 2:
         return ()
@@ -141,47 +122,9 @@ def _characters(settings: Settings) -> tuple[Offer, ...]:
     )
 
 
-def _voices(settings: Settings, choices: Choices) -> tuple[Offer, ...]:
-    match choices.tts.engine:
-        case "espeak":
-            taken = "+" + (settings.tts_voice or "").partition("+")[2]
-            return (
-                Offer(STANDARD, "Standard"),
-                *(Offer(id, name) for id, name in _ESPEAK_VARIANTS.items() if id != taken),
-            )
-        case "piper":
-            found = choices.found
-            names = [voice.stem for voice in found.piper_voices]
-            if choices.tts.detail not in names:
-                return ()
-            names.sort(key=lambda name: name != choices.tts.detail)
-            return tuple(
-                Offer(name, _piper_name(name), _piper_note(name), found.piper_languages[name])
-                for name in names
-            )
-        case "kokoro":
-            voices = choices.found.kokoro_voices
-            names = sorted(voices, key=lambda name: name != choices.tts.detail)
-            return tuple(
-                Offer(name, name[3:].replace("_", " ").title(), voices[name], primary(voices[name]))
-                for name in names
-            )
-        case _:
-            # a recording that is cloned, or a speech server that can't be asked for its voices
-            return ()
-
-
-def _piper_name(voice: str) -> str:
-    parts = voice.split("-")
-    return (parts[1] if len(parts) == 3 else voice).replace("_", " ").title()
-
-
-def _piper_note(voice: str) -> str:
-    parts = voice.split("-")
-    return f"{parts[0].replace('_', '-')}, {parts[2]}" if len(parts) == 3 else ""
-
-
 def _languages(settings: Settings, choices: Choices) -> tuple[Offer, ...]:
+    speaker = voice_engine(choices.tts.engine)
+    found = choices.found.voices_of(choices.tts.engine)
     own = settings.language
     known = languages()
     tags = [
@@ -189,7 +132,7 @@ def _languages(settings: Settings, choices: Choices) -> tuple[Offer, ...]:
         for tag in known
         if tag != primary(own)
         and _hears(choices.stt.detail, tag)
-        and _speaks(choices, tag)
+        and speaker.speaks(tag, found)
         and (choices.llm.engine != "offline" or tag in _RULES_KNOW)
     ]
     name = known[primary(own)].name if primary(own) in known else own
@@ -207,16 +150,3 @@ def _hears(model: str, tag: str) -> bool:
         return tag == "en"
     # any other Whisper knows every language of the list
     return True
-
-
-def _speaks(choices: Choices, tag: str) -> bool:
-    match choices.tts.engine:
-        case "piper":
-            return tag in choices.found.piper_languages.values()
-        case "kokoro":
-            return any(primary(own) == tag for own in choices.found.kokoro_voices.values())
-        case "espeak" | "xtts":
-            # both know every language of the list
-            return True
-        case _:
-            return False

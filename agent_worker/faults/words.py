@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 
-from agent_worker.engines.languages import primary
-
-_FILE = Path(__file__).parent / "fault_words.toml"
+from agent_worker.language_tags import primary
+from agent_worker.toml_beside import toml_beside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +27,7 @@ class FaultWords:
 
 @functools.cache
 def _all() -> Mapping[str, FaultWords]:
-    tables = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    tables = toml_beside(__file__, "fault_words.toml")
     return {tag: FaultWords(**table) for tag, table in tables.items()}
 
 

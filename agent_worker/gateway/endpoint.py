@@ -20,11 +20,12 @@ from starlette.websockets import WebSocket
 
 from agent_worker.serving.access import Access, AccessDeniedError, RateLimit
 
+from .answering import GatewayCall
 from .callers import Caller, caller_of, lost_by
 from .link import Link, RefusedError
 from .outbox import Outbox
 from .protocol import SUBPROTOCOL, SessionResume, SessionStart
-from .session import GatewayCall, LiveSession
+from .session import LiveSession
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +48,9 @@ class GatewayConfig:
         host: the address that it is served on.
         max_sessions: sessions at once, with those that wait for their client to come back.
         start_timeout_s: how long a connection may go without a session.
-        resume_s: how long a session waits for its client.
         stale_s: after so long without a message a client is asked whether it is there when another
             connection resumes its session, which it gets if there is no answer: a client that lost
             its network comes back before the old connection breaks.
-        idle_timeout_s: seconds of silence on both sides that end a session.
         send_timeout_s: how long one message may take to leave.
         limit: connections, per caller.
     """
@@ -60,9 +59,7 @@ class GatewayConfig:
     host: str = "127.0.0.1"
     max_sessions: int = 16
     start_timeout_s: float = 10.0
-    resume_s: float = 30.0
     stale_s: float = 3.0
-    idle_timeout_s: float = 300.0
     send_timeout_s: float = 5.0
     limit: RateLimit = field(default_factory=lambda: RateLimit(burst=30, per_minute=60))
 
@@ -165,13 +162,7 @@ class Gateway:
             call = await self._build_call(request)
         except ValueError as problem:
             raise RefusedError("unsupported_lang", str(problem)) from problem
-        return LiveSession(
-            request,
-            call,
-            idle_timeout_s=self._config.idle_timeout_s,
-            caller=caller,
-            last_seq=last_seq,
-        )
+        return LiveSession(request, call, caller=caller, last_seq=last_seq)
 
     async def _start(self, session: LiveSession) -> LiveSession:
         # Known before it starts: a stop finds it.
@@ -191,18 +182,18 @@ class Gateway:
             RefusedError: there is no such session, or its connection is still in use.
         """
         if request.session_id is None:
-            under_way = [one for one in self._sessions.values() if not one.ended.is_set()]
+            under_way = [one for one in self._sessions.values() if not one.over]
             session = lost_by(caller, under_way, request.last_seq)
             if session is None:
                 advice = "no one session of yours waits here; name it by its session_id"
                 raise RefusedError("unknown_session", advice)
         else:
             session = self._sessions.get(request.session_id)
-        if session is None or session.ended.is_set():
+        if session is None or session.over:
             raise RefusedError("unknown_session", "that session is over; start a new one")
         if await session.is_in_use(stale_s=self._config.stale_s):
             raise RefusedError("session_in_use", "that session has a connection")
-        if session.ended.is_set():
+        if session.over:
             raise RefusedError("unknown_session", "that session is over; start a new one")
         if request.last_seq > session.last_seq:
             raise RefusedError("bad_message", "last_seq: no such frame was sent")
@@ -213,8 +204,8 @@ class Gateway:
         """The connection is gone: the session waits for its client, or ends."""
         if not session.is_at(outbox):
             return  # its client came back over another connection
-        if lost and not session.ended.is_set():
-            await session.detach(wait_s=self._config.resume_s)
+        if lost and not session.over:
+            await session.detach()
         else:
             session.ended.set()
 

@@ -7,16 +7,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from livekit.agents import (
-    Agent,
-    AgentSession,
     AgentStateChangedEvent,
     CloseEvent,
     ErrorEvent,
     UserInputTranscribedEvent,
-    UserStateChangedEvent,
     utils,
 )
 from livekit.agents.voice.transcription import TranscriptSynchronizer
@@ -24,10 +21,11 @@ from livekit.agents.voice.transcription import TranscriptSynchronizer
 from agent_worker.call.flood import Allowance, Bucket
 from livekit import rtc
 
+from .answering import GatewayCall, Overheard, TakesTyping
 from .audio import GatewayAudioInput, GatewayAudioOutput
 from .callers import Caller
 from .client_outlet import ClientOutlet
-from .confidence import ConfidenceTap
+from .confidence import Confidence
 from .outbox import Outbox, Outgoing
 from .protocol import (
     MAX_BUFFERED_S,
@@ -50,34 +48,12 @@ _INTERRUPT_PATIENCE_S = 2.0
 _PONG_PATIENCE_S = 2.0
 
 
-class GatewayCall(Protocol):
-    """What answers one caller: a session that is not started yet, and its agent."""
-
-    @property
-    def session(self) -> AgentSession[Any]: ...
-
-    @property
-    def agent(self) -> Agent: ...
-
-    async def aclose(self) -> None:
-        """Ends the session and closes what belongs to it; safe to call twice."""
-
-
-@runtime_checkable
-class TakesTyping(Protocol):
-    """An agent that counts what is written as a turn."""
-
-    def typed_turn(self) -> None:
-        """The caller has written."""
-
-
 class LiveSession:
     """Ties an `AgentSession` to whichever connection its caller is at.
 
     Args:
         request: the caller's `session_start`.
         call: what answers.
-        idle_timeout_s: seconds in which neither side speaks, after which the session ends.
         caller: whose it is, for one who comes back without the id.
         last_seq: of the voice that was sent before, where another conversation went before it.
     """
@@ -87,7 +63,6 @@ class LiveSession:
         request: SessionStart,
         call: GatewayCall,
         *,
-        idle_timeout_s: float = 300.0,
         caller: Caller | None = None,
         last_seq: int = -1,
     ) -> None:
@@ -99,15 +74,15 @@ class LiveSession:
             sample_rate=request.output_sample_rate or VOICE_RATE, format=request.audio.format
         )
         self._call = call
-        self._idle_timeout_s = idle_timeout_s
         self._reply = Reply(self.voice, last_seq=last_seq)
         self._outbox: Outbox | None = None
         self._client_heard_at = time.monotonic()
         # Between a resumption and the end of what was under way before it.
         self._silent = False
-        self._waiting: asyncio.TimerHandle | None = None
-        self._confidence = ConfidenceTap(call.agent)
-        self._words = WordsTap(call.agent, self._on_token)
+        self._confidence = Confidence()
+        self._words = WordsTap(self._on_token)
+        if isinstance(call.agent, Overheard):
+            call.agent.overheard_by(heard=self._confidence.heard, writes=self._words.begins)
         self._input = GatewayAudioInput()
         self._output = GatewayAudioOutput(
             self._send_audio, self._voice_stopped, sample_rate=self.voice.sample_rate
@@ -123,8 +98,6 @@ class LiveSession:
         self._decoder: Any = None
         self._encoder: Any = None
         self._renew_codecs()
-        self._last_activity = time.monotonic()
-        self._busy = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._typed = Bucket(_ANSWERED, time.monotonic())
         # a call that is told of nothing but its sound and words has none
@@ -147,6 +120,11 @@ class LiveSession:
     def waiting(self) -> bool:
         """Whether its connection is gone, and it waits for its client."""
         return self._outbox is None
+
+    @property
+    def over(self) -> bool:
+        """Whether it can't be taken up again, though it may still be closing."""
+        return self.ended.is_set() or self._call.lifetime.over
 
     async def is_in_use(self, *, stale_s: float) -> bool:
         """Whether a client is at its connection: it has just sent something, or answers a ping."""
@@ -172,11 +150,9 @@ class LiveSession:
         # Through the synchronizer, so that after an interruption the history holds what was heard.
         session.output.transcription = SayingTap(self._words.say, self._sync.text_output)
         session.on("user_input_transcribed", self._on_transcribed)
-        session.on("user_state_changed", self._on_user_state)
         session.on("agent_state_changed", self._on_agent_state)
         session.on("error", self._on_error)
         session.on("close", self._on_close)
-        self._spawn(self._watch_idle())
         await session.start(self._call.agent, record=False)
 
     def attach(self, outbox: Outbox) -> None:
@@ -213,11 +189,8 @@ class LiveSession:
 
     def _take(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._last_activity = time.monotonic()
         self.client_heard()
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+        self._call.lifetime.caller_returned()
 
     def _welcome(self, *, resumed: bool) -> None:
         self._post(
@@ -236,15 +209,14 @@ class LiveSession:
             ]
         )
 
-    async def detach(self, *, wait_s: float) -> None:
+    async def detach(self) -> None:
         """The connection is gone: the agent stops, and nothing old is heard or sent later.
 
-        Args:
-            wait_s: seconds for which the session waits for its client.
+        The call's `Lifetime` waits for the client to come back, as it does in a room.
         """
         self._outbox = None
         self._input.clear()
-        self._waiting = asyncio.get_running_loop().call_later(wait_s, self.ended.set)
+        self._call.lifetime.caller_left()
         await self.interrupt()
 
     def hear(self, data: bytes) -> Send | None:
@@ -269,6 +241,7 @@ class LiveSession:
         """Takes what the caller wrote for their turn. Returns the error where it was left out."""
         if not self._typed.take(1, time.monotonic()):
             return error("too_fast", "too many messages at once; wait a little")
+        self._call.lifetime.caller_acts()
         await self.interrupt()
         if isinstance(self._call.agent, TakesTyping):
             self._call.agent.typed_turn()
@@ -290,8 +263,6 @@ class LiveSession:
         if self._closed:
             return
         self._closed = True
-        if self._waiting is not None:
-            self._waiting.cancel()
         self._input.close()
         await utils.aio.cancel_and_wait(*self._tasks)
         try:
@@ -350,14 +321,7 @@ class LiveSession:
         confidence = self._confidence.of(text)
         self._post([Send({"type": kind, "text": text, "confidence": confidence})])
 
-    def _on_user_state(self, event: UserStateChangedEvent) -> None:
-        self._busy = event.new_state == "speaking"
-        if "speaking" in (event.new_state, event.old_state):
-            # "away" is no activity: the session says so when nobody has spoken for a while.
-            self._last_activity = time.monotonic()
-
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
-        self._last_activity = time.monotonic()
         if event.new_state == "thinking":
             self._words.release()
         if event.new_state in ("listening", "idle"):
@@ -372,23 +336,17 @@ class LiveSession:
         self._post([error("stage_failed", f"{stage} failed; the session goes on")])
 
     def _on_close(self, event: CloseEvent) -> None:
-        if not self._closed:
+        if self._closed:
+            return
+        if self._call.lifetime.over:
+            self.finish("session_timeout", "nobody spoke for a long time")
+        else:
             self.finish("session_ended", "the session has ended")
 
     def finish(self, code: str, message: str) -> None:
         """Ends the session from this side, and tells the client why."""
         self._post([error(code, message, recoverable=False), Close(1000, code)])
         self.ended.set()
-
-    async def _watch_idle(self) -> None:
-        while True:
-            left = self._last_activity + self._idle_timeout_s - time.monotonic()
-            if self._busy or self._call.session.agent_state in ("thinking", "speaking"):
-                left = self._idle_timeout_s
-            elif left <= 0:
-                self.finish("session_timeout", "nobody spoke for a long time")
-                return
-            await asyncio.sleep(left)
 
     def _spawn(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)

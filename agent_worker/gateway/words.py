@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from typing import Any
+from collections.abc import Callable
 from weakref import WeakSet
 
-from livekit.agents import Agent, ModelSettings, llm
+from livekit.agents import llm
 from livekit.agents.types import FlushSentinel
 from livekit.agents.voice import SpeechHandle, io
-from livekit.agents.voice.agent_activity import _SpeechHandleContextVar
 
-# `_SpeechHandleContextVar`: nothing else tells which answer a task writes. Without it, guesses that
-# are thrown away would be told to the client; a test of ours fails when a new version lacks it.
+from agent_worker.livekit_private import speech_of_this_task
 
 Said = llm.ChatChunk | str | FlushSentinel
 
 
 class WordsTap:
-    """Sees the model's words on their way from an agent's `llm_node`, at once.
+    """Takes the model's words at once, before the session has them.
 
     What is written on speculation, while the caller may go on, is kept until the answer stands:
     an answer that is thrown away was never said.
 
     Args:
-        agent: of one call; not started yet.
         written: takes each piece of an answer that stands.
     """
 
-    def __init__(self, agent: Agent, written: Callable[[str], None]) -> None:
-        self._node = agent.llm_node
+    def __init__(self, written: Callable[[str], None]) -> None:
         self._written = written
         self._newest: _Words | None = None
         self._tapped: WeakSet[SpeechHandle] = WeakSet()
-        agent.llm_node = self._think  # type: ignore[method-assign]
 
     def release(self) -> None:
         """The answer may have come to stand: hands on what was kept of it."""
@@ -44,37 +36,27 @@ class WordsTap:
 
     def say(self, text: str) -> None:
         """The text is on its way to the voice: seen already, but where no model has written it."""
-        speech = _SpeechHandleContextVar.get(None)
+        speech = speech_of_this_task()
         if speech is not None and speech in self._tapped:
             self.release()
         else:
             self._written(text)
 
-    async def _think(
-        self, chat_ctx: llm.ChatContext, tools: list[llm.Tool], model_settings: ModelSettings
-    ) -> AsyncGenerator[Said, None]:
-        speech = _SpeechHandleContextVar.get(None)
+    def begins(self) -> Callable[[Said], None]:
+        """A model begins to write, in this task. Returns what takes each piece of it."""
+        speech = speech_of_this_task()
+        if speech is None:
+            # whether it will be said can't be known: `say` tells its words
+            return lambda piece: None
         words = self._newest = _Words(speech, self._written)
-        if speech is not None:
-            self._tapped.add(speech)
-        node: Any = self._node(chat_ctx, tools, model_settings)
-        answer: Any = await node if inspect.isawaitable(node) else node
-        if answer is None:
-            return
-        if isinstance(answer, str | llm.ChatChunk):
-            words.add(answer)
-            yield answer
-            return
-        async with aclosing(answer):
-            async for piece in answer:
-                words.add(piece)
-                yield piece
+        self._tapped.add(speech)
+        return words.add
 
 
 class _Words:
     """The words of one generation."""
 
-    def __init__(self, speech: SpeechHandle | None, written: Callable[[str], None]) -> None:
+    def __init__(self, speech: SpeechHandle, written: Callable[[str], None]) -> None:
         self._speech = speech
         self._written = written
         self._kept: list[str] = []
@@ -88,11 +70,10 @@ class _Words:
         self.release()
 
     def release(self) -> None:
-        speech = self._speech
-        if speech is not None and not speech.scheduled:
+        if not self._speech.scheduled:
             return
         kept, self._kept = self._kept, []
-        if speech is not None and speech.interrupted:
+        if self._speech.interrupted:
             return
         for text in kept:
             if text:

@@ -34,11 +34,6 @@ class AgentVoice:
         if self._stopping is not None:
             await utils.aio.cancel_and_wait(self._stopping)
 
-    @property
-    def stopping(self) -> bool:
-        """Whether it is being stopped, and not silent for good yet."""
-        return self._stopping is not None and not self._stopping.done()
-
     def hold(self) -> None:
         """Falls silent, ready to go on; nothing if it may not be interrupted."""
         output = self._output()
@@ -47,18 +42,16 @@ class AgentVoice:
             self._held = True
 
     def let_go(self) -> None:
-        """Goes on, if it was held."""
-        if self._held:
-            self._held = False
-            if (output := self._output()) is not None:
-                output.resume()
+        """Goes on, if it was held and is not being stopped."""
+        if not self._is_stopping():
+            self._release()
 
     def stop(self) -> bool:
         """Begins to drop what is being said; False if there is nothing to drop, or it is under way.
 
         A voice that may not be interrupted goes on.
         """
-        if self.stopping:
+        if self._is_stopping():
             return False
         if self._session is None or not self._may_be_interrupted():
             self.let_go()
@@ -75,7 +68,16 @@ class AgentVoice:
     async def _after(self, interrupted: asyncio.Future[None]) -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.wait([interrupted], timeout=_STOPS_WITHIN_S)
-        self.let_go()
+        self._release()
+
+    def _is_stopping(self) -> bool:
+        return self._stopping is not None and not self._stopping.done()
+
+    def _release(self) -> None:
+        if self._held:
+            self._held = False
+            if (output := self._output()) is not None:
+                output.resume()
 
     def _output(self) -> io.AudioOutput | None:
         return self._session.output.audio if self._session is not None else None

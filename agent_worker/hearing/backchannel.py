@@ -5,12 +5,12 @@ from __future__ import annotations
 import enum
 import functools
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 
+from agent_worker.language_tags import primary
 from agent_worker.steady_time import steady_time
+from agent_worker.toml_beside import toml_beside
 
 from .completeness import split_words
 from .echo import EchoGuard
@@ -44,8 +44,7 @@ def _words(language: str | None) -> _Words:
 
     A word that stops in one language and agrees in another ("no" in Polish) stops.
     """
-    source = resources.files(__package__).joinpath("backchannels.toml")
-    tables = tomllib.loads(source.read_text(encoding="utf-8"))
+    tables = toml_beside(__file__, "backchannels.toml")
     chosen = [tables["any"], tables[language]] if language in tables else list(tables.values())
 
     def collect(name: str) -> frozenset[str]:
@@ -91,8 +90,8 @@ def classify(text: str, *, language: str | None = None, is_final: bool = True) -
 
 
 def _lists_for(language: str | None) -> _Words:
-    tag = None if language in (None, "auto", "multi") else re.split(r"[-_]", str(language))[0]
-    return _words(tag.lower() if tag else None)
+    unknown = not language or language in ("auto", "multi")
+    return _words(None if unknown else primary(str(language)))
 
 
 def _segment(words: list[str], lists: _Words) -> set[Kind] | None:
@@ -178,11 +177,6 @@ class BargeInPolicy:
     def active(self) -> bool:
         """Whether there is speech over the agent's that is not settled yet."""
         return self._started_at is not None
-
-    @property
-    def echo_heard(self) -> bool:
-        """Whether the agent has heard itself in this call."""
-        return self._echo.was_heard
 
     @property
     def only_stops(self) -> bool:

@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from agent_worker.language_tags import primary
+
 from .chinese import simplified
 from .dictation import is_dictation
 from .lexicon import Lexicon, asks_dictation, lexicon
@@ -69,7 +71,7 @@ def language_of(text: str, language: str | None = None) -> str:
         language: What the recogniser says, as a BCP 47 tag, if it says anything.
     """
     if language and language not in ("auto", "multi"):
-        return re.split(r"[-_]", language.lower())[0]
+        return primary(language)
     if re.search(r"[\u3040-\u30ff]", text):
         return "ja"
     return "zh" if _CJK.search(text) else "en"

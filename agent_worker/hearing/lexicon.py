@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
+
+from agent_worker.toml_beside import toml_beside
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class Lexicon:
 
 @functools.cache
 def _tables() -> dict[str, dict[str, Any]]:
-    source = resources.files(__package__).joinpath("turns.toml")
-    return tomllib.loads(source.read_text(encoding="utf-8"))
+    return toml_beside(__file__, "turns.toml")
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Carries out what the turn policies decide, on a running `AgentSession`.
+"""Carries out what `TurnUnderWay` decides, on a running `AgentSession`.
 
 Three places of the session are enough for it, all of them public:
 
@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
@@ -40,8 +39,7 @@ from livekit import rtc
 from .agent_voice import AgentVoice
 from .backchannel import BargeInPolicy, Overlap
 from .end_of_turn_model import PauseListener
-from .loudness import CallerLoudness
-from .resumed_turn import ResumedTurn
+from .turn_under_way import TurnUnderWay
 from .turns import EndOfTurnPolicy
 
 logger = logging.getLogger(__name__)
@@ -49,10 +47,6 @@ logger = logging.getLogger(__name__)
 Mode = Literal["auto", "half_duplex", "push_to_talk"]
 
 _NEVER_S = 3600.0
-_WORDLESS_FLUSH_S = 0.25
-"""Seconds of silence after which a recogniser that has shown no word yet is asked for one."""
-_ASKED_AGAIN_WITHIN_S = 1.0
-"""Seconds from a final transcript within which the session has surely seen it."""
 
 _TRANSCRIPTS = (
     stt.SpeechEventType.INTERIM_TRANSCRIPT,
@@ -83,35 +77,28 @@ class TurnTaking:
                 recogniser still owes the end of it.
             clock: Seconds since the epoch, as in the session's events.
         """
-        self._end_of_turn = end_of_turn or EndOfTurnPolicy(clock=clock)
+        self._turn = TurnUnderWay(
+            end_of_turn=end_of_turn,
+            barge_in=barge_in,
+            final_timeout_s=final_timeout_s,
+            clock=clock,
+        )
         self._listener = listener
-        self._barge_in = barge_in or BargeInPolicy(clock=clock)
         self._final_timeout_s = final_timeout_s
         self._clock = clock
-        self._detector = _Detector(self)
+        self._detector = _Detector(self._until_over)
         self._session: AgentSession[Any] | None = None
         self._voice = AgentVoice()
-        self._loudness = CallerLoudness()
-        self._resumed = ResumedTurn()
         self._changed = asyncio.Event()
         self._turn_changed = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._flush: Callable[[], None] | None = None
-        self._flushed = False
-        self._final_pending = False
-        self._finals = 0
-        self._final_at = 0.0
-        self._began_at = 0.0
-        self._ended_at: float | None = None
-        self._taken_at = math.inf
-        self._has_words = False
-        self._reply = ""
         self._closed = False
 
     @property
     def resumes(self) -> bool:
         """Whether the turn under way, or taken last, goes on with one that the agent broke into."""
-        return self._resumed.resumes
+        return self._turn.resumes
 
     @property
     def detector(self) -> _Detector:
@@ -188,7 +175,7 @@ class TurnTaking:
         heard = await session.commit_user_turn(
             transcript_timeout=self._final_timeout_s, stt_flush_duration=0.0
         )
-        self._took_turn()
+        self._turn.taken()
         return heard
 
     def forget_turn(self) -> None:
@@ -197,10 +184,8 @@ class TurnTaking:
         The recogniser begins anew too, so that no sound of before reaches the next turn.
         """
         self._running().clear_user_turn()
-        self._final_pending = False
-        self._end_of_turn.dropped()
-        self._resumed.forgotten()
-        self._settle()
+        self._turn.forgotten()
+        self._voice.let_go()
 
     def _running(self) -> AgentSession[Any]:
         if self._session is None:
@@ -209,10 +194,7 @@ class TurnTaking:
 
     def agent_says(self, text: str) -> None:
         """Tells the words that the agent speaks now or soon, phrase by phrase."""
-        self._reply = f"{self._reply} {text}"[-400:]
-        self._barge_in.agent_says(text)
-        if self._agent_speaks():
-            self._end_of_turn.agent_said(self._reply)
+        self._turn.agent_says(text)
 
     async def recognize(
         self,
@@ -230,6 +212,7 @@ class TurnTaking:
         """
         async with engine.stream(conn_options=conn_options) as stream:
             self._flush = stream.flush if engine.capabilities.manual_flush else None
+            self._changed.set()
             forwarding = asyncio.create_task(
                 self._forward(audio, stream), name="turn_taking.forward"
             )
@@ -245,7 +228,7 @@ class TurnTaking:
         self, audio: AsyncIterable[rtc.AudioFrame], stream: stt.RecognizeStream
     ) -> None:
         async for frame in audio:
-            self._loudness.hear(frame)
+            self._turn.sounds(frame)
             if self._listener is not None:
                 self._listener.push(frame)
             stream.push_frame(frame)
@@ -253,36 +236,17 @@ class TurnTaking:
 
     async def _until_over(self, chat_ctx: llm.ChatContext) -> None:
         """Returns when the turn under way is over; cancelled when the caller goes on."""
-        if not self._end_of_turn.text:
+        if not self._turn.text:
             # Nothing came through `recognize`: typed, or from an agent with an stt_node of its own.
             messages = [item for item in chat_ctx.items if item.type == "message"]
-            if messages and messages[-1].role == "user":
-                self._end_of_turn.heard(messages[-1].text_content or "", is_final=True)
-            self._final_pending = False
-        finals = self._finals
-        while not self._closed and (wait_s := self._commit_in_s(finals)) > 0:
+            by_caller = bool(messages) and messages[-1].role == "user"
+            self._turn.typed(messages[-1].text_content or "" if by_caller else None)
+        finals = self._turn.finals
+        while not self._closed and (wait_s := self._turn.over_in_s(finals)) > 0:
             self._turn_changed.clear()
-            await _wait(self._turn_changed, wait_s)
-        self._took_turn()
-        self._loudness.turn_taken()
-
-    def _took_turn(self) -> None:
-        self._end_of_turn.committed()
-        self._resumed.taken()
-        self._taken_at = self._clock()
-
-    def _commit_in_s(self, finals: int) -> float:
-        now = self._clock()
-        if self._finals != finals:
-            # The session does not have the newest final yet. It asks again when it does.
-            return self._final_at + _ASKED_AGAIN_WITHIN_S - now
-        due = self._end_of_turn.deadline
-        if due is None:
-            # A final without a voice that the detector of voice has noticed.
-            return 0.0 if self._ended_at is not None or not self._speaking() else _NEVER_S
-        if self._final_pending and self._ended_at is not None:
-            due = max(due, self._ended_at + self._final_timeout_s)
-        return due - now
+            await _wait(self._turn_changed, min(wait_s, _NEVER_S))
+        self._turn.taken()
+        self._turn.was_the_callers()
 
     def _speaking(self) -> bool:
         return self._session is not None and self._session.user_state == "speaking"
@@ -293,91 +257,37 @@ class TurnTaking:
             return event
         data = event.alternatives[0]
         is_final = event.type is stt.SpeechEventType.FINAL_TRANSCRIPT
-        text: str | None = data.text
-        if self._barge_in.active:
-            self._barge_in.heard(data.text, is_final=is_final, language=str(data.language))
-            text = self._judge_overlap(data.text, is_final)
-        if is_final:
-            self._final_pending = False
-            if text:
-                self._finals += 1
-                self._final_at = self._clock()
-        if text:
-            self._has_words = True
-            self._end_of_turn.heard(text, is_final=is_final, language=str(data.language))
+        heard = self._turn.heard(data.text, is_final=is_final, language=str(data.language))
+        self._act(heard.voice)
         self._notify()
-        if text is None:
+        if heard.kept is None:
             # A final that is not sent would leave whoever waits for it waiting.
             return _with_text(event, "") if is_final else None
-        return event if text == data.text else _with_text(event, text)
-
-    def _judge_overlap(self, text: str, is_final: bool) -> str | None:
-        """What to keep of words said over the agent; None: nothing."""
-        decision = self._decide_overlap()
-        kept = self._barge_in.without_echo(text) if decision is Overlap.STOP else None
-        if kept and self._barge_in.only_stops:
-            self._resumed.dropped()
-        if is_final:
-            if kept is None:
-                self._end_of_turn.dropped()
-                self._resumed.dropped()
-            self._settle()
-            if kept is None and self._ended_at is None and self._agent_speaks():
-                # A long speech comes in several finals, and the rest of it is over the agent too.
-                self._barge_in.speech_started(self._clock())
-        return kept
+        return event if heard.kept == data.text else _with_text(event, heard.kept)
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         # The event carries the time of the sound, not that of its detection.
         at = event.created_at
         if event.new_state == "speaking":
-            self._began_at = at
-            self._ended_at = None
-            self._resumed.caller_spoke(at)
-            self._flushed = False
-            self._final_pending = True
-            self._has_words = False
-            self._end_of_turn.speech_started(at)
-            self._loudness.speech_started()
             if self._listener is not None:
                 self._listener.speech_started()
-            if self._agent_speaks():
-                self._barge_in.speech_started(at)
-            else:
-                # Whatever was prepared for this turn answers another text.
-                self._reply = ""
-                self._settle()
+            self._act(self._turn.caller_spoke(at))
         elif event.old_state == "speaking":
-            self._ended_at = at
-            self._resumed.caller_fell_silent(at)
-            self._end_of_turn.speech_ended(at)
-            self._barge_in.speech_ended(at)
+            self._turn.caller_fell_silent(at)
             if self._listener is not None:
                 self._listener.speech_ended(self._clock() - at, self._model_says)
         self._notify()
 
     def _model_says(self, probability: float) -> None:
-        self._end_of_turn.model_says(probability)
+        self._turn.model_says(probability)
         self._notify()
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         if event.new_state == "speaking":
-            # Only now: a speculative answer may never be heard.
-            self._end_of_turn.agent_said(self._reply)
-            self._resumed.agent_spoke(self._clock())
-            if self._final_pending and self._began_at > self._taken_at:
-                # They went on before a sound of the answer: what is heard is not the agent.
-                self._barge_in.speech_started(self._began_at, before_agent=True)
-                if self._ended_at is not None:
-                    self._barge_in.speech_ended(self._ended_at)
-            elif self._speaking():
-                self._barge_in.speech_started(self._clock())
-        elif event.old_state == "speaking" and not self._barge_in.active:
-            self._end_of_turn.agent_finished()
+            self._turn.agent_spoke()
+        elif event.old_state == "speaking":
+            self._turn.agent_fell_silent()
         self._notify()
-
-    def _agent_speaks(self) -> bool:
-        return self._session is not None and self._session.agent_state == "speaking"
 
     def _notify(self) -> None:
         self._changed.set()
@@ -387,57 +297,36 @@ class TurnTaking:
         """Does what becomes due by time alone."""
         while True:
             self._changed.clear()
-            if self._barge_in.active:
-                # It stays active until its final transcript, which may be long in coming.
-                self._decide_overlap()
-            flush_at = self._flush_at()
-            now = self._clock()
-            if flush_at is not None and now >= flush_at and self._flush is not None:
-                self._flushed = True
+            if self._turn.overlaps:
+                # They do until the final transcript of it, which may be long in coming.
+                self._act(self._turn.overlap())
+            if self._flush is not None and self._turn.wants_final():
                 self._flush()
-                flush_at = None
-            due = min(
-                (at for at in (flush_at, self._barge_in.deadline) if at is not None),
-                default=now + _NEVER_S,
-            )
-            await _wait(self._changed, max(due - now, 0.001))
+            due = self._turn.due(asks_for_finals=self._flush is not None)
+            wait_s = _NEVER_S if due is None else due - self._clock()
+            await _wait(self._changed, max(wait_s, 0.001))
 
-    def _flush_at(self) -> float | None:
-        """When to ask the recogniser for the end of the turn."""
-        if self._ended_at is None or not self._final_pending or self._flushed:
-            return None
-        if not self._has_words:
-            return self._ended_at + _WORDLESS_FLUSH_S
-        return self._end_of_turn.deadline
-
-    def _settle(self) -> None:
-        self._barge_in.settled()
-        if not self._voice.stopping:
-            self._voice.let_go()
-
-    def _decide_overlap(self) -> Overlap:
-        """Has the speech over the agent judged by all that is known of it, and acts on it."""
-        self._barge_in.loudness(self._loudness.below_usual_db)
-        decision = self._barge_in.decide()
-        logger.debug("overlap", extra={"decision": decision.value})
-        match decision:
+    def _act(self, overlap: Overlap) -> None:
+        """Does to the agent's voice what speech over it asks for."""
+        if overlap is not Overlap.WAIT:
+            logger.debug("overlap", extra={"decision": overlap.value})
+        match overlap:
             case Overlap.PAUSE:
                 self._voice.hold()
             case Overlap.IGNORE:
                 self._voice.let_go()
             case Overlap.STOP:
                 if self._voice.stop():
-                    self._reply = ""
+                    self._turn.agent_was_stopped()
             case Overlap.WAIT:
                 pass
-        return decision
 
 
 class _Detector:
     """The session's view of `TurnTaking`: a turn detector that takes its time."""
 
-    def __init__(self, turns: TurnTaking) -> None:
-        self._turns = turns
+    def __init__(self, until_over: Callable[[llm.ChatContext], Awaitable[None]]) -> None:
+        self._until_over = until_over
 
     @property
     def model(self) -> str:
@@ -458,7 +347,7 @@ class _Detector:
         self, chat_ctx: llm.ChatContext, *, timeout: float | None = None
     ) -> float:
         """Returns 1.0 as soon as the turn is over."""
-        await self._turns._until_over(chat_ctx)
+        await self._until_over(chat_ctx)
         return 1.0
 
 

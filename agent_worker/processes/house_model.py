@@ -22,7 +22,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
-from agent_worker.engines.choice import Choices, choose
+from agent_worker.engines.choice import choose
+from agent_worker.engines.chosen import Choices
 from agent_worker.engines.house_model import find_machine
 from agent_worker.engines.local_models import ServerPlan, server_plan
 from agent_worker.settings import Settings

@@ -24,7 +24,7 @@ import psutil
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from agent_worker.engines.choice import Choices
+from agent_worker.engines.chosen import Choices
 from agent_worker.machine_limits import free_memory_mib
 from agent_worker.settings import Settings, export_environment
 from agent_worker.telemetry.merged_metrics import Figures

@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 import functools
 import re
-import tomllib
 from dataclasses import dataclass
-from importlib import resources
+
+from agent_worker.toml_beside import toml_beside
 
 _LATIN_TERMINATORS = frozenset(".!?…‽")
 _SPACED_TERMINATORS = _LATIN_TERMINATORS | frozenset("؟۔।॥՞።")
@@ -82,8 +82,7 @@ class _Words:
 
 @functools.cache
 def _words() -> _Words:
-    source = resources.files(__package__).joinpath("sentences.toml")
-    lists = tomllib.loads(source.read_text(encoding="utf-8"))
+    lists = toml_beside(__file__, "sentences.toml")
     return _Words(**{name: frozenset(words) for name, words in lists.items()})
 
 

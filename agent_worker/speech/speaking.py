@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
@@ -14,6 +13,7 @@ from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT, TimedString
 
 from livekit import rtc
 
+from .voice_health import VoiceHealth
 from .voiced_text import voice_of
 
 _POLL_S = 0.05
@@ -59,43 +59,6 @@ class Lookahead:
         return max(ahead[-self._limit] - played_s, _POLL_S)
 
 
-class Voice:
-    """Whether there is a voice at present. One for each call; decides, does no I/O.
-
-    After a failure the engine is left alone for a while: a caller who waits for a time-out at each
-    sentence would wait for nothing. Then the next phrase tries it again.
-    """
-
-    def __init__(
-        self,
-        *,
-        retry_after_s: float = 5.0,
-        on_change: Callable[[bool], None] = lambda _: None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._retry_after_s = retry_after_s
-        self._on_change = on_change
-        self._clock = clock
-        self._failed_at: float | None = None
-
-    @property
-    def worth_trying(self) -> bool:
-        """The engine works, or has been left alone for long enough."""
-        return self._failed_at is None or self._clock() - self._failed_at >= self._retry_after_s
-
-    def failed(self) -> None:
-        """The engine could not speak a phrase."""
-        first, self._failed_at = self._failed_at is None, self._clock()
-        if first:
-            self._on_change(False)
-
-    def worked(self) -> None:
-        """The engine spoke a phrase."""
-        if self._failed_at is not None:
-            self._failed_at = None
-            self._on_change(True)
-
-
 async def synthesize_phrases(
     phrases: AsyncIterator[str],
     engine: tts.TTS[Any],
@@ -103,14 +66,14 @@ async def synthesize_phrases(
     conn_options: APIConnectOptions,
     ahead: int,
     played_s: Callable[[], float],
-    voice: Voice | None = None,
+    voice: VoiceHealth | None = None,
     voices: Callable[[str], tts.TTS[Any]] | None = None,
 ) -> AsyncGenerator[rtc.AudioFrame, None]:
     """Speaks each phrase in a stream of its own, so that its borders in the audio are known.
 
     Args:
-        phrases: speakable text; a phrase without a letter or digit is passed over, since engines
-            have nothing to say for it.
+        phrases: text to be read aloud; a phrase without a letter or digit is passed over, since
+            engines have nothing to say for it.
         engine: any TTS; one that does not stream is asked for the whole phrase.
         ahead: phrases synthesised ahead of the playout at most.
         played_s: seconds of this reply played so far.
@@ -123,7 +86,7 @@ async def synthesize_phrases(
         that could not be spoken comes as silence of about its length, so that its text still
         reaches the caller in step, is kept in history, and can be interrupted.
     """
-    voice = voice or Voice()
+    voice = voice or VoiceHealth()
     lookahead = Lookahead(ahead)
     words = _Words()
     async for phrase in phrases:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib import resources
 
 from num2words import num2words
+
+from agent_worker.language_tags import primary
+from agent_worker.toml_beside import toml_beside
 
 _CURRENCIES = {"$": "USD", "US$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
 _AMOUNT = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
@@ -60,8 +61,7 @@ class _Language:
 
 @functools.cache
 def _languages() -> dict[str, _Language]:
-    source = resources.files(__package__).joinpath("spoken.toml")
-    tables = tomllib.loads(source.read_text(encoding="utf-8"))
+    tables = toml_beside(__file__, "spoken.toml")
     return {code: _Language(**table) for code, table in tables.items()}
 
 
@@ -77,7 +77,7 @@ class SpokenNumbers:
         Args:
             language: BCP 47 tag of the text.
         """
-        self._code = re.split(r"[-_]", language.lower())[0]
+        self._code = primary(language)
         self._is_known = self._code in _languages()
         self._words = _languages()[self._code if self._is_known else "en"]
         self._comma = self._code in _COMMA_LANGUAGES

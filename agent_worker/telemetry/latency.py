@@ -11,7 +11,11 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from agent_worker.steady_time import steady_time
+
+from .cost import CallCost, CallSummary, Cost, Prices, Tokens
 
 TOPIC = "agent.latency"
 """LiveKit text topic on which each turn's record goes out to the clients in the room."""
@@ -32,20 +36,6 @@ with the preflight transcript: its stages may lie before ``final`` and ``committ
 Clock = Callable[[], float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Tokens:
-    """What an answer cost the model, as its server counts."""
-
-    prompt: int
-    """Read, with those out of a cache."""
-    cached: int
-    """Of those, read before."""
-    completion: int
-    """Written."""
-    call: int
-    """Read and written in the call so far, in dropped attempts too."""
-
-
 @dataclasses.dataclass
 class Generation:
     """One attempt at an answer. A speculative one may be dropped for the next."""
@@ -53,6 +43,7 @@ class Generation:
     at: dict[str, float] = dataclasses.field(default_factory=dict)
     reported: bool = False
     tokens: Tokens | None = None
+    cost: Cost | None = None
     failure: str = ""
     """Why it came to nothing."""
 
@@ -89,6 +80,8 @@ class TurnRecord:
     """Set where the answer was interrupted."""
     tokens: Tokens | None = None
     """Set once the answer has ended; None where its server tells no figures."""
+    cost: Cost | None = None
+    """Beside `tokens`, where a price is set."""
     failure: str = ""
     """Why there was no answer but an apology; empty where there was one."""
     typed: bool = False
@@ -120,6 +113,7 @@ class TurnRecord:
             "interrupted_at": self.interrupted_at,
             "heard_until": None if heard is None else dataclasses.asdict(heard),
             "tokens": None if self.tokens is None else dataclasses.asdict(self.tokens),
+            **({} if self.cost is None else {"cost": dataclasses.asdict(self.cost)}),
             **({"failure": self.failure} if self.failure else {}),
             **({"typed": True} if self.typed else {}),
         }
@@ -146,7 +140,7 @@ class TurnLatency:
     "please") belongs to no record either, unless it is taken for a turn.
     """
 
-    def __init__(self, *, clock: Clock = steady_time) -> None:
+    def __init__(self, *, clock: Clock = steady_time, prices: Prices | None = None) -> None:
         self._clock = clock
         self._turn = 0
         self._speech_ended_at: float | None = None
@@ -155,7 +149,8 @@ class TurnLatency:
         self._generation: Generation | None = None
         self._answered: TurnRecord | None = None
         self._answering: Generation | None = None
-        self._call_tokens = 0
+        self._spent = CallCost(prices)
+        self._uncounted = 0
         self._played_s = 0.0
         self._cut_at: float | None = None
         self._ended: list[TurnRecord] = []
@@ -189,6 +184,7 @@ class TurnLatency:
     def begin_generation(self) -> Generation:
         """A new attempt at an answer."""
         self._generation = Generation()
+        self._uncounted += 1
         self._generation.mark("asked", self._clock())
         return self._generation
 
@@ -199,8 +195,8 @@ class TurnLatency:
 
     def count(self, generation: Generation, prompt: int, cached: int, completion: int) -> None:
         """The model's server has told what an attempt cost."""
-        self._call_tokens += prompt + completion
-        generation.tokens = Tokens(prompt, cached, completion, self._call_tokens)
+        self._uncounted -= generation.tokens is None
+        generation.tokens, generation.cost = self._spent.add(prompt, cached, completion)
 
     def failed(self, cause: str) -> None:
         """The answer under way came to nothing."""
@@ -256,16 +252,25 @@ class TurnLatency:
         """Nothing more of the answer is to come."""
         if self._answered is not None:
             # known only when the last token was written, which is after the record was first told
-            tokens, failure = None, self._answered.failure
-            if self._answering is not None:
-                tokens, failure = self._answering.tokens, self._answering.failure
-            self._ended.append(dataclasses.replace(self._answered, tokens=tokens, failure=failure))
+            answered = self._answered
+            if (generation := self._answering) is not None:
+                answered = dataclasses.replace(
+                    answered,
+                    tokens=generation.tokens,
+                    cost=generation.cost,
+                    failure=generation.failure,
+                )
+            self._ended.append(answered)
             self._answered = None
 
     def call_ended(self) -> None:
         """Nothing more of any turn is to come."""
         self.answer_ended()
         self._end_unanswered()
+
+    def summary(self) -> CallSummary:
+        """What the call has come to so far."""
+        return self._spent.summary(turns=self._turn, uncounted=self._uncounted)
 
     def ended(self) -> list[TurnRecord]:
         """The records that are complete, each handed out once."""
@@ -313,9 +318,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     """
     if not values:
         raise ValueError("no values")
-    ordered = sorted(values)
-    rank = max(1, -(-len(ordered) * share // 1))
-    return ordered[int(min(rank, len(ordered))) - 1]
+    return float(np.percentile(values, 100 * share, method="inverted_cdf"))
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Self
 
 from agent_worker.settings import Settings, SettingsError
 
+from .cost import CallSummary
 from .latency import TurnRecord
 from .metrics import Metrics, process_metrics
 from .spans import TurnSpans
@@ -59,6 +60,11 @@ class Telemetry:
             self._turn_log.write(json.dumps({"call": call_id, **record.to_dict()}))
         if self._spans is not None and not record.typed:
             self._spans.turn_ended(call_id, record)
+
+    def call_ended(self, call_id: str, summary: CallSummary) -> None:
+        """Takes a call that is over, after its last turn."""
+        if self._turn_log is not None:
+            self._turn_log.write(json.dumps({"call": call_id, **summary.to_dict()}))
 
     def close(self) -> None:
         """Writes and sends what waits; blocks for some seconds at most. Safe to call twice."""

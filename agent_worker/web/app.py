@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_worker.engines.badges import Badge
-from agent_worker.engines.offers import Offer
+from agent_worker.engines.offer import Offer
 from agent_worker.serving.access import Access, AccessDeniedError, RateLimit
 from agent_worker.serving.exposure import check_exposure, is_loopback
 from agent_worker.settings import ChoiceKind
@@ -128,7 +128,7 @@ def find_web_dir() -> Path:
     raise FileNotFoundError("the page's files are missing; install livekit-agent-worker again")
 
 
-class Gateway(Protocol):
+class ServedBeside(Protocol):
     """What the page can be served together with; see `agent_worker.gateway.Gateway`."""
 
     def route(self) -> BaseRoute:
@@ -138,7 +138,7 @@ class Gateway(Protocol):
         """Ends what it serves."""
 
 
-def create_app(config: WebConfig, *, gateway: Gateway | None = None) -> Starlette:
+def create_app(config: WebConfig, *, gateway: ServedBeside | None = None) -> Starlette:
     """The page, its configuration, the token endpoint and the health check, as an ASGI app.
 
     Args:

@@ -10,7 +10,13 @@ from pydantic import SecretStr
 
 from flows.documents.embedders import Embedder, WordEmbedder
 from flows.documents.index import DocumentIndex
-from flows.documents.onnx_embedder import FILES, MODELS, EmbeddingModel, OnnxEmbedder
+from flows.documents.onnx_embedder import (
+    FILES,
+    MODELS,
+    EmbedderError,
+    EmbeddingModel,
+    OnnxEmbedder,
+)
 from flows.documents.sqlite_store import SqliteStore
 from flows.documents.stores import DocumentsError, PassageStore
 
@@ -119,6 +125,11 @@ def choose_embedder(name: str, models_dir: Path) -> Embedder:
     if name == WORDS:
         return WordEmbedder()
     if name in MODELS:
+        if not _is_there(models_dir.expanduser() / name):
+            raise EmbedderError(
+                f"The embedding model {name!r} is not here: `agent-worker download-files` fetches "
+                'it where the documents are set, documents_model = "words" needs none'
+            )
         return OnnxEmbedder(models_dir.expanduser() / name, MODELS[name])
     folder = Path(name).expanduser()
     return OnnxEmbedder(folder, MODELS.get(folder.name, _UNKNOWN))

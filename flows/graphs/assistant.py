@@ -11,13 +11,8 @@ from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Checkpointer
 
-from flows.client_tools import ClientTools
-from flows.economy import EconomyOfCall
-from flows.gate import SideEffectGate
 from flows.instructions import voice_instructions
-from flows.known_caller import KnownCaller
-from flows.one_system_prompt import OneSystemPrompt
-from flows.tool_faults import ToolFaults
+from flows.of_every_agent import voice_middleware
 from flows.tools.clock import Clock, local_clock
 from flows.tools.lookups import LookupEndpoints
 from flows.tools.toolbox import everyday_tools
@@ -54,14 +49,7 @@ def build(
         model,
         [*everyday_tools(clock=clock, endpoints=endpoints), *tools],
         system_prompt=voice_instructions(instructions, economy=economy),
-        middleware=[
-            OneSystemPrompt(),
-            EconomyOfCall(),
-            KnownCaller(),
-            ClientTools(),
-            SideEffectGate(),
-            ToolFaults(),
-        ],
+        middleware=voice_middleware(),
         store=store if store is not None else InMemoryStore(),
         checkpointer=checkpointer,
         name="assistant",

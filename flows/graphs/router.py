@@ -23,13 +23,8 @@ from langgraph.types import Checkpointer
 
 from flows.business.data import BusinessData
 from flows.business.tools import crm_tools, erp_tools, it_tools, oa_tools
-from flows.client_tools import ClientTools
-from flows.economy import EconomyOfCall
-from flows.gate import SideEffectGate
 from flows.instructions import voice_instructions
-from flows.known_caller import KnownCaller
-from flows.one_system_prompt import OneSystemPrompt
-from flows.tool_faults import ToolFaults
+from flows.of_every_agent import voice_middleware
 from flows.tools.clock import Clock, clock_tools, local_clock
 from flows.tools.remember import memory_tools
 
@@ -134,14 +129,7 @@ def build(
             system_prompt=voice_instructions(
                 f"{prompt} {instructions or ''}".strip(), economy=economy
             ),
-            middleware=[
-                OneSystemPrompt(),
-                EconomyOfCall(),
-                KnownCaller(),
-                ClientTools(),
-                SideEffectGate(),
-                ToolFaults(),
-            ],
+            middleware=voice_middleware(),
             name=name,
         )
         builder.add_node(name, agent)

@@ -8,8 +8,17 @@ _OWN_ENDINGS = (".local", ".lan", ".internal", ".home", ".home.arpa", ".localdom
 
 def is_loopback(url: str) -> bool:
     """Whether `url` is on this machine."""
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    return is_loopback_host(urlsplit(url).hostname or "")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host, by its name or address, is this machine as it alone can reach it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_own_network(url: str) -> bool:

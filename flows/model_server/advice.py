@@ -63,6 +63,11 @@ def of_habits(before: Habits, after: Habits, *, url: str, kind: str = "") -> lis
         said.append(f"{url}'s template wants user and assistant in turn, so neighbours are merged")
     if after.plain and not before.plain:
         said.append(f"{url} wants messages of plain text and gets them")
+    if after.whole and not before.whole:
+        said.append(
+            f"{url} does not stream, so an answer is heard only once it is all written; one that "
+            "streams is heard seconds sooner"
+        )
     if after.context_tokens != before.context_tokens and after.context_tokens is not None:
         said.append(
             f"{url} holds about {after.context_tokens} tokens, so a long call's oldest turns are "

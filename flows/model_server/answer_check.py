@@ -16,6 +16,8 @@ class EmptyAnswerError(RuntimeError):
 class AnswerCheck:
     """What one answer has brought so far."""
 
+    came: bool = False
+    """Whether the server sent anything that is part of an answer."""
     texts: list[str] = field(default_factory=list)
     thoughts: int = 0
     """Pieces of thinking that came in a field of their own."""

@@ -41,6 +41,8 @@ class Habits:
     context_tokens: int | None = None
     """Tokens that prompt and answer have together; None where it is not known."""
     bytes_per_token: float = _BYTES_PER_TOKEN
+    whole: bool = False
+    """It does not stream: an answer comes in one piece."""
     thinks: int = 0
     """How often it has thought its tokens away: 0; 1 = both switches; 2 = room to think, too."""
 
@@ -131,6 +133,8 @@ class ServerMemory:
     clock: Callable[[], float] = time.monotonic
     warm_at: float | None = None
     """When the last token came; None = never."""
+    told: set[str] = field(default_factory=set)
+    """What has been said of it in the log: once is enough, though it is learnt anew at times."""
     _habits: Habits = field(default_factory=Habits)
     _learnt_at: float = 0.0
 

@@ -45,6 +45,11 @@ _OF_REQUEST = re.compile(
     re.IGNORECASE,
 )
 _OF_MESSAGES = re.compile(r"\bmessages?\b|\bcontent\b", re.IGNORECASE)
+_STREAMING = r"\bstream(?:ing|ed|s)?\b(?![ _]options| usage)"
+_NOT = r"(?:\bnot\b|n't\b|\bun\w+ed\b|\bno\b|\bfalse\b|disabled|forbidden|unavailable)"
+_OF_STREAMING = re.compile(
+    rf"{_STREAMING}[^.;]{{0,60}}{_NOT}|{_NOT}[^.;]{{0,40}}{_STREAMING}", re.IGNORECASE
+)
 _SUGGESTED = re.compile(r"use\W+max_completion_tokens", re.IGNORECASE)
 _CEILING = re.compile(
     r"(?:less than or equal to|at most|<=|maximum(?: value)?(?: is| of)?|up to|supports)"
@@ -118,6 +123,7 @@ def learn(habits: Habits, refusal: Refusal, payload: dict[str, Any]) -> Habits |
         _shorter(habits, refusal, payload),
         _from_places(habits, refusal, payload),
         _other_roles(habits, refusal),
+        _in_one_piece(habits, refusal, payload),
         _from_words(habits, refusal, payload),
         _from_nothing(habits, refusal, payload),
     ):
@@ -183,6 +189,16 @@ def _other_roles(habits: Habits, refusal: Refusal) -> Habits | None:
     return None
 
 
+def _in_one_piece(habits: Habits, refusal: Refusal, payload: dict[str, Any]) -> Habits | None:
+    """Where the server does not stream; one that only can't with tools goes without those."""
+    if not payload.get("stream") or habits.whole:
+        return None
+    named = any(place[-1:] == ("stream",) for place in refusal.places)
+    of_tools = "tools" in payload and _matches("tools", refusal)
+    says_so = _OF_STREAMING.search(refusal.said) and not of_tools
+    return replace(habits, whole=True) if named or says_so else None
+
+
 def _from_words(habits: Habits, refusal: Refusal, payload: dict[str, Any]) -> Habits | None:
     """Where the server names what it does not take; the longest name first, exact ones first."""
     fields = sorted(_fields(payload) - NEVER_LEFT_OUT, key=len, reverse=True)
@@ -225,4 +241,6 @@ def _from_nothing(habits: Habits, refusal: Refusal, payload: dict[str, Any]) -> 
         names = (step | extras if at == 0 else step) & fields
         if names:
             return replace(habits, without=habits.without | names)
-    return replace(habits, plain=True, in_turn=True) if not habits.in_turn else None
+    if not habits.in_turn:
+        return replace(habits, plain=True, in_turn=True)
+    return replace(habits, whole=True) if payload.get("stream") and not habits.whole else None

@@ -256,9 +256,9 @@ async def talk_beside(url: str, report: Report, beside: Beside, done: asyncio.Ev
 @asynccontextmanager
 async def target() -> AsyncIterator[tuple[str, Gateway]]:
     """A gateway with little patience, so that the attack need not have much."""
-    stack = FakeStack(voice_s=VOICE_S)
+    stack = FakeStack(voice_s=VOICE_S, return_within_s=0.5)
     generous = RateLimit(burst=10**9)
-    config = GatewayConfig(limit=generous, resume_s=0.5, max_sessions=64, start_timeout_s=2.0)
+    config = GatewayConfig(limit=generous, max_sessions=64, start_timeout_s=2.0)
     gateway = Gateway(stack.build_call, config)
     web = WebConfig(
         livekit_url="ws://127.0.0.1:1", api_key="devkey", api_secret="x" * 32, limit=generous

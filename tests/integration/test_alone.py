@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from agent_worker.caller.client import SimulatedCaller
-from agent_worker.commands.demo import run_worker
 from agent_worker.commands.livekit_server import RunningServer, run_server
+from agent_worker.commands.worker_process import run_worker
 from tests import real
 from tests.integration.test_call import TIMEOUT_S, ask, greeted
 from tests.integration.test_rejoin import Line

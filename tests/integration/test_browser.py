@@ -18,9 +18,10 @@ import pytest
 from playwright.async_api import Page, Request, async_playwright, expect
 
 from agent_worker.caller.client import SAMPLE_RATE
-from agent_worker.commands.demo import render, run_worker
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer, find_server, run_server
 from agent_worker.commands.serve_web import serve_app
+from agent_worker.commands.worker_process import run_worker
 from agent_worker.gateway import Gateway
 from agent_worker.settings import load_settings
 from agent_worker.web import WebConfig, create_app

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
 
 from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.commands.serve_web import ChangingApp, serve_app
 from agent_worker.commands.serve_web import page as page_app
-from agent_worker.commands.serve_web import serve_app
-from agent_worker.engines.badges import badges
+from agent_worker.engines.badges import badges, on_their_way
+from agent_worker.engines.choice import choose
 from agent_worker.engines.found import choose_engines
+from agent_worker.engines.inventory import Found
+from agent_worker.engines.offer import Offer
 from agent_worker.gateway import Gateway
+from agent_worker.settings import load_settings
 from agent_worker.web import WebConfig, create_app
 from livekit import api
 from tests import real
 from tests.fake_voice_stack import FakeStack
+from tests.voices_at_hand import ESPEAK, piper
 
 from .test_browser import (
     PATIENCE_MS,
@@ -126,6 +132,37 @@ async def test_where_the_toy_listens_the_page_says_so_with_the_command(
     async with page_for(livekit_server) as address, chromium(None) as page:
         await join(page, address, "#join-text")
         await expect(page.locator("#toy")).to_contain_text("small vocabulary", timeout=PATIENCE_MS)
+
+
+async def test_who_waits_on_the_page_sees_the_models_that_came_meanwhile() -> None:
+    toy = badges(choose(load_settings(), Found(voices=ESPEAK)))
+    real_ones = Found(whisper_models=("base",), voices=piper({"joe": "en"}))
+    web = WebConfig(livekit_url="ws://127.0.0.1:1", api_key="devkey", api_secret="x" * 32)
+    flows = (Offer("offline", "Rules"), Offer("assistant", "Assistant"))
+    shown = ChangingApp(create_app(dataclasses.replace(web, engines=toy)))
+    async with serve_app(shown, host="127.0.0.1", port=0) as address, chromium(None) as page:
+        await page.clock.install()
+        await open_page(page, address)
+        await expect(page.locator("#toy")).to_be_visible()
+        await expect(page.locator("#choices fieldset")).to_have_count(0)
+        better = badges(choose(load_settings(), real_ones))
+        shown.app = create_app(dataclasses.replace(web, engines=better, flows=flows))
+        # by itself
+        await page.clock.fast_forward(11_000)
+        await expect(page.locator("#badges")).to_contain_text("Whisper base")
+        await expect(page.locator("#toy")).to_be_hidden()
+        await expect(page.locator("#announce")).to_contain_text("New calls have Whisper base")
+        await expect(page.locator("#choices fieldset")).to_have_count(1)
+        # while they come the notice asks for nothing
+        shown.app = create_app(dataclasses.replace(web, engines=on_their_way(toy)))
+        await page.clock.fast_forward(11_000)
+        await expect(page.locator("#toy")).to_contain_text("on their way")
+        await expect(page.locator("#toy-copy")).to_be_hidden()
+        await expect(page.locator("#toy-advice")).to_be_hidden()
+        # and at once for whoever comes back to it
+        shown.app = create_app(dataclasses.replace(web, engines=toy))
+        await page.evaluate("window.dispatchEvent(new Event('focus'))")
+        await expect(page.locator("#toy")).to_be_visible()
 
 
 async def test_the_websocket_page_has_its_call_back_after_a_reload(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from agent_worker.caller.client import SAMPLE_RATE
 from agent_worker.caller.wav import write_wav
-from agent_worker.commands.demo import render
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
 from agent_worker.commands.serve_web import serve_app
 from agent_worker.web import WebConfig, create_app

@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 import pytest
 
-from agent_worker.commands.demo import CONVERSATION, INTERRUPTION
+from agent_worker.commands.demo_conversation import CONVERSATION, INTERRUPTION
 from agent_worker.commands.livekit_server import RunningServer
 
 pytestmark = pytest.mark.timeout(240)

@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from agent_worker.caller.client import CallerError, Pcm, SimulatedCaller
-from agent_worker.commands.demo import render, run_worker
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.commands.worker_process import ready_lines, run_worker
 from tests import real
 from tests.integration.test_call import TIMEOUT_S
 from tests.integration.test_rejoin import Line
@@ -113,7 +114,7 @@ async def test_whoever_is_killed_or_hangs_at_any_moment_every_caller_is_answered
             for kind, how in faults:
                 # who is killed while it starts has no calls
                 async with asyncio.timeout(2 * TIMEOUT_S):
-                    while log.read_text().count('"registered worker"') < expected:
+                    while ready_lines(log) < expected:
                         await asyncio.sleep(0.1)
                 expected += kind == "call-process"
                 await asyncio.sleep(chance.uniform(0.0, 2.0))

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from agent_worker.caller.client import Pcm, SimulatedCaller
-from agent_worker.commands.demo import render, run_worker
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.commands.worker_process import run_worker
 from tests import real
 from tests.integration.test_call import TIMEOUT_S, greeted
 
@@ -24,7 +25,7 @@ class Client(SimulatedCaller):
 
     @property
     def connected(self) -> bool:
-        return bool(self._room.isconnected())
+        return bool(self.room.isconnected())
 
     async def is_told(self, word: str, since: float) -> None:
         """Waits for a word in what the agent says."""

@@ -11,8 +11,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent_worker.caller.client import SimulatedCaller
-from agent_worker.commands.demo import render, run_worker
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.commands.worker_process import run_worker
 from agent_worker.telemetry.latency import STAGES
 from tests import real
 from tests.fake_otlp_receiver import FakeOtlpReceiver
@@ -61,7 +62,9 @@ async def test_a_call_is_in_the_figures_the_lines_and_the_spans_without_a_word_o
                 await caller.wait_for_agent_state("listening", timeout_s=TIMEOUT_S)
                 during = await scrape(port)
                 records = caller.latency_records
-        lines = [json.loads(line) for line in turns.read_text().splitlines()]
+        logged = [json.loads(line) for line in turns.read_text().splitlines()]
+        lines = [line for line in logged if "turn" in line]
+        (over,) = [line for line in logged if "turns" in line]
 
     assert during["agent_worker_calls", ""] == 1
     assert during["agent_worker_turns_total", ""] >= 2
@@ -73,6 +76,8 @@ async def test_a_call_is_in_the_figures_the_lines_and_the_spans_without_a_word_o
     assert during["agent_worker_engine_queue_depth", "tts"] == 0
 
     assert [line["turn"] for line in lines] == list(range(1, len(lines) + 1))
+    assert (over["call"], over["turns"]) == (lines[0]["call"], len(lines))
+    assert over["tokens"]["completion"] > 0
     cut = next(line for line in lines if line["interrupted_at"] is not None)
     assert cut["heard_until"]["seconds"] > 0.5
     assert cut["heard_until"]["characters"] > 5

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from agent_worker.caller.client import Pcm, SimulatedCaller
-from agent_worker.commands.demo import render
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
 from bench.real_parts import smollm2
 from tests import real

@@ -13,7 +13,8 @@ from agent_worker.commands.livekit_server import RunningServer
 from agent_worker.commands.serve_web import page as page_app
 from agent_worker.commands.serve_web import serve_app
 from agent_worker.engines.badges import Badge
-from agent_worker.engines.offers import Offer, Offers
+from agent_worker.engines.offer import Offer
+from agent_worker.engines.offers import Offers
 from tests import real
 from tests.accessibility import violations, violations_everywhere
 

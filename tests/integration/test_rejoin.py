@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from agent_worker.caller.client import SimulatedCaller
-from agent_worker.commands.demo import render, room_token, run_worker
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.commands.worker_process import room_token, run_worker
 from livekit import api
 from tests import real
 from tests.integration.test_call import TIMEOUT_S, ask, greeted

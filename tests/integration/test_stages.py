@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from agent_worker.caller.client import CallerError, SimulatedCaller
-from agent_worker.commands.demo import render, run_worker
+from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_server import RunningServer
+from agent_worker.commands.worker_process import run_worker
 from tests import real
 from tests.fake_openai_server import FakeOpenAIServer, Reply
 from tests.integration.test_call import TIMEOUT_S, ask, greeted

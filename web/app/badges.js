@@ -25,8 +25,8 @@ export function readBadges(told) {
 }
 
 export class Badges {
-  constructor({ list, notice, text, command, copy, close }) {
-    Object.assign(this, { list, notice, text, command });
+  constructor({ list, notice, text, advice, command, copy, close }) {
+    Object.assign(this, { list, notice, text, advice, command, copy });
     this.dismissed = false;
     copy.addEventListener("click", async () => {
       await navigator.clipboard?.writeText(command.textContent).catch(() => {});
@@ -47,6 +47,8 @@ export class Badges {
     if (!toy) return;
     this.text.textContent = toy.note;
     this.command.textContent = toy.command;
+    // while the models are on their way there is nothing to do
+    this.advice.hidden = this.copy.hidden = !toy.command;
   }
 }
 

@@ -33,6 +33,7 @@ const STATES = {
 const CONNECTIONS = { joining: "Connecting", connected: "Connected", reconnecting: "Reconnecting", ended: "Not connected" };
 const SETTLE_EVERY_MS = 1000;
 const KEEP_EVERY_MS = 2000;
+const REFRESH_EVERY_MS = 10000;
 
 let CallOfThisPage = null;
 let config = { agent_name: "", auth: null };
@@ -52,7 +53,7 @@ let agentTrack = null;
 const kept = new KeptTranscript();
 const choices = new Choices($("choices"));
 const badges = new Badges({
-  list: $("badges"), notice: $("toy"), text: $("toy-text"), command: $("toy-command"), copy: $("toy-copy"), close: $("toy-close"),
+  list: $("badges"), notice: $("toy"), text: $("toy-text"), advice: $("toy-advice"), command: $("toy-command"), copy: $("toy-copy"), close: $("toy-close"),
 });
 const view = new TranscriptView({ list: $("transcript"), empty: $("empty"), announce: $("announce"), latest: $("latest") });
 const waterfall = new Waterfall({
@@ -78,16 +79,32 @@ async function start() {
     showBanner(joinAdvice(error), "Try again", start);
     return;
   }
-  document.title = $("title").textContent = config.title;
-  $("key-field").hidden = config.auth !== "bearer";
   $("record-field").hidden = !CallRecorder.possible;
-  choices.show(config);
-  badges.show(readBadges(config.engines));
+  showConfig();
   devices.list();
   view.show(transcript.restore(kept.load()));
   showKept();
   offerToContinue();
   document.body.dataset.ready = "true";
+}
+
+function showConfig() {
+  document.title = $("title").textContent = config.title;
+  $("key-field").hidden = config.auth !== "bearer";
+  choices.show(config);
+  badges.show(readBadges(config.engines));
+}
+
+/** The demo gets real models while its page is open: who waits before a call is shown them. */
+async function refresh() {
+  if (call || !config || document.hidden) return;
+  const fresh = await loadConfig().catch(() => null);
+  // a server that is away for a moment changes nothing
+  if (!fresh || call || JSON.stringify(fresh) === JSON.stringify(config)) return;
+  config = fresh;
+  showConfig();
+  const names = (readBadges(config.engines) ?? []).map(({ name }) => name);
+  if (names.length) $("announce").textContent = `New calls have ${names.join(", ")}.`;
 }
 
 async function loadCall() {
@@ -231,6 +248,7 @@ function end() {
   endRecording();
   for (const id of ["text-only", "not-heard"]) $(id).hidden = true;
   showState();
+  refresh();
   if ($("controls").contains(had)) $("join").focus();
   if (ended?.endedByAgent) {
     showBanner("The agent has ended the call.", "Call again", () => join(true));
@@ -420,6 +438,9 @@ window.addEventListener("pagehide", () => {
 setInterval(() => show(transcript.settle()), SETTLE_EVERY_MS);
 // Also where the page is not told that it goes: a phone may take a tab away at any moment.
 setInterval(() => call && kept.save(transcript), KEEP_EVERY_MS);
+setInterval(refresh, REFRESH_EVERY_MS);
+window.addEventListener("focus", refresh);
+document.addEventListener("visibilitychange", refresh);
 
 showState();
 start();

@@ -12,6 +12,7 @@ _PROJECT = "livekit-agent-worker"
 _TOP_LEVEL = ("agent_worker", "flows", "graph_speech", "local_tts")
 
 WHAT_FOR = {
+    "engines": "all that a first conversation needs: espeak, piper and llama",
     "espeak": "a small voice in many languages, and the demo's caller (GPL-3.0)",
     "piper": "natural voices (GPL-3.0)",
     "kokoro": "natural voices (Apache-2.0)",

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Collection
 
 from agent_worker.engines.build import EngineError, build_engines, build_model, import_plugins
-from agent_worker.engines.choice import Choice, Choices
+from agent_worker.engines.chosen import Choice, Choices
 from agent_worker.settings import Settings
 
 from .conversation import try_model, try_voice_and_ears

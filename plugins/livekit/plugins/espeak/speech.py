@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator
 
 from livekit.agents import APIConnectionError, APITimeoutError
 
+from local_tts.delivery import Chunk, SpokenWord
 from local_tts.espeak_library import SAMPLE_RATE
 from local_tts.text import cut_at_last
-from local_tts.timed_speech import Chunk, SpokenWord
 
 from .engine import Engine, SpeechOptions, WordEvent
 

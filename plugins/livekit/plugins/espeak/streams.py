@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+from local_tts.delivery import Chunk
 from local_tts.espeak_library import SAMPLE_RATE
+from local_tts.streams import ChunkedStream, OneAfterTheOther, SynthesizeStream
 from local_tts.text import encodable
-from local_tts.timed_speech import Chunk, ChunkedStream, SynthesizeStream
 
 from .engine import Engine, SpeechOptions
 from .speech import speak, split_long
@@ -16,7 +17,7 @@ __all__ = ["ChunkedStream", "EspeakDelivery", "SynthesizeStream"]
 
 
 @dataclass(frozen=True)
-class EspeakDelivery:
+class EspeakDelivery(OneAfterTheOther):
     """With what a stream speaks; taken when it is opened."""
 
     engine: Engine
@@ -30,7 +31,7 @@ class EspeakDelivery:
         return encodable(text)
 
     def split_long(self, text: str) -> list[str]:
-        """Cuts a text into pieces, at least one, that the library may be held for."""
+        """Cuts a text into pieces that the library may be held for."""
         return split_long(text)
 
     def speak(self, text: str, *, timeout_s: float) -> AsyncGenerator[Chunk, None]:

@@ -10,7 +10,7 @@ from livekit.agents.utils import is_given
 
 from local_tts.espeak_library import SAMPLE_RATE
 from local_tts.options import Tokenizer, checked_numbers
-from local_tts.timed_tts import TimedTTS
+from local_tts.voice_tts import VoiceTTS
 
 from .engine import SpeechOptions, Voice, require_library, shared
 from .languages import voice_for_language
@@ -35,7 +35,7 @@ def list_voices() -> tuple[Voice, ...]:
     return shared().voices()
 
 
-class TTS(TimedTTS):
+class TTS(VoiceTTS):
     """espeak-ng in this process. `espeak.TTS()` speaks English with no further argument."""
 
     def __init__(
@@ -68,7 +68,7 @@ class TTS(TimedTTS):
             ImportError: The `espeak` extra is not installed.
             ValueError: There is no such voice or language, or a number is out of its range.
         """
-        super().__init__(sample_rate=SAMPLE_RATE, tokenizer=tokenizer)
+        super().__init__(sample_rate=SAMPLE_RATE, tokenizer=tokenizer, tells_words=True)
         require_library()
         self._engine = shared()
         self._options = self._changed(

@@ -46,11 +46,6 @@ class Schedule(Generic[TTicket]):
         return len(self._finals) + len(self._partials)
 
     @property
-    def has_final(self) -> bool:
-        """Whether a final waits."""
-        return bool(self._finals)
-
-    @property
     def finals(self) -> list[TTicket]:
         """Those that wait, the oldest first."""
         return [w.ticket for w in self._finals]

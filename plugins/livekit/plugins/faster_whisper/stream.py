@@ -79,7 +79,7 @@ class RecognizeStream(stt.RecognizeStream):
     @property
     def caught_up(self) -> bool:
         """Whether all audio pushed so far was heard, and nothing is left to decode or send."""
-        if self._task.done():
+        if self._event_ch.closed:
             return True
         return self._waiting and self._input_ch.empty() and not self._changed.is_set()
 
@@ -108,7 +108,7 @@ class RecognizeStream(stt.RecognizeStream):
         # The base moves the offset at a retry, for services whose clock starts anew; this one's
         # clock is the audio heard since the stream was made.
         if self._kept_offset is not None:
-            self._start_time_offset, self._start_time = self._kept_offset
+            self.start_time_offset, self.start_time = self._kept_offset
         engine = self._engine_for()
         await engine.wait_until_loaded()
         tasks = [
@@ -118,7 +118,7 @@ class RecognizeStream(stt.RecognizeStream):
         try:
             await asyncio.gather(*tasks)
         finally:
-            self._kept_offset = (self._start_time_offset, self._start_time)
+            self._kept_offset = (self.start_time_offset, self.start_time)
             await utils.aio.cancel_and_wait(*tasks)
 
     async def _listen(self) -> None:

@@ -57,7 +57,7 @@ class STT(stt.STT[str]):
         prompt: NotGivenOr[str] = NOT_GIVEN,
         keyterms: NotGivenOr[Sequence[str]] = NOT_GIVEN,
         interim_results: bool = True,
-        interim_interval: float = 0.25,
+        interim_interval_s: float = 0.25,
         speculative_silence: float = 0.18,
         max_segment: NotGivenOr[float] = NOT_GIVEN,
         vad_threshold: float = 0.5,
@@ -83,7 +83,7 @@ class STT(stt.STT[str]):
             prompt: Text that sets style and spelling.
             keyterms: Names and rare words to expect.
             interim_results: Whether to send partials while the caller speaks.
-            interim_interval: Seconds of new audio for each partial.
+            interim_interval_s: Seconds of new audio for each partial.
             speculative_silence: Seconds of silence after which a final is made ahead of time, and
                 sent as preflight.
             max_segment: Seconds of unbroken speech after which it is cut at a confirmed word; a
@@ -148,7 +148,7 @@ class STT(stt.STT[str]):
             audio_ctx=audio_ctx,
             prompt=prompt,
             keyterms=keyterms,
-            interim_interval=interim_interval,
+            interim_interval_s=interim_interval_s,
             speculative_silence=speculative_silence,
         )
 
@@ -170,7 +170,7 @@ class STT(stt.STT[str]):
         audio_ctx: NotGivenOr[AudioContext] = NOT_GIVEN,
         prompt: NotGivenOr[str] = NOT_GIVEN,
         keyterms: NotGivenOr[Sequence[str]] = NOT_GIVEN,
-        interim_interval: NotGivenOr[float] = NOT_GIVEN,
+        interim_interval_s: NotGivenOr[float] = NOT_GIVEN,
         speculative_silence: NotGivenOr[float] = NOT_GIVEN,
         vad_threshold: NotGivenOr[float] = NOT_GIVEN,
         min_silence: NotGivenOr[float] = NOT_GIVEN,
@@ -199,8 +199,8 @@ class STT(stt.STT[str]):
             if not isinstance(prompt, str):
                 raise TypeError(f"prompt must be a string, not {type(prompt).__name__}")
             options = replace(options, prompt=prompt)
-        if is_given(interim_interval):
-            seconds = _in_range("interim_interval", interim_interval, 0.03, 10.0)
+        if is_given(interim_interval_s):
+            seconds = _in_range("interim_interval_s", interim_interval_s, 0.03, 10.0)
             options = replace(options, interim_interval_s=seconds)
         if is_given(speculative_silence):
             seconds = _in_range("speculative_silence", speculative_silence, 0.03, 10.0)

@@ -9,7 +9,7 @@ from livekit.agents import Plugin
 
 from local_tts.fetch import DownloadError
 
-from .download import RELEASE_URL, download_kokoro
+from .download import HUB_REPOSITORY, RELEASE, RELEASE_URL, download_kokoro
 from .engine import VoiceError, queue_depths
 from .languages import LANGUAGES, Language, language_of, language_of_voice, voice_for
 from .log import logger
@@ -17,6 +17,8 @@ from .streams import ChunkedStream, SynthesizeStream
 from .tts import TTS
 from .version import __version__
 from .voices import (
+    MODEL_FILES,
+    VOICES_FILE,
     KokoroFiles,
     VoiceNotFoundError,
     VoicePackError,
@@ -25,9 +27,13 @@ from .voices import (
 )
 
 __all__ = [
+    "HUB_REPOSITORY",
     "LANGUAGES",
+    "MODEL_FILES",
+    "RELEASE",
     "RELEASE_URL",
     "TTS",
+    "VOICES_FILE",
     "ChunkedStream",
     "DownloadError",
     "KokoroFiles",

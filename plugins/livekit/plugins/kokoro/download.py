@@ -14,6 +14,9 @@ from .voices import MODEL_FILES, VOICES_FILE, KokoroFiles, default_models_dir, f
 RELEASE_URL = "https://github.com/thewh1teagle/kokoro-onnx/releases/download/model-files-v1.0"
 """The ONNX export of hexgrad's Kokoro-82M (Apache-2.0); its names are those of the files."""
 
+HUB_REPOSITORY = "fastrtc/kokoro-onnx"
+"""On Hugging Face: the same `kokoro-v1.0.onnx` and `voices-v1.0.bin`, by their sums."""
+
 RELEASE = {
     "kokoro-v1.0.int8.onnx": RemoteFile(
         92_361_271, "sha256", "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
@@ -25,6 +28,7 @@ RELEASE = {
         28_214_398, "sha256", "bca610b8308e8d99f32e6fe4197e7ec01679264efed0cac9140fe9c29f1fbf7d"
     ),
 }
+"""By a file's name what it has to be."""
 
 
 def download_kokoro(

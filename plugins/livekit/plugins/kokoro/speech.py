@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Iterator
 
 from livekit.agents import APIConnectionError, APITimeoutError
 
+from local_tts.delivery import Chunk, SpokenWord
 from local_tts.text import cut_at_last
-from local_tts.timed_speech import Chunk, SpokenWord
 from local_tts.word_alignment import WordSpan, align_words, evenly, words_within
 
 from .engine import SAMPLE_RATE, Engine, SpeechOptions, VoiceError

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+from local_tts.delivery import Chunk
+from local_tts.streams import ChunkedStream, OneAfterTheOther, SynthesizeStream
 from local_tts.text import encodable
-from local_tts.timed_speech import Chunk, ChunkedStream, SynthesizeStream
 
 from .engine import SAMPLE_RATE, Engine, SpeechOptions
 from .speech import speak, split_long
@@ -15,7 +16,7 @@ __all__ = ["ChunkedStream", "KokoroDelivery", "SynthesizeStream"]
 
 
 @dataclass(frozen=True)
-class KokoroDelivery:
+class KokoroDelivery(OneAfterTheOther):
     """With what a stream speaks; taken when it is opened."""
 
     engine: Engine
@@ -29,7 +30,7 @@ class KokoroDelivery:
         return encodable(text.replace("\0", " "))
 
     def split_long(self, text: str) -> list[str]:
-        """Cuts a text into pieces, at least one, that are aligned in a short time."""
+        """Cuts a text into pieces that are aligned in a short time."""
         return split_long(text)
 
     def speak(self, text: str, *, timeout_s: float) -> AsyncGenerator[Chunk, None]:

@@ -12,7 +12,7 @@ from livekit.agents import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
 from local_tts.options import Tokenizer, checked_numbers
-from local_tts.timed_tts import TimedTTS
+from local_tts.voice_tts import VoiceTTS
 
 from .engine import SAMPLE_RATE, SpeechOptions, require_kokoro, shared
 from .languages import LANGUAGES, Language, language_of, language_of_voice, voice_for
@@ -23,7 +23,7 @@ from .voices import KokoroFiles, VoiceNotFoundError, find_files
 _LIMITS = {"speed": (0.5, 2.0), "volume": (0.0, 2.0)}
 
 
-class TTS(TimedTTS):
+class TTS(VoiceTTS):
     """A Kokoro voice in this process. All voices and rooms share one model."""
 
     def __init__(
@@ -59,7 +59,7 @@ class TTS(TimedTTS):
             ValueError: Kokoro does not speak the language here, or a number is out of its range.
         """
         require_kokoro()
-        super().__init__(sample_rate=SAMPLE_RATE, tokenizer=tokenizer)
+        super().__init__(sample_rate=SAMPLE_RATE, tokenizer=tokenizer, tells_words=True)
         if is_given(num_threads) and num_threads < 1:
             raise ValueError(f"num_threads must be at least 1, not {num_threads}")
         threads = num_threads if is_given(num_threads) else min(4, (os.cpu_count() or 1) // 2)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from local_tts.timed_speech import Chunk, ChunkedStream, SynthesizeStream
+from local_tts.delivery import Chunk
+from local_tts.streams import ChunkedStream, OneAfterTheOther, SynthesizeStream
 
 from .engine import Engine, SpeechOptions
 from .speech import speak, speakable, split_long
@@ -14,7 +15,7 @@ __all__ = ["ChunkedStream", "PiperDelivery", "SynthesizeStream"]
 
 
 @dataclass(frozen=True)
-class PiperDelivery:
+class PiperDelivery(OneAfterTheOther):
     """With what a stream speaks; taken when it is opened."""
 
     engine: Engine
@@ -28,7 +29,7 @@ class PiperDelivery:
         return speakable(text)
 
     def split_long(self, text: str) -> list[str]:
-        """Cuts a text into pieces, at least one, that the encoder takes in a short time."""
+        """Cuts a text into pieces that the encoder takes in a short time."""
         return split_long(text)
 
     def speak(self, text: str, *, timeout_s: float) -> AsyncGenerator[Chunk, None]:

@@ -12,7 +12,7 @@ from livekit.agents import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
 from local_tts.options import Tokenizer, checked_numbers
-from local_tts.timed_tts import TimedTTS
+from local_tts.voice_tts import VoiceTTS
 
 from .engine import SpeechOptions, require_piper, shared
 from .log import logger
@@ -20,7 +20,7 @@ from .streams import PiperDelivery
 from .voices import DEFAULT_VOICE, find_voice
 
 
-class TTS(TimedTTS):
+class TTS(VoiceTTS):
     """A Piper voice in this process, shared by all rooms that speak with it."""
 
     def __init__(
@@ -61,7 +61,9 @@ class TTS(TimedTTS):
         require_piper()
         self._files = find_voice(model, models_dir)
         self._config = self._files.read_config()
-        super().__init__(sample_rate=self._config["audio"]["sample_rate"], tokenizer=tokenizer)
+        super().__init__(
+            sample_rate=self._config["audio"]["sample_rate"], tokenizer=tokenizer, tells_words=True
+        )
         threads = num_threads if is_given(num_threads) else min(4, (os.cpu_count() or 1) // 2)
         if is_given(num_threads) and num_threads < 1:
             raise ValueError(f"num_threads must be at least 1, not {num_threads}")

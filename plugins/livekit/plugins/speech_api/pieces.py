@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
-from typing import Protocol
+from collections.abc import AsyncIterable, Callable, Coroutine
+from typing import Any, Protocol
 
 import httpx
-from livekit.agents import APIConnectOptions, APIError
 from livekit.agents.utils import aio
 
-from local_tts.delivery import silence, try_again
+from local_tts.delivery import Chunk, Outlet
 from local_tts.text import cut_long, is_speakable
 
 from .body import Usage
-from .log import logger
 from .request import SpeechRequest, speak
 
 BUFFERED_CHUNKS = 256
@@ -46,43 +44,26 @@ class Voice(Protocol):
 class PieceSpeaker:
     """One attempt to speak a text that arrives in pieces.
 
+    A server needs longer for its first sound than an engine in this process: so the next requests
+    are under way while a piece is played, where the others ask for one piece after the other.
+
     Args:
         client: To send requests with.
         voice: Makes the requests.
-        conn_options: The timeout counts for each piece; the retries for pieces after the first
-            sound, which LiveKit no longer retries itself.
-        request_id: Sent along, so that the server's log can be matched.
-        emit: Takes the samples.
-        on_request: Called before each request.
+        outlet: Where to.
     """
 
-    def __init__(
-        self,
-        *,
-        client: httpx.AsyncClient,
-        voice: Voice,
-        conn_options: APIConnectOptions,
-        request_id: str,
-        emit: Callable[[bytes], None],
-        on_request: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.usage = Usage()
-        """Tokens of all requests, where the server counts them."""
+    def __init__(self, client: httpx.AsyncClient, voice: Voice, outlet: Outlet) -> None:
         self._client = client
         self._voice = voice
-        self._conn_options = conn_options
-        self._request_id = request_id
-        self._emit = emit
-        self._on_request = on_request
+        self._outlet = outlet
         self._slots = asyncio.Semaphore(1 + voice.requests_ahead)
         self._waiting: asyncio.Queue[_Piece | None] = asyncio.Queue()
         self._open: set[_Piece] = set()
         self._count = 0
-        self._sounded = False
-        self._asked = False
 
     async def run(self, texts: AsyncIterable[str]) -> None:
-        """Speaks everything; returns when the last sample was emitted.
+        """Speaks everything; returns when the last sample was handed over.
 
         Raises:
             APIError: A piece failed, after its retries if sound had been made before it.
@@ -90,19 +71,15 @@ class PieceSpeaker:
         ahead = asyncio.create_task(self._request_ahead(texts), name="speech_api.request_ahead")
         try:
             while (piece := await self._waiting.get()) is not None:
-                await self._play(piece)
+                await self._outlet.say_piece(self._attempts(piece))
                 self._slots.release()
             await ahead
         finally:
             await aio.cancel_and_wait(ahead, *(piece.task for piece in self._open))
-        # Where nothing was to be said, nothing sounds.
-        if self._asked and not self._sounded:
-            self._emit(silence(self._voice.sample_rate))
 
     async def _request_ahead(self, texts: AsyncIterable[str]) -> None:
         try:
             async for text in texts:
-                self._asked = self._asked or bool(text.strip())
                 for part in cut_long(text, self._voice.max_characters):
                     if is_speakable(part):
                         await self._slots.acquire()
@@ -111,39 +88,34 @@ class PieceSpeaker:
             self._waiting.put_nowait(None)
 
     def _start(self, text: str) -> _Piece:
-        self._on_request()
+        self._outlet.on_request()
         self._count += 1
-        request = self._voice.request(text, f"{self._request_id}-{self._count}")
-        piece = _Piece(text, request, self._client, self._conn_options.timeout)
+        request = self._voice.request(text, f"{self._outlet.request_id}-{self._count}")
+        piece = _Piece(text, request, self._client, self._outlet.timeout_s)
         self._open.add(piece)
         return piece
 
-    async def _play(self, piece: _Piece) -> None:
-        for attempt in range(self._conn_options.max_retry + 1):
-            audio = bytearray()
-            sounded_before = self._sounded
+    def _attempts(self, first: _Piece) -> Callable[[], Coroutine[Any, Any, None]]:
+        """Hands a piece over; called once more, it asks for it anew."""
+        under_way: list[_Piece] = [first]
+
+        async def attempt() -> None:
+            piece = under_way.pop() if under_way else self._start(first.text)
             try:
-                async for samples in piece:
-                    self._sounded = True
-                    audio += samples
-                    self._emit(samples)
-            except APIError as error:
-                await try_again(
-                    error,
-                    attempt,
-                    self._conn_options,
-                    heard_before=sounded_before,
-                    heard_of_it=bool(audio),
-                    logger=logger,
-                )
+                await self._hand_over(piece)
+            finally:
                 self._open.discard(piece)
-                piece = self._start(piece.text)
-                continue
-            self.usage.input_tokens += piece.usage.input_tokens
-            self.usage.output_tokens += piece.usage.output_tokens
-            self._voice.spoken(piece.text, bytes(audio))
-            self._open.discard(piece)
-            return
+
+        return attempt
+
+    async def _hand_over(self, piece: _Piece) -> None:
+        audio = bytearray()
+        async for samples in piece:
+            audio += samples
+            self._outlet.push(Chunk(samples))
+        self._outlet.input_tokens += piece.usage.input_tokens
+        self._outlet.output_tokens += piece.usage.output_tokens
+        self._voice.spoken(piece.text, bytes(audio))
 
 
 class _Piece:

@@ -6,31 +6,24 @@ import asyncio
 import ssl
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Never, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from livekit.agents import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    NOT_GIVEN,
-    APIConnectionError,
-    APIConnectOptions,
-    NotGivenOr,
-    tts,
-)
+from livekit.agents import NOT_GIVEN, APIConnectionError, NotGivenOr
 from livekit.agents.utils import aio
 
-from local_tts.open_streams import OpenStreams
-from local_tts.options import Tokenizer, sentences_unless
+from local_tts.options import Tokenizer
+from local_tts.voice_tts import VoiceTTS
 
 from .log import logger
 from .pieces import Voice
-from .streams import ChunkedStream, SynthesizeStream
+from .streams import ServerDelivery
 
 CHECK_TIMEOUT_S = 5.0
 
 
-class ServerTTS(tts.TTS[Never]):
+class ServerTTS(VoiceTTS):
     """The part of a speech server's TTS that does not depend on how it is asked to speak."""
 
     def __init__(
@@ -41,21 +34,12 @@ class ServerTTS(tts.TTS[Never]):
         tokenizer: NotGivenOr[Tokenizer] = NOT_GIVEN,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        super().__init__(
-            capabilities=tts.TTSCapabilities(streaming=True),
-            sample_rate=sample_rate,
-            num_channels=1,
-        )
+        super().__init__(sample_rate=sample_rate, tokenizer=tokenizer, tells_words=False)
         self._base_url = api_root(base_url)
-        self._tokenizer = sentences_unless(tokenizer, min_sentence_len=10, stream_context_len=5)
         self._client = http_client
         self._owns_client = http_client is None
         self._closed = False
         self._check: asyncio.Task[None] | None = None
-        self._streams = OpenStreams()
-
-    async def __aenter__(self) -> Self:
-        return self
 
     @property
     def provider(self) -> str:
@@ -70,23 +54,8 @@ class ServerTTS(tts.TTS[Never]):
     def _headers(self) -> Mapping[str, str]:
         """What every request carries."""
 
-    def synthesize(
-        self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
-    ) -> ChunkedStream:
-        """Speaks a whole text. One request, unless it is longer than a server takes."""
-        return self._streams.added(
-            ChunkedStream(tts=self, input_text=text, conn_options=conn_options, voice=self._voice())
-        )
-
-    def stream(
-        self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
-    ) -> SynthesizeStream:
-        """Speaks text as it comes: a request for each piece that the tokenizer cuts off."""
-        return self._streams.added(
-            SynthesizeStream(
-                tts=self, conn_options=conn_options, voice=self._voice(), tokenizer=self._tokenizer
-            )
-        )
+    def _delivery(self) -> ServerDelivery:
+        return ServerDelivery(self, self._voice())
 
     def http_client(self) -> httpx.AsyncClient:
         """The client of this object, made when first needed, because it belongs to a loop.
@@ -139,7 +108,7 @@ class ServerTTS(tts.TTS[Never]):
     async def aclose(self) -> None:
         """Stops what is being spoken and closes the connections. Safe to call twice."""
         self._closed = True
-        await self._streams.aclose()
+        await super().aclose()
         if self._check is not None:
             await aio.cancel_and_wait(self._check)
         if self._owns_client and self._client is not None:

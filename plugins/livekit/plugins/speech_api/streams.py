@@ -1,17 +1,13 @@
-"""LiveKit's two kinds of stream, over pieces of speech from a server."""
+"""The two ways of speaking that LiveKit knows: a whole text, and text as it is written."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from livekit.agents import APIConnectOptions, tts
-from livekit.agents.utils import shortuuid
-
-from local_tts.delivery import initialize
-from local_tts.options import Tokenizer
-from local_tts.pieces import speak_in_pieces
+from local_tts.delivery import Outlet
+from local_tts.streams import ChunkedStream, SynthesizeStream
 from local_tts.text import encodable
 
 from .pieces import PieceSpeaker, Voice
@@ -19,79 +15,26 @@ from .pieces import PieceSpeaker, Voice
 if TYPE_CHECKING:
     from .server_tts import ServerTTS
 
-
-class ChunkedStream(tts.ChunkedStream):
-    """Speaks a text that is there as a whole."""
-
-    def __init__(
-        self, *, tts: ServerTTS, input_text: str, conn_options: APIConnectOptions, voice: Voice
-    ) -> None:
-        super().__init__(tts=tts, input_text=input_text, conn_options=conn_options)
-        self._server = tts
-        self._voice = voice
-
-    async def _run(self, output_emitter: tts.AudioEmitter) -> None:
-        request_id = shortuuid()
-        initialize(
-            output_emitter,
-            request_id=request_id,
-            sample_rate=self._voice.sample_rate,
-            stream=False,
-        )
-        if not self._input_text.strip():
-            return
-        speaker = PieceSpeaker(
-            client=self._server.http_client(),
-            voice=self._voice,
-            conn_options=self._conn_options,
-            request_id=request_id,
-            emit=output_emitter.push,
-        )
-        async with aclosing(_once(encodable(self._input_text))) as texts:
-            await speaker.run(texts)
-        self._set_token_usage(
-            input_tokens=speaker.usage.input_tokens, output_tokens=speaker.usage.output_tokens
-        )
+__all__ = ["ChunkedStream", "ServerDelivery", "SynthesizeStream"]
 
 
-class SynthesizeStream(tts.SynthesizeStream):
-    """Speaks text while it is still being written, a piece at a time."""
+@dataclass(frozen=True)
+class ServerDelivery:
+    """With what a stream speaks; taken when it is opened."""
 
-    def __init__(
-        self,
-        *,
-        tts: ServerTTS,
-        conn_options: APIConnectOptions,
-        voice: Voice,
-        tokenizer: Tokenizer,
-    ) -> None:
-        super().__init__(tts=tts, conn_options=conn_options)
-        self._server = tts
-        self._voice = voice
-        self._tokenizer = tokenizer
+    server: ServerTTS
+    voice: Voice
+    name: str = "speech"
 
-    async def _run(self, output_emitter: tts.AudioEmitter) -> None:
-        request_id = shortuuid()
-        initialize(
-            output_emitter,
-            request_id=request_id,
-            sample_rate=self._voice.sample_rate,
-            stream=True,
-        )
-        output_emitter.start_segment(segment_id=request_id)
-        speaker = PieceSpeaker(
-            client=self._server.http_client(),
-            voice=self._voice,
-            conn_options=self._conn_options,
-            request_id=request_id,
-            emit=output_emitter.push,
-            on_request=self._mark_started,
-        )
-        await speak_in_pieces(self._input_ch, self._tokenizer, speaker.run)
-        self._set_token_usage(
-            input_tokens=speaker.usage.input_tokens, output_tokens=speaker.usage.output_tokens
-        )
+    @property
+    def sample_rate(self) -> int:
+        """Hertz."""
+        return self.voice.sample_rate
 
+    def clean(self, text: str) -> str:
+        """Replaces what cannot be encoded."""
+        return encodable(text)
 
-async def _once(text: str) -> AsyncGenerator[str, None]:
-    yield text
+    async def say(self, texts: AsyncIterable[str], outlet: Outlet) -> None:
+        """Speaks texts in their order, with requests ahead; see `PieceSpeaker`."""
+        await PieceSpeaker(self.server.http_client(), self.voice, outlet).run(texts)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,17 +100,17 @@ class Engine:
             if self._process is None:
                 self._start()
 
-    async def speak(
-        self, message: Header, *, timeout: float, on_audio: Callable[[bytes], None]
-    ) -> None:
+    async def speak(self, message: Header, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         """Speaks one sentence.
 
-        Cancelling the task in it stops the model before its next token.
+        Closing the generator stops the model before its next token.
 
         Args:
             message: `text`, `language`, `voice` and `settings`, as the process wants them.
-            timeout: Seconds to the first audio, and from any audio to the next.
-            on_audio: Given 16-bit mono samples at 24 kHz, at most 4 KB at a time.
+            timeout_s: Seconds to the first audio, and from any audio to the next.
+
+        Yields:
+            16-bit mono samples at 24 kHz, at most 4 KB at a time.
 
         Raises:
             APITimeoutError: No audio came in time; also while the model is still being loaded.
@@ -118,28 +118,30 @@ class Engine:
             APIError: The model failed.
         """
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
         job: _Job | None = None
         try:
-            async with asyncio.timeout(timeout) as deadline:
+            async with asyncio.timeout_at(deadline):
                 process = await self._ready_process()
-                job = _Job(process, loop)
-                with self._lock:
-                    self._jobs[job.id] = job
-                if not process.send({"type": "synthesize", "id": job.id, **message}):
-                    raise APIConnectionError("the XTTS process is gone")
-                while True:
+            job = _Job(process, loop)
+            with self._lock:
+                self._jobs[job.id] = job
+            if not process.send({"type": "synthesize", "id": job.id, **message}):
+                raise APIConnectionError("the XTTS process is gone")
+            while True:
+                async with asyncio.timeout_at(deadline):
                     header, payload = await job.messages.get()
-                    if header["type"] == "done":
-                        return
-                    if header["type"] == "audio":
-                        on_audio(payload)
-                        deadline.reschedule(loop.time() + timeout)
-                    elif header["type"] != "started":
-                        raise _failure_of(header)
+                if header["type"] == "done":
+                    return
+                if header["type"] == "audio":
+                    yield payload
+                    deadline = loop.time() + timeout_s
+                elif header["type"] != "started":
+                    raise _failure_of(header)
         except TimeoutError as error:
             self._kill_if_never_loaded()
             waited = "audio" if self._ready else "model; it is still being loaded"
-            raise APITimeoutError(f"XTTS gave no {waited} for {timeout:g} s") from error
+            raise APITimeoutError(f"XTTS gave no {waited} for {timeout_s:g} s") from error
         finally:
             if job is not None:
                 self._leave(job)

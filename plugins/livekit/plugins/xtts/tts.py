@@ -6,20 +6,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Never, Self
+from typing import Any
 
-from livekit.agents import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    NOT_GIVEN,
-    APIConnectOptions,
-    APIError,
-    NotGivenOr,
-    tts,
-)
+from livekit.agents import NOT_GIVEN, APIError, NotGivenOr
 from livekit.agents.utils import is_given
 
-from local_tts.open_streams import OpenStreams
-from local_tts.options import Tokenizer, checked_numbers, sentences_unless
+from local_tts.options import Tokenizer, checked_numbers
+from local_tts.voice_tts import VoiceTTS
 
 from . import shared
 from .download import default_model_dir
@@ -28,7 +21,7 @@ from .languages import MAX_CHARACTERS, language_code
 from .licence import require_acceptance
 from .log import logger
 from .reference import Recording, check_recording
-from .streams import SAMPLE_RATE, ChunkedStream, SynthesizeStream
+from .streams import SAMPLE_RATE, XttsDelivery
 
 DEFAULT_SPEAKER = "Claribel Dervla"
 
@@ -73,7 +66,7 @@ class VoiceOptions:
         }
 
 
-class TTS(tts.TTS[Never]):
+class TTS(VoiceTTS):
     """XTTS in a process of its own; this one never imports torch.
 
     Args:
@@ -131,14 +124,9 @@ class TTS(tts.TTS[Never]):
         model_factory: NotGivenOr[str] = NOT_GIVEN,
     ) -> None:
         require_acceptance(accept_license)
-        super().__init__(
-            capabilities=tts.TTSCapabilities(streaming=True),
-            sample_rate=SAMPLE_RATE,
-            num_channels=1,
-        )
+        super().__init__(sample_rate=SAMPLE_RATE, tokenizer=tokenizer, tells_words=False)
         if load_timeout_s <= 0 or hang_timeout_s <= 0:
             raise ValueError("load_timeout_s and hang_timeout_s must be more than 0")
-        self._tokenizer = sentences_unless(tokenizer, min_sentence_len=10, stream_context_len=5)
         self._opts = VoiceOptions(
             language=language_code(language), speaker=DEFAULT_SPEAKER, recording=None, settings={}
         )
@@ -153,7 +141,6 @@ class TTS(tts.TTS[Never]):
             length_penalty=length_penalty,
             stream_chunk_size=stream_chunk_size,
         )
-        self._streams = OpenStreams()
         self._closed = False
         self._engine = shared.acquire(
             EngineConfig(
@@ -166,9 +153,6 @@ class TTS(tts.TTS[Never]):
                 hang_timeout_s=hang_timeout_s,
             )
         )
-
-    async def __aenter__(self) -> Self:
-        return self
 
     @property
     def model(self) -> str:
@@ -223,33 +207,8 @@ class TTS(tts.TTS[Never]):
             )
         self._opts = replace(self._opts, **changes)
 
-    def synthesize(
-        self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
-    ) -> ChunkedStream:
-        """Speaks a whole text, cut where it is longer than the model can take."""
-        return self._streams.added(
-            ChunkedStream(
-                tts=self,
-                input_text=text,
-                conn_options=conn_options,
-                engine=self._engine,
-                opts=self._opts,
-            )
-        )
-
-    def stream(
-        self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
-    ) -> SynthesizeStream:
-        """Speaks text as it comes, each sentence when it is whole."""
-        return self._streams.added(
-            SynthesizeStream(
-                tts=self,
-                conn_options=conn_options,
-                engine=self._engine,
-                opts=self._opts,
-                tokenizer=self._tokenizer,
-            )
-        )
+    def _delivery(self) -> XttsDelivery:
+        return XttsDelivery(self._engine, self._opts)
 
     def prewarm(self) -> None:
         """Starts the process, which loads the model and listens to the recording. Does not wait."""
@@ -263,5 +222,5 @@ class TTS(tts.TTS[Never]):
         if self._closed:
             return
         self._closed = True
-        await self._streams.aclose()
+        await super().aclose()
         await shared.release(self._engine)

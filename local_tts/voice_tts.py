@@ -1,37 +1,47 @@
-"""LiveKit's text-to-speech interface, as far as it is the same for every engine in this process."""
+"""LiveKit's text-to-speech interface, as far as it is the same for every voice of ours."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Never
+from typing import Never, Self
 
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, NotGivenOr, tts
 
 from .open_streams import OpenStreams
 from .options import Tokenizer, sentences_unless
-from .timed_speech import ChunkedStream, Delivery, SynthesizeStream
+from .streams import ChunkedStream, Delivery, SynthesizeStream
 
 
-class TimedTTS(tts.TTS[Never]):
-    """A voice that tells when each word is spoken. What it speaks with is the engine's matter."""
+class VoiceTTS(tts.TTS[Never]):
+    """A voice. What it speaks with is the engine's matter, and comes in as a delivery."""
 
-    def __init__(self, *, sample_rate: int, tokenizer: NotGivenOr[Tokenizer]) -> None:
+    def __init__(
+        self, *, sample_rate: int, tokenizer: NotGivenOr[Tokenizer], tells_words: bool
+    ) -> None:
         """Creates a voice.
 
         Args:
             sample_rate: Hertz, of what the engine gives.
-            tokenizer: By default blingfire's sentences, with their white space: the words of
-                the pieces, joined, are what was pushed.
+            tokenizer: By default blingfire's sentences. Those of a voice that tells when each
+                word is spoken keep their white space: its words, joined, are what was pushed.
+                The others are longer: each is the costlier for them.
+            tells_words: Whether the engine tells when each word is spoken.
         """
         super().__init__(
-            capabilities=tts.TTSCapabilities(streaming=True, aligned_transcript=True),
+            capabilities=tts.TTSCapabilities(streaming=True, aligned_transcript=tells_words),
             sample_rate=sample_rate,
             num_channels=1,
         )
         self._tokenizer = sentences_unless(
-            tokenizer, min_sentence_len=6, stream_context_len=3, retain_format=True
+            tokenizer,
+            min_sentence_len=6 if tells_words else 10,
+            stream_context_len=3 if tells_words else 5,
+            retain_format=tells_words,
         )
         self._streams = OpenStreams()
+
+    async def __aenter__(self) -> Self:
+        return self
 
     @abstractmethod
     def _delivery(self) -> Delivery:
@@ -61,5 +71,5 @@ class TimedTTS(tts.TTS[Never]):
         )
 
     async def aclose(self) -> None:
-        """Stops what is being spoken. The engine stays for the process's other voices."""
+        """Stops what is being spoken. An engine in this process stays for its other voices."""
         await self._streams.aclose()

@@ -6,6 +6,8 @@ import html
 import re
 from collections.abc import AsyncGenerator, AsyncIterable
 
+from agent_worker.language_tags import primary
+
 from .boundaries import is_cjk
 
 _CODE_MENTIONS = {
@@ -69,7 +71,7 @@ def domain_of(url: str) -> str:
     return re.sub(r":\d+$", "", host.removeprefix("www."))
 
 
-class SpeakableText:
+class ReadAloud:
     """A filter in front of the phrase buffer, for one reply.
 
     It holds text back only where it can't be told yet what it is: at a line's beginning, within a
@@ -82,8 +84,7 @@ class SpeakableText:
             language: Of the text, as a BCP 47 tag.
             code_mention: Said in place of a block of code; None: a sentence in that language.
         """
-        primary = re.split(r"[-_]", language.lower())[0]
-        default = _CODE_MENTIONS.get(primary, _CODE_MENTIONS["en"])
+        default = _CODE_MENTIONS.get(primary(language), _CODE_MENTIONS["en"])
         self._mention = default if code_mention is None else code_mention
         self._held = ""
         self._fence: str | None = None
@@ -262,7 +263,7 @@ def _row(cells: str, mention: str) -> str:
         return ""
     spoken = []
     for cell in cells.strip().removesuffix("|").split("|"):
-        inner = SpeakableText(code_mention=mention)
+        inner = ReadAloud(code_mention=mention)
         text = (inner.push(f" {cell.strip()}") + inner.flush()).strip()
         if text:
             spoken.append(text)
@@ -270,13 +271,13 @@ def _row(cells: str, mention: str) -> str:
     return f"{row}{'' if row.endswith(('.', '!', '?')) else '.'}\n" if row else ""
 
 
-async def speakable_stream(
+async def read_aloud(
     tokens: AsyncIterable[str], *, language: str = "en"
 ) -> AsyncGenerator[str, None]:
     """The tokens of one reply without what can't be spoken; sits in front of the phrase buffer."""
-    speakable = SpeakableText(language=language)
+    reader = ReadAloud(language=language)
     async for token in tokens:
-        if text := speakable.push(token):
+        if text := reader.push(token):
             yield text
-    if text := speakable.flush():
+    if text := reader.flush():
         yield text

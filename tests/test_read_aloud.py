@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_worker.speech.speakable import SpeakableText, domain_of, speakable_stream
+from agent_worker.speech.read_aloud import ReadAloud, domain_of, read_aloud
 from agent_worker.speech.spoken_numbers import SpokenNumbers
 
 
-def speakable(text: str, **options: str) -> str:
-    whole = SpeakableText(**options)
+def for_the_ear(text: str, **options: str) -> str:
+    whole = ReadAloud(**options)
     return whole.push(text) + whole.flush()
 
 
@@ -50,18 +50,18 @@ def speakable(text: str, **options: str) -> str:
     ],
 )
 def test_what_can_not_be_spoken_is_left_out(text: str, spoken: str) -> None:
-    assert speakable(text) == spoken
+    assert for_the_ear(text) == spoken
 
 
 def test_the_mention_of_code_speaks_the_language() -> None:
     code = "```\nx\n```\n"
-    assert speakable(code, language="de-DE") == "Der Code steht im Text.\n"
-    assert speakable(code, language="xx") == speakable(code)
-    assert speakable(code, code_mention="") == ""
+    assert for_the_ear(code, language="de-DE") == "Der Code steht im Text.\n"
+    assert for_the_ear(code, language="xx") == for_the_ear(code)
+    assert for_the_ear(code, code_mention="") == ""
 
 
 def test_plain_words_are_not_held_back() -> None:
-    filter_ = SpeakableText()
+    filter_ = ReadAloud()
     assert filter_.push("Hello") == "Hello"
     assert filter_.push(" there,") == " there,"
     assert filter_.push(" ht") == " "
@@ -112,18 +112,18 @@ PIECES = st.sampled_from(
     st.lists(st.integers(1, 9), min_size=1, max_size=20),
 )
 def test_the_result_does_not_depend_on_how_the_text_was_split(text: str, sizes: list[int]) -> None:
-    streamed, out, start, turn = SpeakableText(), "", 0, 0
+    streamed, out, start, turn = ReadAloud(), "", 0, 0
     while start < len(text):
         out += streamed.push(text[start : start + sizes[turn % len(sizes)]])
         start += sizes[turn % len(sizes)]
         turn += 1
-    assert out + streamed.flush() == speakable(text)
+    assert out + streamed.flush() == for_the_ear(text)
 
 
 @given(st.lists(st.sampled_from(["plain", "words", "and", "12", "3.5"]), max_size=20))
 def test_plain_text_stays_as_it_is(words: list[str]) -> None:
     text = "Say " + " ".join(words) + "."
-    assert speakable(text) == text
+    assert for_the_ear(text) == text
 
 
 async def test_a_stream_of_tokens_becomes_a_stream_of_speakable_text() -> None:
@@ -131,7 +131,7 @@ async def test_a_stream_of_tokens_becomes_a_stream_of_speakable_text() -> None:
         for token in ("**Yes", "**", " 😀", " see https://a.o", "rg/x now"):
             yield token
 
-    assert "".join([text async for text in speakable_stream(tokens())]) == "Yes  see a.org now"
+    assert "".join([text async for text in read_aloud(tokens())]) == "Yes  see a.org now"
 
 
 def test_of_an_address_the_domain_is_said() -> None:

@@ -1,0 +1,1 @@
+"""What the user can set, group by group; `agent_worker.settings` makes one model of them."""
