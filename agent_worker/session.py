@@ -60,11 +60,14 @@ class Call:
     outlet: Outlet | None = None
     """Where its client is told of it."""
 
-    async def start(self, *, room: rtc.Room | None = None, listening: bool = True) -> None:
+    async def start(
+        self, *, room: rtc.Room | None = None, listening: bool = True, alone: bool = True
+    ) -> None:
         """Starts the session, in a room or on the input and output that were set on it.
 
         Args:
             listening: from the start; False: only once `TurnTaking.listen` says so.
+            alone: see `room_options`.
         """
         if room is None:
             # the greeting is on its way before the start is over, and would go past it
@@ -72,7 +75,7 @@ class Call:
             await self.session.start(self.agent, record=False)
         else:
             await self.session.start(
-                self.agent, room=room, room_options=room_options(), record=False
+                self.agent, room=room, room_options=room_options(alone=alone), record=False
             )
             self.who.follow(lambda: self.session.room_io.linked_participant)
             self.typed = TypedMessages(
@@ -226,12 +229,18 @@ def _listener(settings: Settings) -> PauseListener | None:
     return PauseListener(model, language=settings.language)
 
 
-def room_options() -> RoomOptions:
-    """How a call is attached to a room: small frames in; who comes and goes is left to us."""
+def room_options(*, alone: bool = True) -> RoomOptions:
+    """How a call is attached to a room: small frames in; who comes and goes is left to us.
+
+    Args:
+        alone: whether it is the only call of its process. Each frame costs about the same, however
+            long: on two cores eight calls were answered after 1.5 s with frames of 20 ms, after
+            0.8 s with 40. A call alone is answered 10 ms earlier with the short ones.
+    """
     return RoomOptions(
         # see typed_messages.py
         text_input=False,
-        audio_input=AudioInputOptions(sample_rate=16_000, frame_size_ms=20),
+        audio_input=AudioInputOptions(sample_rate=16_000, frame_size_ms=20 if alone else 40),
         audio_output=AudioOutputOptions(sample_rate=24_000),
         # a caller who leaves may come back: see presence.py
         close_on_disconnect=False,

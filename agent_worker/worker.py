@@ -18,6 +18,7 @@ from .call.native_events import address_events
 from .call.presence import Presence
 from .call.push_to_talk import PushToTalk
 from .dispatch.kept_calls import KeptCall, forget_old_calls
+from .dispatch.kin import Kin
 from .dispatch.measured_load import RoomForCalls
 from .dispatch.registration import register_soon, say_when_ready
 from .dispatch.standing import Standing
@@ -64,10 +65,12 @@ def build_server(
     # and reports the other calls' turns at the interpreter as faults of this one. 0 = no watch.
     default_environment(LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS="0")
     absent: set[str] = set()
+    root = os.getpid() if family is None else family
+    kin = Kin(root)
     room = RoomForCalls(
         most_calls=settings.max_sessions,
         busy_at_cpu=settings.busy_at_cpu,
-        family=os.getpid() if family is None else family,
+        family=root,
     )
     server = AgentServer(
         job_executor_type=JobExecutorType.THREAD,
@@ -85,12 +88,14 @@ def build_server(
         prometheus_port=settings.metrics_port,
         setup_fnc=partial(_prewarm, settings, choices),
     )
-    serve = partial(_serve_call, settings, choices, server, absent, telemetry=telemetry)
+    serve = partial(
+        _serve_call, settings, choices, server, absent, telemetry=telemetry, process=kin.mark
+    )
     server.rtc_session(serve, agent_name=settings.agent_name)
     register_soon(server)
     say_when_ready(server)
     words = fault_words(settings.spoken_language, settings.own_fault_words())
-    watch_rooms(server, settings, busy_text=words.busy)
+    watch_rooms(server, settings, kin=kin, busy_text=words.busy)
     if settings.calls_dir is not None:
         forget_old_calls(settings.calls_dir)
     return server
@@ -125,8 +130,9 @@ async def _serve_call(
     ctx: JobContext,
     *,
     telemetry: Telemetry | None,
+    process: str,
 ) -> None:
-    standing = Standing(ctx, agent_name=settings.agent_name)
+    standing = Standing(ctx, agent_name=settings.agent_name, process=process)
     ctx.add_shutdown_callback(standing.aclose)
     if await standing.may_be_second():
         await ctx.connect()
@@ -157,7 +163,8 @@ async def _serve_call(
         kept.follow(call.session)
         ctx.add_shutdown_callback(lambda: kept.aclose(over=standing.over))
     key = PushToTalk(call.turns) if settings.turns == "push_to_talk" else None
-    await call.start(room=ctx.room, listening=key is None)
+    # this one counts
+    await call.start(room=ctx.room, listening=key is None, alone=len(server.active_jobs) <= 1)
     presence = Presence(
         ctx.room,
         call.session,

@@ -86,12 +86,22 @@ def test_an_agent_whose_beat_stands_still_is_thrown_out_and_replaced() -> None:
     )
 
 
-def test_an_agent_of_ones_own_process_is_slow_with_it_and_not_dead() -> None:
+def test_an_agent_whose_process_lives_is_slow_and_not_dead() -> None:
     # all the machine's cores were busy for five seconds: the calls of seven callers were taken away
-    plan = DispatchPlan(is_own=lambda identity: identity == "agent-1")
-    view = _room(_agent(), dispatches=TAKEN)
+    plan = DispatchPlan(lives=lambda process: process == "ours/17" or None)
+    view = _room(AgentView("agent-1", "1", "ours/17"), dispatches=TAKEN)
     assert all(_decide(plan, view, now) is None for now in range(12))
     again = _decide(plan, view, 13.0)
+    assert again is not None and again.remove == ("agent-1",)
+
+
+def test_an_agent_whose_process_is_gone_is_replaced_before_its_beat_is_missed() -> None:
+    running = {"ours/17"}
+    plan = DispatchPlan(lives=lambda process: process in running)
+    view = _room(AgentView("agent-1", "1", "ours/17"), dispatches=TAKEN)
+    assert _decide(plan, view, 0.0) is None
+    running.clear()
+    again = _decide(plan, view, 0.4)
     assert again is not None and again.remove == ("agent-1",)
 
 

@@ -14,7 +14,7 @@ import pytest
 from agent_worker.dispatch import standing
 from agent_worker.dispatch.plan import DEAD_AFTER_S, AgentView, CallAgain, DispatchView, RoomView
 from agent_worker.dispatch.standing import Standing, is_ours
-from agent_worker.dispatch.watch import DispatchWatch
+from agent_worker.dispatch.watch import BEAT_ATTRIBUTE, DispatchWatch
 from tests.fake_clock import Clock
 
 
@@ -138,7 +138,7 @@ class LossyRoom:
         return True
 
     async def set_attributes(self, attributes: dict[str, str]) -> None:
-        self.beats += attributes.values()
+        self.beats.append(attributes[BEAT_ATTRIBUTE])
         self.changed.set()
         if len(self.beats) in self.lost:
             await asyncio.Event().wait()

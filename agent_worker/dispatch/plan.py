@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 
 DEAD_AFTER_S = 2.4
 """Seconds in which a beat stands still; an event loop that is held up for longer serves nobody."""
-_OWN_DEAD_AFTER_S = 12.0
-"""Likewise of an agent of this very process, which lives: its beat may be late, as all else is."""
+_LIVING_DEAD_AFTER_S = 12.0
+"""Likewise where its process is known to live: its beat may be late, as all else is."""
 _STARTING_S = 5.0
 """Seconds that a job gets from its assignment until its agent is in the room."""
 _GRACE_S = 0.9
@@ -43,6 +43,8 @@ class AgentView:
     identity: str
     beat: str
     """Its last beat; empty: it is of a release that does not beat, and taken for alive."""
+    process: str = ""
+    """What its process is known by, see `kin`; empty: nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,14 +116,14 @@ class DispatchPlan:
 
     Args:
         every_room: every room with a caller wants this agent, dispatched or not.
-        is_own: tells of an agent's identity whether it is served by this process.
+        lives: tells of an agent's process whether it lives; None: nobody here knows.
     """
 
     def __init__(
-        self, *, every_room: bool = False, is_own: Callable[[str], bool] = lambda _: False
+        self, *, every_room: bool = False, lives: Callable[[str], bool | None] = lambda _: None
     ) -> None:
         self._every_room = every_room
-        self._is_own = is_own
+        self._lives = lives
         self._rooms: dict[str, _Room] = {}
 
     def agent_died(self, room: str, identity: str) -> None:
@@ -221,8 +223,9 @@ class DispatchPlan:
             if agent.beat != beat:
                 since = now
             room.beats[agent.identity] = (agent.beat, since)
-            patience_s = _OWN_DEAD_AFTER_S if self._is_own(agent.identity) else DEAD_AFTER_S
-            beats = not agent.beat or now - since < patience_s
+            known = self._lives(agent.process)
+            patience_s = _LIVING_DEAD_AFTER_S if known else DEAD_AFTER_S
+            beats = known is not False and (not agent.beat or now - since < patience_s)
             living = living or (beats and agent.identity not in room.dead)
         for gone in room.beats.keys() - here:
             del room.beats[gone]

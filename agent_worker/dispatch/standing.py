@@ -24,7 +24,7 @@ from livekit.agents.types import ATTRIBUTE_AGENT_NAME
 from livekit import api, rtc
 
 from .plan import DEAD_AFTER_S
-from .watch import AGAIN_ATTRIBUTE, BEAT_ATTRIBUTE, TOOK_OVER
+from .watch import AGAIN_ATTRIBUTE, BEAT_ATTRIBUTE, PROCESS_ATTRIBUTE, TOOK_OVER
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +46,12 @@ class Standing:
     Args:
         ctx: of the job.
         agent_name: under which it is dispatched.
+        process: mark of this process, see `kin`.
     """
 
-    def __init__(self, ctx: JobContext, *, agent_name: str) -> None:
+    def __init__(self, ctx: JobContext, *, agent_name: str, process: str = "") -> None:
         self._ctx = ctx
+        self._process = process
         self._agent_name = agent_name
         self._beating: asyncio.Task[None] | None = None
         self._going: asyncio.Task[None] | None = None
@@ -202,7 +204,9 @@ class Standing:
             if room.isconnected():
                 try:
                     async with asyncio.timeout(BEAT_LOST_AFTER_S):
-                        await room.local_participant.set_attributes({BEAT_ATTRIBUTE: str(count)})
+                        await room.local_participant.set_attributes(
+                            {BEAT_ATTRIBUTE: str(count), PROCESS_ATTRIBUTE: self._process}
+                        )
                 except Exception as e:
                     # while the connection is made again; or there is none any more
                     logger.debug("a beat was lost", extra={"cause": type(e).__name__})

@@ -26,12 +26,15 @@ from livekit.protocol.models import ParticipantInfo
 from agent_worker.settings import Settings
 from livekit import api
 
+from .kin import Kin
 from .plan import AgentView, CallAgain, DispatchPlan, DispatchView, JobView, RoomView
 
 logger = logging.getLogger(__name__)
 
 BEAT_ATTRIBUTE = "agent.beat"
 """Participant attribute of the agent that changes as long as the agent lives."""
+PROCESS_ATTRIBUTE = "agent.process"
+"""Likewise, by which the processes of its worker know its own; see `kin`."""
 AGAIN_ATTRIBUTE = "agent.again"
 """Attribute of a dispatch, and so of its job, made here: "took-over" or "first"."""
 TOOK_OVER = "took-over"
@@ -77,7 +80,7 @@ class DispatchWatch:
         rooms: of the server.
         may_call: whether this worker calls agents now; not while it drains.
         every_room: see `DispatchPlan`.
-        is_own: likewise.
+        lives: likewise.
         clock: monotonic seconds.
     """
 
@@ -87,12 +90,12 @@ class DispatchWatch:
         *,
         may_call: Callable[[], bool] = lambda: True,
         every_room: bool = False,
-        is_own: Callable[[str], bool] = lambda _: False,
+        lives: Callable[[str], bool | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rooms = rooms
         self._may_call = may_call
-        self._plan = DispatchPlan(every_room=every_room, is_own=is_own)
+        self._plan = DispatchPlan(every_room=every_room, lives=lives)
         self._clock = clock
         self._looked_at: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -216,7 +219,11 @@ class ServerRooms:
             sid=self._sids.get(name, ""),
             callers=sum(_is_caller(who) for who in listed.participants),
             agents=tuple(
-                AgentView(who.identity, who.attributes.get(BEAT_ATTRIBUTE, ""))
+                AgentView(
+                    who.identity,
+                    who.attributes.get(BEAT_ATTRIBUTE, ""),
+                    who.attributes.get(PROCESS_ATTRIBUTE, ""),
+                )
                 for who in listed.participants
                 if who.kind == ParticipantInfo.AGENT
                 and who.attributes.get(ATTRIBUTE_AGENT_NAME) == self._agent_name
@@ -328,16 +335,16 @@ async def _if_there(request: Awaitable[object]) -> None:
             raise
 
 
-def watch_rooms(server: AgentServer, settings: Settings, *, busy_text: str = "") -> DispatchWatch:
+def watch_rooms(
+    server: AgentServer, settings: Settings, *, kin: Kin, busy_text: str = ""
+) -> DispatchWatch:
     """Has a worker look after the rooms of its server, from when it starts until its loop ends."""
     rooms = ServerRooms(settings, busy_text=busy_text)
     watch = DispatchWatch(
         rooms,
         may_call=lambda: not server.draining,
         every_room=settings.call_agent_to == "every_room",
-        is_own=lambda identity: any(
-            job.accept_arguments.identity == identity for job in server.active_jobs
-        ),
+        lives=kin.lives,
     )
     if settings.call_agent_to != "off":
         server.on("worker_started", watch.start)
