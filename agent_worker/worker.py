@@ -17,6 +17,7 @@ from livekit import api
 from .call.native_events import address_events
 from .call.presence import Presence
 from .call.push_to_talk import PushToTalk
+from .dispatch.acceptance import Acceptance
 from .dispatch.kept_calls import KeptCall, forget_old_calls
 from .dispatch.kin import Kin
 from .dispatch.measured_load import RoomForCalls
@@ -77,7 +78,7 @@ def build_server(
         # threads are cheap, and a burst of calls is turned away once they are used up
         num_idle_processes=min(settings.max_sessions, 10),
         initialize_process_timeout=120,
-        load_fnc=partial(_load, room=room, absent=absent),
+        load_fnc=lambda server: _FULL * room.load(_present(server, absent)),
         load_threshold=_FULL,
         drain_timeout=int(settings.drain_timeout_s),
         ws_url=settings.livekit_url,
@@ -91,7 +92,10 @@ def build_server(
     serve = partial(
         _serve_call, settings, choices, server, absent, telemetry=telemetry, process=kin.mark
     )
-    server.rtc_session(serve, agent_name=settings.agent_name)
+    acceptance = Acceptance(
+        most_calls=settings.max_sessions, calls=lambda: len(_present(server, absent))
+    )
+    server.rtc_session(serve, agent_name=settings.agent_name, on_request=acceptance.answer)
     register_soon(server)
     say_when_ready(server)
     words = fault_words(settings.spoken_language, settings.own_fault_words())
@@ -101,9 +105,9 @@ def build_server(
     return server
 
 
-def _load(server: AgentServer, *, room: RoomForCalls, absent: set[str]) -> float:
-    """A call whose caller is away does nothing, and must keep nobody else out."""
-    return _FULL * room.load([j.job.id for j in server.active_jobs if j.job.id not in absent])
+def _present(server: AgentServer, absent: set[str]) -> list[str]:
+    """The calls; one whose caller is away does nothing, and must keep nobody else out."""
+    return [job.job.id for job in server.active_jobs if job.job.id not in absent]
 
 
 def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:

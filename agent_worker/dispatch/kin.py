@@ -24,6 +24,7 @@ class Kin:
     """
 
     def __init__(self, root: int) -> None:
+        self._root = root
         with suppress(psutil.NoSuchProcess):
             # another machine, or another worker here later, has another name
             began = psutil.Process(root).create_time()
@@ -36,6 +37,14 @@ class Kin:
     def mark(self) -> str:
         """By which this very process is known to the others."""
         return f"{self._name}/{os.getpid()}"
+
+    def count(self) -> int:
+        """How many there are at most, those that serve no calls among them; 1 = this one alone."""
+        if self._root == os.getpid():
+            return 1
+        with suppress(psutil.NoSuchProcess):
+            return max(len(psutil.Process(self._root).children()), 1)
+        return 1
 
     def lives(self, mark: str) -> bool | None:
         """Whether the process with that mark lives; None: it is of another worker."""

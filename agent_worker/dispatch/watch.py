@@ -48,7 +48,8 @@ _ROOMS_A_LOOK = 20
 """With more, each is looked at less often, and other workers look too."""
 _AFTER_TROUBLE_S = 1.0
 _JITTER_S = 0.25
-"""Two watchers that saw the same need not act at the same moment; the second looks once more."""
+"""Two watchers that saw the same need not act at the same moment; the second looks once more.
+Of many, each waits up to so long for each of them: the first comes as soon, and is done in time."""
 _REQUEST_S = 4.0
 _COUNTED_AFTER_S = 8.0
 """Seconds after which a room's number of participants is to be believed: the server writes it down
@@ -166,10 +167,18 @@ class ServerRooms:
     Args:
         settings: name the server and the agent.
         busy_text: what those who wait are told; empty = nothing.
+        watchers: how many there are beside this one and with it, as far as it knows.
     """
 
-    def __init__(self, settings: Settings, *, busy_text: str = "") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        busy_text: str = "",
+        watchers: Callable[[], int] = lambda: 1,
+    ) -> None:
         self._settings = settings
+        self._watchers = watchers
         self._agent_name = settings.agent_name
         self._busy_text = busy_text
         self._api: api.LiveKitAPI | None = None
@@ -254,7 +263,7 @@ class ServerRooms:
         server = self._server()
         if what.tell_busy:
             await self._tell_busy(name)
-        await asyncio.sleep(random.uniform(0.0, _JITTER_S))
+        await asyncio.sleep(random.uniform(0.0, _JITTER_S * self._watchers()))
         before = [
             dispatch
             for dispatch in await server.agent_dispatch.list_dispatch(name)
@@ -339,7 +348,7 @@ def watch_rooms(
     server: AgentServer, settings: Settings, *, kin: Kin, busy_text: str = ""
 ) -> DispatchWatch:
     """Has a worker look after the rooms of its server, from when it starts until its loop ends."""
-    rooms = ServerRooms(settings, busy_text=busy_text)
+    rooms = ServerRooms(settings, busy_text=busy_text, watchers=kin.count)
     watch = DispatchWatch(
         rooms,
         may_call=lambda: not server.draining,
