@@ -162,7 +162,7 @@ class VoiceChatModel(ChatOpenAI):
             await self._find_model(self._asked.find)
         attempt = _Attempt(self.memory.habits)
         give_up_at = asyncio.get_running_loop().time() + self.first_token_timeout_s
-        asked_again = False
+        asked_again = empty_before = False
         with WaitingCaller(self._asked.fillers, cold=not self.memory.is_warm()) as caller:
             for number in range(1, _MOST_ATTEMPTS + 1):
                 check = AnswerCheck()
@@ -179,8 +179,10 @@ class VoiceChatModel(ChatOpenAI):
                     )
                     continue
                 if not check.came and not attempt.habits.whole:
-                    # Not even an end: it was no stream, but one JSON object, or nothing at all.
-                    attempt = _Attempt(replace(attempt.habits, whole=True))
+                    # Not even an end: nothing at all, which may pass, or one JSON object instead
+                    # of a stream, which comes again. The slower way is taken for the latter only.
+                    attempt = _Attempt(replace(attempt.habits, whole=empty_before))
+                    empty_before = True
                     continue
                 if check.came:
                     self._learnt(attempt.habits)

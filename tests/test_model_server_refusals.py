@@ -257,18 +257,18 @@ async def test_a_server_that_answers_a_stream_with_one_object_is_understood() ->
     call = ToolCall("clock", {"zone": "utc"})
     replies = Reply("It is noon.", usage=(30, 4, 10)), Reply("One moment.", tool_calls=[call])
     async with FakeOpenAIServer(streams=False) as upstream, model_on(upstream) as model:
-        # asked once as a stream, and once more as it wants
-        upstream.enqueue(Reply("lost"), *replies)
+        # asked twice as a stream, since nothing at all may pass, and once more as it wants
+        upstream.enqueue(Reply("lost"), Reply("lost too"), *replies)
         said = await model.ainvoke(TALK)
         assert said.text == "It is noon."
         assert said.usage_metadata is not None
         assert said.usage_metadata["input_tokens"] == 30
         assert said.usage_metadata["output_tokens"] == 4
-        assert len(upstream.requests) == 2
+        assert len(upstream.requests) == 3
         used = await model.bind_tools([TOOL]).ainvoke(TALK)
         assert used.text == "One moment."
         assert [(c["name"], c["args"]) for c in used.tool_calls] == [("clock", {"zone": "utc"})]
-        assert len(upstream.requests) == 3
+        assert len(upstream.requests) == 4
         # one that says nothing at all is not taken for one that can't stream
         upstream.enqueue(Reply(""), Reply(""))
         with pytest.raises(EmptyAnswerError):

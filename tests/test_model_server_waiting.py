@@ -251,7 +251,7 @@ async def test_a_server_of_unknown_make_is_warmed_up_too_and_a_counting_one_is_n
         asked = len(upstream.warm_ups)
         await keep_warm(replace(options, kind=ServerKind.OPENROUTER), ServerMemory())
         await keep_warm(replace(options, model=""), ServerMemory())
-        assert len(upstream.warm_ups) == asked == 2 and not upstream.requests
+        assert len(upstream.warm_ups) == asked == 3 and not upstream.requests
 
 
 async def test_warming_up_says_why_there_is_no_answer(caplog: pytest.LogCaptureFixture) -> None:

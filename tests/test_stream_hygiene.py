@@ -139,6 +139,8 @@ async def test_what_a_server_does_wrong_before_it_says_anything_is_tried_again(
     options = APIConnectOptions(max_retry=1, retry_interval=0.01)
     async with reading(FakeRawServer(bad, GOOD)) as ours:
         assert (await complete(ours, "Hi.", options)).text == SAID
+        # the next is a stream again, whatever this one was
+        assert (await complete(ours, "Hi.", options)).text == SAID
 
 
 async def test_an_answer_that_is_cut_off_is_an_error_and_never_said_twice() -> None:

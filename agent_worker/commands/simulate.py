@@ -190,7 +190,8 @@ class Loudspeaker(io.AudioOutput):
         if self._running_since is None:
             return
         audio = np.concatenate(self._segment)
-        begin = int(self._played_s * SAMPLE_RATE)
+        # Rounded: a position of whole samples, in seconds and back, must be the same samples.
+        begin = round(self._played_s * SAMPLE_RATE)
         self._played_s += time.monotonic() - self._running_since
         run = audio[begin : int(self._played_s * SAMPLE_RATE)]
         self._played_s = (begin + len(run)) / SAMPLE_RATE
