@@ -14,6 +14,8 @@ from typing import Any
 
 from agent_worker.telemetry.latency import summary
 
+from .stt_live import word_error_rate
+
 TOO_EARLY_S = 0.1
 """Who is heard sooner than this after the last word had begun to answer before it."""
 VOICED_S = 0.2
@@ -112,7 +114,14 @@ def of_turns(turns: Sequence[Turn]) -> dict[str, Any]:
         "end_to_end_ms_p50": times["p50"],
         "end_to_end_ms_p95": times["p95"],
         "cut_off_rate": rate(sum(t.cut_off for t in paused), len(paused)),
+        "word_error_rate": _wrong(turns),
     }
+
+
+def _wrong(turns: Sequence[Turn]) -> float | None:
+    """Word errors over words said; a turn that was cut off was heard in pieces."""
+    pairs = [(t.said, t.heard) for t in turns if not t.cut_off]
+    return round(word_error_rate(pairs), 3) if pairs else None
 
 
 def detail(turns: Sequence[Turn]) -> dict[str, Any]:
@@ -122,6 +131,9 @@ def detail(turns: Sequence[Turn]) -> dict[str, Any]:
         "paused": _times([t for t in turns if t.paused]),
         "cut_off": [t.said for t in turns if t.cut_off],
         "unanswered": [t.said for t in turns if t.end_to_end_ms is None],
+        "misheard": {
+            t.said: t.heard for t in turns if word_error_rate([(t.said, t.heard)]) and not t.cut_off
+        },
     }
 
 
