@@ -15,7 +15,15 @@ import numpy as np
 from .alignment import words_of
 from .gates import compression_ratio
 from .hints import judged_without_hints
-from .job import FULL_FRAMES, MAX_SAMPLES, Decoded, Job, Plan, Samples
+from .job import (
+    FULL_FRAMES,
+    MAX_SAMPLES,
+    MIN_LOG_PROBABILITY,
+    Decoded,
+    Job,
+    Plan,
+    Samples,
+)
 from .language import SURE_OF_ANOTHER
 from .models import Hardware, ModelSpec, choose_hardware, find_model
 from .soundness import reason_to_doubt, without_timeless_copies
@@ -26,8 +34,7 @@ _MAX_TEXT_TOKENS = 448
 _MAX_PROMPT_TOKENS = 50
 _TOKENS_PER_S = 12
 _MIN_NEW_TOKENS = 12
-# Whisper's own limits for a text to be sampled anew, and how many samples are drawn.
-_MIN_LOG_PROBABILITY = -1.0
+# Whisper's own limit for a text to be sampled anew, and how many samples are drawn.
 _MAX_COMPRESSION = 2.4
 _BEST_OF = 5
 
@@ -51,7 +58,7 @@ class _Hypothesis:
         if self.compression_ratio > _MAX_COMPRESSION:
             return True
         # What is silence needs no better text.
-        return self.mean_log_probability < _MIN_LOG_PROBABILITY and self.no_speech_probability < 0.6
+        return self.mean_log_probability < MIN_LOG_PROBABILITY and self.no_speech_probability < 0.6
 
 
 class WhisperDecoder:
@@ -95,9 +102,7 @@ class WhisperDecoder:
 
     def plan(self, job: Job) -> Plan:
         """Returns the window, the language and the prompt's length that the job would have."""
-        frames = FULL_FRAMES
-        if job.audio_ctx == "auto":
-            frames = self._tuning.window(len(job.samples) // 160 + 1)
+        frames = self._tuning.window(len(job.samples) // 160 + 1, job.audio_ctx)
         if frames in self._forbidden_frames:
             frames += 2
         prompt = self._prompt(job, job.language or self._languages[0])
