@@ -18,7 +18,6 @@ from .hints import judged_without_hints
 from .job import (
     FULL_FRAMES,
     MAX_SAMPLES,
-    MIN_LOG_PROBABILITY,
     Decoded,
     Job,
     Plan,
@@ -34,7 +33,8 @@ _MAX_TEXT_TOKENS = 448
 _MAX_PROMPT_TOKENS = 50
 _TOKENS_PER_S = 12
 _MIN_NEW_TOKENS = 12
-# Whisper's own limit for a text to be sampled anew, and how many samples are drawn.
+# Whisper's own limits for a text to be sampled anew, and how many samples are drawn.
+_MIN_LOG_PROBABILITY = -1.0
 _MAX_COMPRESSION = 2.4
 _BEST_OF = 5
 
@@ -58,7 +58,7 @@ class _Hypothesis:
         if self.compression_ratio > _MAX_COMPRESSION:
             return True
         # What is silence needs no better text.
-        return self.mean_log_probability < MIN_LOG_PROBABILITY and self.no_speech_probability < 0.6
+        return self.mean_log_probability < _MIN_LOG_PROBABILITY and self.no_speech_probability < 0.6
 
 
 class WhisperDecoder:

@@ -21,8 +21,6 @@ SAMPLE_RATE = 16000
 FULL_FRAMES = 3000
 """Mel frames in Whisper's whole window of 30 s, 10 ms each."""
 MAX_SAMPLES = FULL_FRAMES * 160
-MIN_LOG_PROBABILITY = -1.0
-"""Whisper's own limit, under which a text is sampled anew."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,11 +78,6 @@ class Decoded:
     def repeated(self) -> bool:
         """Whether the decoder looped."""
         return self.doubt is Doubt.LOOP
-
-    @property
-    def is_weak(self) -> bool:
-        """Whether Whisper itself would try again: the mean log probability is under its limit."""
-        return self.mean_log_probability < MIN_LOG_PROBABILITY
 
     @property
     def has_wider(self) -> bool:
