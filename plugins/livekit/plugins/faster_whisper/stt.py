@@ -79,8 +79,8 @@ class STT(stt.STT[str]):
             compute_type: CTranslate2's name for it. By default int8 on a CPU, float16 on CUDA.
             cpu_threads: Threads for one run on a CPU; half of the cores, up to 8, by default.
             beam_size: For finals; partials are greedy. 5 by default, 1 for "bundled".
-            audio_ctx: "auto" encodes what was said and some slack, and more of it, up to 30 s, for a
-                final whose text is in doubt; "full" always 30 s, as Whisper was trained.
+            audio_ctx: "auto" encodes what was said and some slack, and more of it for a final whose
+                text is in doubt, up to 30 s; "full" always 30 s, as Whisper was trained.
             prompt: Text that sets style and spelling.
             keyterms: Names and rare words to expect.
             interim_results: Whether to send partials while the caller speaks.
