@@ -125,6 +125,8 @@ def test_only_what_was_left_to_choose_is_offered() -> None:
 
     assert stages() == ["hearing", "thinking", "speaking"]
     assert stages(stt="bundled", llm="offline", tts="espeak") == []
+    assert stages(stt="bundled", llm="offline", tts_voice="en_US-lessac-high") == ["speaking"]
+    assert stages(stt="bundled", llm="offline", tts_voice="+f3") == []
     assert stages(replace(found, suited_llm=None)) == ["hearing", "speaking"]
     assert stages(replace(found, voices=ESPEAK)) == ["hearing", "thinking"]
     served = {"llm_endpoint": "http://127.0.0.1:8000/v1", "llm_models": ("m",)}

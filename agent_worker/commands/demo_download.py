@@ -52,7 +52,10 @@ def is_yes(answer: str) -> bool:
 
 def did_not_come(fault: str) -> str:
     """What is said where a download failed, and what still works."""
-    again = "What is here goes on; `agent-worker download-files` goes on where it ended."
+    again = (
+        "What is here goes on; `agent-worker download-files` goes on where it ended. "
+        "The setting model_hub names a mirror, or a folder."
+    )
     return f"Not everything came:\n{fault}\n{again}"
 
 
