@@ -238,6 +238,16 @@ def test_lines_go_on_above_the_bar() -> None:
     assert drawn.endswith("\r\x1b[K")
 
 
+def test_a_connection_that_brings_next_to_nothing_is_no_ground_for_a_guess() -> None:
+    screen, now = io.StringIO(), [0.0]
+    with contextlib.closing(ProgressBar(screen, terminal=True, clock=lambda: now[0])) as bar:
+        bar.told(0, 213_000_000, "Whisper base")
+        now[0] = 20.0
+        bar.told(1000, 213_000_000, "Whisper base")
+    assert "Whisper base: 0 of 213 MB" in screen.getvalue()
+    assert "left" not in screen.getvalue()
+
+
 def test_where_there_is_no_terminal_a_line_comes_for_each_tenth() -> None:
     screen = io.StringIO()
     bar = ProgressBar(screen)

@@ -72,7 +72,7 @@ def next_step(choices: Choices, *, on_its_way: bool = False) -> str:
         )
     if choices.llm.engine == "offline":
         better = choices.llm.better.removeprefix("for free conversation: ")
-        return f"Next: a language model. {better}"
+        return f"Next: a language model: {better}"
     return "Next: your own LiveKit server: set LIVEKIT_URL and its keys, then `agent-worker start`."
 
 
