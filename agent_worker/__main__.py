@@ -232,6 +232,7 @@ def _talk(options: argparse.Namespace) -> int:
 
 
 def _web(options: argparse.Namespace) -> int:
+    from .commands.install_line import as_typed
     from .commands.serve_web import WebServerError, serve_web
     from .commands.until_signalled import until_signalled
 
@@ -244,7 +245,7 @@ def _web(options: argparse.Namespace) -> int:
     try:
         asyncio.run(until_signalled(serve_web(settings, websocket=options.websocket, say=say)))
     except WebServerError as e:
-        print(f"agent-worker web: {e}", file=sys.stderr)
+        print(as_typed(f"agent-worker web: {e}"), file=sys.stderr)
         return 1
     return 0
 
@@ -360,6 +361,7 @@ def _run_worker(
     running: contextlib.ExitStack,
     choices: Choices | None,
 ) -> int:
+    from .commands.install_line import as_typed
     from .engines.build import EngineError, try_engines
     from .engines.found import choose_engines
     from .engines.language_model import keep_model_warm, read_prompt_ahead
@@ -388,7 +390,7 @@ def _run_worker(
             asyncio.run(read_prompt_ahead(settings, choices))
             keep_model_warm(settings, choices)
         except (WorkerError, EngineError, HouseModelError) as e:
-            print(f"agent-worker {command}: {e}", file=sys.stderr)
+            print(as_typed(f"agent-worker {command}: {e}"), file=sys.stderr)
             return 1
     else:
         from .engines.choice import choose

@@ -249,6 +249,7 @@ def test_doctor_ends_non_zero_when_a_call_would_fail(
     ("variable", "value", "stage", "told", "still_tried"),
     [
         ("STT_MODEL", "large-v9", "hearing", "did you mean large-v3?", {"voice", "model"}),
+        ("STT_MODEL", "/nowhere", "hearing", "folder '/nowhere' not found", {"voice", "model"}),
         (
             "STT_MODEL",
             "no/such/folder",
