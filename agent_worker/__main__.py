@@ -332,6 +332,8 @@ def _settings(options: argparse.Namespace) -> int:
         print(json.dumps(as_json(rows), ensure_ascii=False, indent=2))
     elif rows:
         print(as_text(rows, width=shutil.get_terminal_size((100, 24)).columns))
+    elif options.changed:
+        print("agent-worker settings: all of these have their defaults", file=sys.stderr)
     elif options.part:
         print(f"agent-worker settings: no setting's name holds {options.part!r}", file=sys.stderr)
         return 1

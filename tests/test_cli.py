@@ -42,6 +42,17 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"agent-worker \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
+def test_where_no_setting_was_changed_that_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for asked in ([], ["tts"]):
+        assert main(["settings", *asked, "--changed"]) == 0
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert "have their defaults" in shown.err
+    assert main(["settings", "nothing-of-the-kind"]) == 1
+
+
 def test_settings_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings"]) == 0
     assert "greeting" in capsys.readouterr().out
