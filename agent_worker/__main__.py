@@ -419,8 +419,24 @@ def _run_worker(
         return run(build_server(settings, choices, telemetry), command, rest)
 
 
+_USUAL = (
+    "preemptive generation invalidated",
+    "skipping user input, speech scheduling is paused",
+    "_SegmentSynchronizerImpl.playback_finished called before text/audio input is done",
+)
+"""What LiveKit warns of in calls in which nothing is amiss: somebody interrupted, or hung up."""
+
+
 def _quiet_logs() -> None:
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    # who talks at a terminal can do nothing about the others; a worker's log keeps them
+    handler.addFilter(_tells_of_trouble)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(name)s: %(message)s")
+
+
+def _tells_of_trouble(record: logging.LogRecord) -> bool:
+    usual = record.levelno <= logging.WARNING and record.getMessage().startswith(_USUAL)
+    return not (record.name == "livekit.agents" and usual)
 
 
 if __name__ == "__main__":
