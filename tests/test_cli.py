@@ -120,6 +120,17 @@ def test_a_turns_stages_are_told_in_the_order_of_time() -> None:
     )
 
 
+def test_the_columns_of_the_table_stand_in_the_order_of_time_too() -> None:
+    rows = [
+        ("hello", {"preflight": 70.0, "final": 140.0, "first_token": 90.0}),
+        ("stop", {"preflight": 60.0, "final": 150.0, "first_token": 160.0}),
+        ("bye", {"preflight": 80.0, "final": 145.0, "first_token": 95.0}),
+    ]
+    head, _, hello, *_ = waterfall_text(rows).splitlines()
+    assert head.split()[-len(COLUMNS) :][:4] == ["preflight", "first_token", "committed", "final"]
+    assert hello.split()[:5] == ["hello", "70", "90", "-", "140"]
+
+
 def test_a_stage_that_was_not_measured_is_left_open() -> None:
     text = waterfall_text([("hello", {"final": 12.0})])
     row = next(line for line in text.splitlines() if line.startswith("hello")).split()[1:]
