@@ -396,9 +396,10 @@ async def test_metrics_name_the_voice_and_count_the_characters(folder: Path) -> 
 
 async def test_prewarm_loads_the_voice_in_its_own_thread(folder: Path, tmp_path: Path) -> None:
     tts = piper.TTS(model=tiny_piper.build(tmp_path / "cold.onnx"), num_threads=1)
-    assert tts._engine.streams_inside_sentences is None
+    assert tts._engine.streams_inside_sentences is None and tts.loading
     tts.prewarm()
     await asyncio.to_thread(tts._engine.load)
+    assert not tts.loading
     assert tts._engine.streams_inside_sentences is True
 
 

@@ -97,6 +97,11 @@ class Engine:
 
         return None if self._graph is None else isinstance(self._graph, SplitVoice)
 
+    @property
+    def loaded(self) -> bool:
+        """Whether it can speak at once, with one of its speakers at least."""
+        return bool(self._gains)
+
     def load(self, speaker: int | None = None) -> None:
         """Loads the voice, cuts its graph and measures its loudness, once; a second or two.
 
