@@ -169,7 +169,7 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
                 choices = await running.enter_async_context(house_model_beside(settings, choices))
             except HouseModelError as e:
                 raise WebServerError(str(e)) from e
-            gateway = await _gateway(settings, choices, telemetry)
+            gateway = await open_gateway(settings, choices, telemetry)
             if settings.metrics_port is not None:
                 say(f"The metrics: {await running.enter_async_context(_metrics(settings))}")
         app = page(
@@ -197,7 +197,12 @@ async def _metrics(settings: Settings) -> AsyncIterator[str]:
         yield address
 
 
-async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -> Gateway:
+async def open_gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -> Gateway:
+    """The WebSocket gateway, once the engines of its calls were seen to work.
+
+    Raises:
+        WebServerError: one of them does not.
+    """
     if choices.problems:
         raise WebServerError("\n".join(choices.problems))
     try:
