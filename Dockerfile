@@ -9,6 +9,7 @@ COPY pyproject.toml uv.lock ./
 RUN uv sync --frozen --no-default-groups --group engines --no-install-project
 COPY README.md LICENSE livekit.yaml ./
 COPY agent_worker agent_worker
+COPY bounded_http bounded_http
 COPY flows flows
 COPY graph_speech graph_speech
 COPY local_tts local_tts

@@ -166,7 +166,7 @@ def _demo(options: argparse.Namespace) -> int:
     from .caller.client import CallerError
     from .commands.demo import default_folder, run_demo
     from .commands.install_line import as_typed
-    from .commands.livekit_server import LiveKitServerError
+    from .commands.livekit_program import LiveKitServerError
     from .commands.progress_bar import ProgressBar
     from .commands.serve_web import WebServerError
     from .commands.until_signalled import until_signalled
@@ -267,7 +267,7 @@ def _download(options: argparse.Namespace) -> int:
 def _bench_rooms(options: argparse.Namespace) -> int:
     from .caller.client import CallerError
     from .commands.bench_rooms import HEADER, bench_rooms, parse_rooms
-    from .commands.livekit_server import LiveKitServerError
+    from .commands.livekit_program import LiveKitServerError
     from .commands.until_signalled import until_signalled
     from .commands.worker_process import RunError
 

@@ -1,4 +1,8 @@
-"""Language tags as the rest of the world writes them (BCP 47), down to the language itself."""
+"""Language tags as the rest of the world writes them (BCP 47), down to the language itself.
+
+The plugins read tags with LiveKit's `LanguageCode`. The policies here know nothing of LiveKit, and
+name languages as our lists of words do.
+"""
 
 from __future__ import annotations
 

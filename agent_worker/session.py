@@ -26,7 +26,7 @@ from .call.typed_messages import TypedMessages
 from .call.who_calls import WhoCalls
 from .engines.build import Engines
 from .engines.language_model import aside_mark
-from .engines.languages import languages, primary
+from .engines.languages import languages
 from .faults.deafness import Hearing
 from .faults.patience import Patience
 from .faults.words import fault_words
@@ -34,6 +34,7 @@ from .hearing.end_of_turn_model import PauseListener, shared_model
 from .hearing.overlap_watch import WatchedBargeIn
 from .hearing.turn_taking import TurnTaking
 from .hearing.turns import EndOfTurnPolicy, Waits
+from .language_tags import primary
 from .settings import Settings
 from .speech.spoken_numbers import SpokenNumbers
 from .speech.steady_output import SteadyOutput
@@ -189,6 +190,8 @@ def build_call(
         InactivityPolicy(
             silence_s=settings.session_timeout_s,
             return_within_s=settings.return_within_s,
+            # ten seconds more than the slowest voice takes to say it
+            goodbye_s=10.0 + len(settings.goodbye) / 4,
             clock=asyncio.get_running_loop().time,
         ),
         goodbye=settings.goodbye,

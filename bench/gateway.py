@@ -24,13 +24,9 @@ from typing import Any
 
 from agent_worker.caller.client import CallerError, Pcm
 from agent_worker.commands.demo_conversation import render
-from agent_worker.commands.livekit_server import (
-    LiveKitServerError,
-    RunningServer,
-    find_or_install_server,
-    run_server,
-    stop_process,
-)
+from agent_worker.commands.livekit_program import LiveKitServerError, find_or_install_server
+from agent_worker.commands.livekit_server import RunningServer, run_server
+from agent_worker.commands.stop_process import stop_process
 from agent_worker.commands.until_signalled import until_signalled
 from agent_worker.commands.worker_process import RunError, run_worker
 from agent_worker.engines.found import choose_engines

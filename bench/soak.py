@@ -26,7 +26,7 @@ import psutil
 from agent_worker.caller.crowd import Crowd, Errand, TurnTaken
 from agent_worker.commands.bench_rooms import LINES, Setup, bench_choices, bench_setup, conditions
 from agent_worker.commands.demo_conversation import render
-from agent_worker.commands.livekit_server import LiveKitServerError
+from agent_worker.commands.livekit_program import LiveKitServerError
 from agent_worker.commands.until_signalled import until_signalled
 from agent_worker.commands.worker_process import RunError
 from agent_worker.process_family import of_family

@@ -31,12 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from agent_worker.caller.client import CallerError
-from agent_worker.commands.livekit_server import (
-    LiveKitServerError,
-    RunningServer,
-    find_or_install_server,
-    run_server,
-)
+from agent_worker.commands.livekit_program import LiveKitServerError, find_or_install_server
+from agent_worker.commands.livekit_server import RunningServer, run_server
 from agent_worker.commands.until_signalled import until_signalled
 from agent_worker.commands.worker_process import RunError, room_token, run_worker
 from agent_worker.settings import Settings, export_environment, load_settings

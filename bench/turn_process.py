@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agent_worker.commands.livekit_server import stop_process
+from agent_worker.commands.stop_process import stop_process
 
 _START_S = 120.0
 

@@ -17,8 +17,9 @@ from pydantic import SecretStr
 
 from .discovery import Discovered, ServerKind, discover, look_at
 from .model_server.addresses import is_own_network
+from .model_server.asked import Asked, Served
 from .model_server.habits import ServerMemory
-from .voice_chat_model import Asked, Served, VoiceChatModel
+from .voice_chat_model import VoiceChatModel
 
 __all__ = [
     "ECONOMY_MAX_TOKENS",

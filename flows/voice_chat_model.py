@@ -8,7 +8,6 @@ LangChain's own limit on the time between chunks wraps each in `asyncio.wait_for
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -19,25 +18,23 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.chat_models import agenerate_from_stream
 from langchain_core.messages import (
-    AIMessage,
     AIMessageChunk,
     BaseMessage,
     BaseMessageChunk,
-    HumanMessage,
-    ToolMessage,
 )
-from langchain_core.messages.tool import tool_call_chunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
 from .model_server import advice
-from .model_server.answer_check import AnswerCheck, EmptyAnswerError
+from .model_server.answer_check import AnswerCheck, EmptyAnswerError, has_been_answered
+from .model_server.asked import Asked, Served
+from .model_server.chunks import as_chunk, marked, note
 from .model_server.habits import Habits, ServerMemory
 from .model_server.kinds import ServerKind
 from .model_server.refusals import is_loading, is_no_model, learn, wait_s
 from .model_server.waiting import Loader, WaitingCaller
-from .model_server.wording import Refusal, read_refusal
+from .model_server.wording import Refusal, refusal_of
 
 logger = logging.getLogger("flows")
 
@@ -46,30 +43,6 @@ _MOST_ATTEMPTS = 10
 _LISTING_S = 2.0
 _LOADS_AFTER_S = 0.4
 """Seconds without a token after which a model may be loading; one in memory is rarely as slow."""
-_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
-
-
-@dataclass(frozen=True)
-class Served:
-    """What a server turned out to be, for a model that was named by its address alone."""
-
-    model: str
-    kind: ServerKind
-    extra_body: dict[str, Any] | None
-    context_tokens: int | None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The server that a model asks, and how its caller is kept company."""
-
-    memory: ServerMemory = field(default_factory=ServerMemory)
-    url: str = ""
-    kind: ServerKind = ServerKind.OTHER
-    fillers: tuple[str, ...] = ()
-    thinking: bool = False
-    find: Callable[[], Awaitable[Served]] | None = None
-    """Asks the server for its first model, where none is named; raises `ConnectionError`."""
 
 
 @dataclass
@@ -80,10 +53,6 @@ class _Attempt:
     payload: dict[str, Any] = field(default_factory=dict)
     began_at: float = 0.0
     """When it was sent, by the event loop's clock."""
-
-
-class _Thought(ChatGenerationChunk):
-    """A chunk that brought only thinking, in a field of its own."""
 
 
 class VoiceChatModel(ChatOpenAI):
@@ -135,11 +104,7 @@ class VoiceChatModel(ChatOpenAI):
         made = super()._convert_chunk_to_generation_chunk(
             chunk, default_chunk_class, base_generation_info
         )
-        if made is not None and not made.message.content and chunk.get("choices"):
-            delta = chunk["choices"][0].get("delta") or {}
-            if any(delta.get(key) for key in _THOUGHT_KEYS):
-                return _Thought(message=made.message, generation_info=made.generation_info)
-        return made
+        return marked(made, chunk)
 
     async def _agenerate(
         self,
@@ -186,7 +151,7 @@ class VoiceChatModel(ChatOpenAI):
                     continue
                 if check.came:
                     self._learnt(attempt.habits)
-                if check.is_said or _has_been_answered(messages, check):
+                if check.is_said or has_been_answered(messages, check):
                     if check.thoughts and not attempt.habits.thinks and not self._asked.thinking:
                         # Heard, but late: the next turn is asked for without the thoughts.
                         self._learnt(replace(attempt.habits, thinks=1))
@@ -240,7 +205,7 @@ class VoiceChatModel(ChatOpenAI):
                         self.memory.answered()
                         caller.is_answered()
                     message = chunk.message
-                    _note(check, chunk)
+                    note(check, chunk)
                     if held is None:
                         yield chunk
                     elif message.content or check.calls_tools:
@@ -260,7 +225,7 @@ class VoiceChatModel(ChatOpenAI):
                 self._go_on_loading(attempt, came)
                 raise
         # A silent answer that is to be is given as it came; one that is not will be asked again.
-        if held and _has_been_answered(messages, check):
+        if held and has_been_answered(messages, check):
             for early in held:
                 yield early
 
@@ -274,7 +239,7 @@ class VoiceChatModel(ChatOpenAI):
         """The answer of a server that does not stream, as the one chunk of a stream."""
         result = await super()._agenerate(messages, stop, attempt=attempt, **kwargs)
         if result.generations:
-            yield _as_chunk(result.generations[0])
+            yield as_chunk(result.generations[0])
 
     async def _ask_again(
         self,
@@ -362,62 +327,3 @@ class VoiceChatModel(ChatOpenAI):
             return
         if self._asked.kind is not ServerKind.OPENROUTER:
             self._loader.start(self.root_async_client, attempt.payload, self.memory)
-
-
-def refusal_of(fault: openai.APIError) -> Refusal | None:
-    """The refusal behind an error of the client; None where it never reached the server."""
-    if isinstance(fault, openai.APIStatusError):
-        header = fault.response.headers.get("retry-after")
-        body = fault.response.text if fault.body is None else fault.body
-        return read_refusal(fault.status_code, body, header)
-    if isinstance(fault, openai.APIConnectionError):
-        return None
-    # An error within a stream that had begun well.
-    return read_refusal(0, fault.body or fault.message)
-
-
-def _as_chunk(whole: ChatGeneration) -> ChatGenerationChunk:
-    message = whole.message
-    made: list[tuple[str | None, str | None, str | None]] = []
-    usage = None
-    if isinstance(message, AIMessage):
-        usage = message.usage_metadata
-        made += [(c["name"], json.dumps(c["args"]), c["id"]) for c in message.tool_calls]
-        made += [(c["name"], c["args"], c["id"]) for c in message.invalid_tool_calls]
-    calls = [
-        tool_call_chunk(name=name, args=args, id=call_id, index=index)
-        for index, (name, args, call_id) in enumerate(made)
-    ]
-    chunk = AIMessageChunk(
-        content=message.content,
-        tool_call_chunks=calls,
-        usage_metadata=usage,
-        response_metadata=message.response_metadata,
-        chunk_position="last",
-    )
-    return ChatGenerationChunk(message=chunk, generation_info=whole.generation_info)
-
-
-def _note(check: AnswerCheck, chunk: ChatGenerationChunk) -> None:
-    message = chunk.message
-    if content := message.content:
-        # The property takes longer than all else here, and is needed for lists of blocks only.
-        check.texts.append(content if type(content) is str else str(message.text))
-    elif isinstance(chunk, _Thought):
-        check.thoughts += 1
-    if isinstance(message, AIMessageChunk) and message.tool_call_chunks:
-        check.calls_tools = True
-    if reason := (chunk.generation_info or {}).get("finish_reason"):
-        check.finish_reason = str(reason)
-
-
-def _has_been_answered(messages: list[BaseMessage], check: AnswerCheck) -> bool:
-    """Whether silence is an answer: after a tool, where the model has spoken before it."""
-    if check.thought_only or not isinstance(messages[-1], ToolMessage):
-        return False
-    for message in reversed(messages):
-        if isinstance(message, HumanMessage):
-            break
-        if isinstance(message, AIMessage) and message.text.strip():
-            return True
-    return False

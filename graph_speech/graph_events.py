@@ -7,11 +7,9 @@ return, tool results and interrupts come from the `updates` stream, what nodes w
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,12 +20,21 @@ from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import Command
 
 from .composer import Composer
-from .events import Question, ToolEnded, Usage
+from .events import Question, Usage
+from .in_order import InOrder
 from .interrupts import question
-from .model_answers import NO_TOOLS, OfferedTools, offered_tools, outcome, recover_calls
+from .model_answers import (
+    NO_TOOLS,
+    OfferedTools,
+    offered_tools,
+    outcome,
+    recover_calls,
+    with_usage_of,
+)
 from .silence import ModelOutcome
 from .speakable import Speakable
 from .think_filter import ThinkFilter
+from .tool_calls import ToolCalls
 from .turn import TurnRequest
 
 logger = logging.getLogger("graph_speech")
@@ -36,9 +43,6 @@ STREAM_MODES = ["custom", "updates"]
 """The parts that `GraphEvents.take` wants."""
 
 _SPEAK_TYPES = ("speak", "token")
-# What a node wrote to the custom stream comes through LangGraph's queue, some turns of the event
-# loop later. The first tokens of a message wait as long, or they would overtake it.
-_TURNS_OF_QUEUE = 8
 
 _Place = tuple[tuple[str, ...], str]
 """The enclosing nodes, as LangGraph's stream names them, and the node."""
@@ -88,15 +92,12 @@ class GraphEvents(BaseCallbackHandler):
         self._speakable = speakable
         self._on_interrupt = on_interrupt
         self._alive = alive
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        self._order = InOrder()
         self._calls: dict[UUID, _ModelCall] = {}
         self._tools: dict[UUID, OfferedTools] = {}
         """What each model call under way was offered, heard or not."""
         self._written: dict[tuple[UUID, Any], list[str]] = {}
         """The id of each tool call that streams, and its arguments as they are written."""
-        self._waiting: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
-        """What waits for the custom stream; None when nothing has to."""
         self._streamed: dict[_Place, list[str]] = {}
         """What each node has streamed in this step, to know it again when it returns it anew."""
         self._seen = {message.id for message in turn.messages}
@@ -104,19 +105,13 @@ class GraphEvents(BaseCallbackHandler):
         """Ids of the messages that any node has returned, heard or not."""
         self._subgraphs: set[_Place] = set()
         """The nodes inside which others were seen to work."""
-        self._client_tools = turn.tool_names
-        self._client_calls: dict[str, tuple[str, dict[str, Any]]] = {}
-        """Calls of the client's own tools by id, which nobody in the graph has answered."""
-        self._begun = _calls_in(turn.messages)
-        """Ids of tool calls that were told, or stood in the history."""
-        self._ended = set(self._begun)
+        self._tool_calls = ToolCalls(turn, composer)
 
     def finish(self) -> None:
         """The graph has ended: what it left unanswered of the client's tools is the client's."""
-        self._stop_waiting()
+        self._order.release()
         self._composer.end_all()
-        for call_id, (name, arguments) in self._client_calls.items():
-            self._composer.client_call(call_id, name, arguments)
+        self._tool_calls.finish()
 
     # --- callbacks of the models; those of sync nodes come from other threads ---
 
@@ -149,7 +144,7 @@ class GraphEvents(BaseCallbackHandler):
         node = metadata["langgraph_node"]
         if self._speakable(namespace, node):
             self._calls[run_id] = _ModelCall((namespace, node), tools)
-            self._on_loop(self._wait_for_custom)
+            self._order.on_loop(self._order.hold)
 
     def on_llm_new_token(
         self,
@@ -171,10 +166,7 @@ class GraphEvents(BaseCallbackHandler):
             written.append(piece.get("args") or "")
         call = self._calls.get(run_id)
         if call is not None:
-            if self._waiting is None and threading.get_ident() == self._thread:
-                self._chunk(run_id, call, chunk.message)
-            else:
-                self._on_loop(self._in_order, self._chunk, run_id, call, chunk.message)
+            self._order.take(self._chunk, run_id, call, chunk.message)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
         """A model's answer is complete; calls that its server left in the text are made real."""
@@ -186,11 +178,10 @@ class GraphEvents(BaseCallbackHandler):
                 message = getattr(generation, "message", None)
                 if isinstance(message, AIMessage):
                     strangers, broken = recover_calls(message, tools, written)
-                    self._add_usage(message)
+                    self.model = message.response_metadata.get("model_name") or self.model
+                    self.usage = with_usage_of(message, self.usage)
                     if call is not None:
-                        self._on_loop(
-                            self._in_order, self._model_ended, call, message, strangers, broken
-                        )
+                        self._order.take(self._model_ended, call, message, strangers, broken)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """A model has failed, or was cancelled."""
@@ -203,33 +194,6 @@ class GraphEvents(BaseCallbackHandler):
         keys = [key for key in self._written if key[0] == run_id]
         pieces = [self._written.pop(key) for key in keys]
         return {call_id: "".join(arguments) for call_id, *arguments in pieces}
-
-    def _on_loop(self, act: Callable[..., None], *arguments: Any) -> None:
-        if threading.get_ident() == self._thread:
-            act(*arguments)
-        else:
-            self._loop.call_soon_threadsafe(act, *arguments)
-
-    def _wait_for_custom(self, turns: int = _TURNS_OF_QUEUE) -> None:
-        if turns == _TURNS_OF_QUEUE:
-            if self._waiting is not None:
-                return
-            self._waiting = []
-        if turns:
-            self._loop.call_soon(self._wait_for_custom, turns - 1)
-        else:
-            self._stop_waiting()
-
-    def _stop_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        for act, arguments in waiting or ():
-            act(*arguments)
-
-    def _in_order(self, act: Callable[..., None], *arguments: Any) -> None:
-        if self._waiting is None:
-            act(*arguments)
-        else:
-            self._waiting.append((act, arguments))
 
     def _chunk(self, run_id: UUID, call: _ModelCall, chunk: BaseMessage) -> None:
         content = chunk.content
@@ -268,25 +232,8 @@ class GraphEvents(BaseCallbackHandler):
             self._say_whole(message, call.tools, ended)
         else:
             ended(None, False)
-        self._begin_calls(message)
+        self._tool_calls.begin(message)
         self._seen.update(filter(None, (message.id, call.source)))
-
-    def _add_usage(self, message: AIMessage) -> None:
-        self.model = message.response_metadata.get("model_name") or self.model
-        usage = message.usage_metadata
-        if usage is None:
-            return
-        before = self.usage
-        read = usage.get("input_token_details", {})
-        self.usage = replace(
-            before,
-            input_tokens=before.input_tokens + usage["input_tokens"],
-            output_tokens=before.output_tokens + usage["output_tokens"],
-            cached_tokens=before.cached_tokens + (read.get("cache_read") or 0),
-            created_tokens=before.created_tokens + (read.get("cache_creation") or 0),
-            reasoning_tokens=before.reasoning_tokens
-            + (usage.get("output_token_details", {}).get("reasoning") or 0),
-        )
 
     # --- the graph's stream ---
 
@@ -296,7 +243,7 @@ class GraphEvents(BaseCallbackHandler):
         if part["type"] == "custom":
             self._custom(part["data"])
         elif part["type"] == "updates":
-            self._in_order(self._update, part["data"], tuple(part["ns"]))
+            self._order.take(self._update, part["data"], tuple(part["ns"]))
 
     def _custom(self, data: Any) -> None:
         if isinstance(data, str):
@@ -329,9 +276,9 @@ class GraphEvents(BaseCallbackHandler):
                     if self._speakable(namespace, node) and not is_old:
                         self._whole(message, place)
                     self._known.add(message.id)
-                    self._begin_calls(message)
+                    self._tool_calls.begin(message)
                 elif isinstance(message, ToolMessage):
-                    self._tool_ended(message)
+                    self._tool_calls.end(message)
             self._streamed.pop(place, None)
 
     def _whole(self, message: AIMessage, place: _Place) -> None:
@@ -351,28 +298,6 @@ class GraphEvents(BaseCallbackHandler):
         self._composer.token(source, str(message.text), tools.parameters)
         self._composer.end_of(source, ended)
 
-    def _begin_calls(self, message: AIMessage) -> None:
-        for call in message.tool_calls:
-            call_id = call["id"] or ""
-            if call_id in self._begun:
-                continue
-            self._begun.add(call_id)
-            if call["name"] in self._client_tools:
-                self._client_calls[call_id] = (call["name"], call["args"])
-            else:
-                self._composer.tool_began(call_id, call["name"], call["args"])
-
-    def _tool_ended(self, message: ToolMessage) -> None:
-        # an agent in a subgraph hands its messages up: each result is told once
-        call_id = message.tool_call_id
-        if call_id in self._ended or call_id not in self._begun:
-            return
-        self._ended.add(call_id)
-        if self._client_calls.pop(call_id, None) is None:
-            self._composer.tool_ended(
-                ToolEnded(call_id, message.name, message.status, str(message.text))
-            )
-
     def _interrupt(self, pending: Sequence[Any]) -> None:
         self._on_interrupt()
         if self.asked or not pending:
@@ -384,16 +309,6 @@ class GraphEvents(BaseCallbackHandler):
         if text is None:
             logger.warning("an interrupt has nothing that can be spoken")
         self._composer.ask(Question(first.id, text or "", first.value))
-
-
-def _calls_in(messages: Sequence[BaseMessage]) -> set[str]:
-    """The ids of the tool calls in a history."""
-    return {
-        call["id"] or ""
-        for message in messages
-        if isinstance(message, AIMessage)
-        for call in message.tool_calls
-    }
 
 
 def _messages_in(update: Any) -> Iterator[BaseMessage]:

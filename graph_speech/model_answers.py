@@ -1,16 +1,17 @@
-"""A model's finished message: its leaked calls made real, and how it ended."""
+"""A model's finished message: its leaked calls made real, how it ended, what it cost."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
+from .events import Usage
 from .leaked_calls import as_json, leaked_calls
 from .silence import ModelOutcome
 from .think_filter import ThinkFilter
@@ -156,3 +157,20 @@ def outcome(
 
 def _in_markup(leaks: Sequence[str], names: Sequence[str]) -> bool:
     return any(leak[:1] in ("<", "[", "{") and name in leak for leak in leaks for name in names)
+
+
+def with_usage_of(message: AIMessage, before: Usage) -> Usage:
+    """The tokens so far and those of one answer more."""
+    usage = message.usage_metadata
+    if usage is None:
+        return before
+    read = usage.get("input_token_details", {})
+    return replace(
+        before,
+        input_tokens=before.input_tokens + usage["input_tokens"],
+        output_tokens=before.output_tokens + usage["output_tokens"],
+        cached_tokens=before.cached_tokens + (read.get("cache_read") or 0),
+        created_tokens=before.created_tokens + (read.get("cache_creation") or 0),
+        reasoning_tokens=before.reasoning_tokens
+        + (usage.get("output_token_details", {}).get("reasoning") or 0),
+    )

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 from . import markup
-from .balance import Balance
+from .bare_calls import BareCalls
+from .hidden import Hidden
 from .leaked_calls import is_call_or_nothing
 from .let_through import LetThrough
 
@@ -23,34 +23,8 @@ _SUSPECT = re.compile(r"[<{\[`]|\n[ \t]*[A-Za-z_]")
 _LINE_WORD = re.compile(r"[ \t]*(?=[A-Za-z_])")
 _FENCE = re.compile(r"`+")
 _FENCE_HEAD = re.compile(r"(`{3,})([^`\n]*)\n")
-_AFTER_CALL = re.compile(r"[ \t;.,`]*")
 _PROSE = re.compile(r"analysis [a-z]")
-_TAGGED = re.compile(
-    r"\[TOOL_CALLS\]\s*(?:[\w.-]+\s*)?(?:\[CALL_ID\]\s*[\w-]+\s*)?(?:\[ARGS\]\s*)?", re.IGNORECASE
-)
 _PYTHON_END = re.compile(r"(?=<[|｜])|\n+(?=[A-Z])")
-_LONGEST_CALL = 2000
-"""Characters of a bare call; what is longer is no call but text with an open bracket."""
-
-
-@dataclass
-class _Region:
-    """A stretch of text that is not for the ear."""
-
-    kind: str
-    """`thought`, `call`, `hidden`, `header`, `channel` (a header that names one), `analysis`
-    (harmony without its control tokens) or `fence` (code, or a call)."""
-    closer: re.Pattern[str]
-    tail: int
-    """How many characters at the end may be the beginning of the closer."""
-    opener: str = ""
-    greedy: bool = False
-    """Whether the closer may grow by what comes next."""
-    text: list[str] = field(default_factory=list)
-
-
-def _closed_by(literal: str) -> tuple[re.Pattern[str], int]:
-    return re.compile(re.escape(literal), re.IGNORECASE), len(literal) - 1
 
 
 class ThinkFilter:
@@ -77,10 +51,10 @@ class ThinkFilter:
         self.leaks: list[str] = []
         self._tools = tools
         self._held = ""
-        self._region: _Region | None = None
+        self._region: Hidden | None = None
         self._code: re.Pattern[str] | None = None
         """What ends the block of code that we are in."""
-        self._balance: Balance | None = None
+        self._bare = BareCalls(tools, self.leaks)
         self._thought_first: list[str] | None = [] if starts_thinking else None
         self._out = LetThrough()
         self._stripped = False
@@ -152,7 +126,7 @@ class ThinkFilter:
             taken = self._take(out, last=last)
             if taken is None:
                 break
-            self._balance = None
+            self._bare.decided()
             if taken <= 0:  # only looked like markup
                 length = -taken or 1
                 out.append(self._emit(self._held[:length]))
@@ -196,7 +170,7 @@ class ThinkFilter:
             if head.startswith(literal):
                 return self._take_literal(literal)
         if head.startswith(markup.TOOL_CALLS):
-            return self._take_tagged(last=last)
+            return self._bare.tagged(held, last=last)
         undecided = markup.TOOL_CALLS.startswith(head) or any(
             literal.startswith(head) for literal in markup.LITERALS
         )
@@ -213,12 +187,11 @@ class ThinkFilter:
                 or markup.FUNCTION_START.match(held) is not None
             )
         elif not undecided or last:
-            return self._take_json(last=last)
+            return self._bare.json(held, last=last)
         return None if undecided and not last else 0
 
     def _open(self, kind: str, literal: str, opener: str = "") -> None:
-        closer, tail = _closed_by(literal)
-        self._region = _Region(kind, closer, tail, opener)
+        self._region = Hidden.until(literal, kind, opener)
 
     def _take_literal(self, literal: str) -> int:
         if literal in markup.THOUGHTS:
@@ -238,42 +211,11 @@ class ThinkFilter:
     def _take_control(self, token: str) -> int:
         name = token.lower()
         if name == markup.PYTHON_TAG:
-            self._region = _Region("call", _PYTHON_END, 1, token)
+            self._region = Hidden("call", _PYTHON_END, 1, token)
         elif name in markup.HEADERS:
             kind = "channel" if name == "<|channel|>" else "header"
-            self._region = _Region(kind, markup.HEADERS[name], 20)
+            self._region = Hidden(kind, markup.HEADERS[name], 20)
         return len(token)
-
-    def _take_json(self, *, last: bool) -> int | None:
-        held = self._held
-        opening = markup.JSON.match(held)
-        if not opening:
-            return None if markup.JSON_START.match(held) and not last else 0
-        self._balance = self._balance or Balance("\"'" if opening[0][-1] == "(" else '"')
-        end = self._balance.end(held)
-        if end is None and not last:
-            return None
-        # what never becomes whole is JSON that was cut off, not speech
-        end = end or len(held)
-        self.leaks.append(held[:end])
-        return end
-
-    def _take_tagged(self, *, last: bool) -> int | None:
-        """Mistral's `[TOOL_CALLS]`, before a list, or before a name and its arguments."""
-        tagged = _TAGGED.match(self._held)
-        assert tagged is not None
-        rest = self._held[tagged.end() :]
-        if not last and any(mark.startswith(rest.lower()) for mark in ("[args]", "[call_id]")):
-            return None
-        if rest[:1] not in ("[", "{") or not rest:
-            return len(markup.TOOL_CALLS)
-        self._balance = self._balance or Balance()
-        end = self._balance.end(rest)
-        if end is None and not last:
-            return None
-        end = tagged.end() + (end or len(rest))
-        self.leaks.append(self._held[:end])
-        return end
 
     def _take_word(self, *, last: bool) -> int | None:
         """A word that begins a line: a bare call, or harmony without its control tokens."""
@@ -282,34 +224,7 @@ class ThinkFilter:
             stripped = self._take_stripped(last=last)
             if stripped != 0:
                 return stripped
-        name = markup.NAME.match(held)
-        if name is None or not self._out.line_start:
-            return 0
-        known = name[0].rpartition(".")[2] in self._tools or name[0] in self._tools
-        may_be = known or name[0][0].islower() or name[0][0] == "_"
-        if name.end() == len(held) and not last:
-            may_become = may_be or any(tool.startswith(held) for tool in self._tools)
-            return None if may_become and len(held) < 80 else 0
-        if not may_be or held[name.end() : name.end() + 1] != "(":
-            return 0
-        self._balance = self._balance or Balance("\"'")
-        end = self._balance.end(held)
-        if end is None or end > _LONGEST_CALL:
-            if len(held) > _LONGEST_CALL:
-                return 0
-            if not last:
-                return None
-            end = len(held)
-        after = _AFTER_CALL.match(held, end)
-        assert after is not None
-        if after.end() == len(held) and not last:
-            return None
-        alone = held[after.end() : after.end() + 1] in ("", "\n", "<")
-        is_call = known or "_" in name[0] or end == name.end() + 2
-        if not alone or not is_call:
-            return 0
-        self.leaks.append(held[:end])
-        return after.end()
+        return self._bare.by_name(held, last=last) if self._out.line_start else 0
 
     def _take_stripped(self, *, last: bool) -> int | None:
         held = self._held
@@ -322,7 +237,7 @@ class ThinkFilter:
                 self._out.line_start = True
             else:
                 kind = "call" if "commentary" in word else "analysis"
-                self._region = _Region(kind, markup.STRIPPED, 20, word)
+                self._region = Hidden(kind, markup.STRIPPED, 20, word)
             return len(word)
         return None if not last and any(word.startswith(held) for word in words) else 0
 
@@ -344,9 +259,9 @@ class ThinkFilter:
         label = head[2].strip().lower()
         closer = re.compile("`{" + str(len(head[1])) + ",}")
         if label in markup.CALL_FENCES:
-            self._region = _Region("call", closer, 0, greedy=True)
+            self._region = Hidden("call", closer, 0, greedy=True)
         elif label in markup.DATA_FENCES:
-            self._region = _Region("fence", closer, 0, head[0], greedy=True)
+            self._region = Hidden("fence", closer, 0, head[0], greedy=True)
         else:
             out.append(self._emit_block(head[0]))
             self._code = closer
@@ -369,29 +284,16 @@ class ThinkFilter:
 
     # --- what is hidden ---
 
-    def _skip(self, region: _Region, out: list[str], *, last: bool) -> bool:
+    def _skip(self, region: Hidden, out: list[str], *, last: bool) -> bool:
         """Drops hidden text up to the closer; false when the closer has not come yet."""
-        held = self._held
-        end = region.closer.search(held)
-        if end is not None and region.greedy and end.end() == len(held) and not last:
-            keep = len(held) - end.start()
-        elif end is None:
-            keep = 0 if last else region.tail
-            if region.greedy and not last:
-                keep = len(held) - len(held.rstrip("`"))
-        else:
-            region.text.append(held[: end.start()])
-            self._held = held[end.end() :]
-            self._region = None
-            self._closed(region, end, out)
-            return True
-        # keep only what may be the beginning of the closer
-        cut = max(0, len(held) - keep)
-        region.text.append(held[:cut])
-        self._held = held[cut:]
-        return False
+        self._held, closer = region.skip(self._held, last=last)
+        if closer is None:
+            return False
+        self._region = None
+        self._closed(region, closer, out)
+        return True
 
-    def _closed(self, region: _Region, closer: re.Match[str], out: list[str]) -> None:
+    def _closed(self, region: Hidden, closer: re.Match[str], out: list[str]) -> None:
         text = "".join(region.text)
         match region.kind:
             case "thought":
@@ -412,18 +314,18 @@ class ThinkFilter:
             self._out.line_start = True
             if closer[1] != "final":
                 kind = "call" if closer[1] == "commentary" else "analysis"
-                self._region = _Region(kind, markup.STRIPPED, 20, closer[1])
+                self._region = Hidden(kind, markup.STRIPPED, 20, closer[1])
         self._out.gap()
 
     def _enter_channel(self, header: str) -> None:
         name = header.strip().lower()
         if "to=" in name:
-            self._region = _Region("call", markup.CHANNEL_END, 12, f"{header} ")
+            self._region = Hidden("call", markup.CHANNEL_END, 12, f"{header} ")
         elif not name.startswith("final"):
-            self._region = _Region("thought", markup.CHANNEL_END, 12)
+            self._region = Hidden("thought", markup.CHANNEL_END, 12)
         self._out.line_start = True
 
-    def _end_fence(self, region: _Region, text: str, closer: str, out: list[str]) -> None:
+    def _end_fence(self, region: Hidden, text: str, closer: str, out: list[str]) -> None:
         if is_call_or_nothing(text, self._tools):
             self.leaks.append(text)
             self._out.gap()
@@ -432,7 +334,7 @@ class ThinkFilter:
         if closer:
             self._out.block_ended()
 
-    def _left_open(self, region: _Region, out: list[str]) -> None:
+    def _left_open(self, region: Hidden, out: list[str]) -> None:
         """The message ended within a region."""
         text = "".join(region.text)
         match region.kind:

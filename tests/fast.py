@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 TYPED = (
     "agent_worker",
+    "bounded_http",
     "flows",
     "graph_speech",
     "local_tts",

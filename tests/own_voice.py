@@ -10,8 +10,8 @@ from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, tts, 
 
 from agent_worker.engines.chosen import Choice
 from agent_worker.engines.inventory import VoicesFound
-from agent_worker.engines.languages import same_language
 from agent_worker.engines.voices.voice_engine import VoiceEngine
+from agent_worker.language_tags import same_language
 from agent_worker.settings import Settings
 
 RATE = 24_000

@@ -11,12 +11,8 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from agent_worker.commands.livekit_server import (
-    RunningServer,
-    ServerBinary,
-    find_or_install_server,
-    run_server,
-)
+from agent_worker.commands.livekit_program import ServerBinary, find_or_install_server
+from agent_worker.commands.livekit_server import RunningServer, run_server
 from agent_worker.commands.worker_process import room_token, run_worker
 from agent_worker.settings import Settings, load_settings
 

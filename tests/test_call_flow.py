@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 
-from agent_worker.commands.serve_web import _gateway
+from agent_worker.commands.serve_web import open_gateway
 from agent_worker.engines.build import EngineError, build_engines
 from agent_worker.engines.call_flow import flow_for_call, shared_tools
 from agent_worker.engines.call_options import for_call, read_options
@@ -200,7 +200,7 @@ async def test_a_websocket_client_tells_who_calls_where_the_setting_lets_it(
         llm="offline", stt="bundled", tts="espeak", database_url="memory", caller_id=setting
     )
     choices = choose(settings, Found(voices=ESPEAK))
-    gateway = await _gateway(settings, choices, Telemetry())
+    gateway = await open_gateway(settings, choices, Telemetry())
     start = SessionStart(type="session_start", session_id="0123456789abcdef", caller_id="alice")
     call = await gateway._build_call(start)
     try:

@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 
 from agent_worker.__main__ import main
 from agent_worker.call.who_calls import WhoCalls, caller_of, told_by_client
-from agent_worker.commands.serve_web import _gateway, serve_app
+from agent_worker.commands.serve_web import open_gateway, serve_app
 from agent_worker.engines.build import build_engines
 from agent_worker.engines.choice import choose
 from agent_worker.engines.inventory import Found
@@ -242,7 +242,7 @@ async def test_a_client_of_the_websocket_is_remembered_and_has_it_forgotten(tmp_
     settings = settings_in(tmp_path, caller_id="session_start")
     choices = choose(settings, Found(voices=ESPEAK))
     config = WebConfig(livekit_url="ws://127.0.0.1:1", api_key="devkey", api_secret="x" * 32)
-    app = create_app(config, gateway=await _gateway(settings, choices, Telemetry()))
+    app = create_app(config, gateway=await open_gateway(settings, choices, Telemetry()))
 
     async def ask(caller: dict[str, str], said: str) -> str:
         """A connection and a session of its own."""

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("agent_worker", "flows", "graph_speech", "local_tts", "plugins/livekit/plugins")
+PACKAGES = (
+    "agent_worker",
+    "bounded_http",
+    "flows",
+    "graph_speech",
+    "local_tts",
+    "plugins/livekit/plugins",
+)
 
 _TIME = re.compile(r"(^|_)(timeout|interval|delay|duration|patience|pause|period)$")
 LIVEKITS_NAME = ("agent_worker.hearing.turn_taking", "timeout")

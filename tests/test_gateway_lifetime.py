@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from websockets.asyncio.client import connect
 
-from agent_worker.commands.serve_web import _gateway, page, serve_app
+from agent_worker.commands.serve_web import open_gateway, page, serve_app
 from agent_worker.engines.choice import choose
 from agent_worker.engines.inventory import Found
 from agent_worker.gateway import Gateway
@@ -31,7 +31,7 @@ async def served(**changes: object) -> AsyncIterator[tuple[str, Gateway]]:
         greeting="",
         **changes,
     )
-    gateway = await _gateway(settings, choose(settings, Found(voices=ESPEAK)), Telemetry())
+    gateway = await open_gateway(settings, choose(settings, Found(voices=ESPEAK)), Telemetry())
     app = page(settings, gateway=gateway)
     async with serve_app(app, host="127.0.0.1", port=0) as address:
         yield address.replace("http", "ws", 1) + "/ws/s2s", gateway

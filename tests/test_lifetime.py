@@ -24,12 +24,14 @@ class FakeSession(rtc.EventEmitter[str]):
         self.said: list[str] = []
         self.heard_out = asyncio.Event()
         self.is_shut_down = asyncio.Event()
+        self.waits_for_speech: bool | None = None
 
     async def say(self, text: str) -> None:
         self.said.append(text)
         await self.heard_out.wait()
 
-    def shutdown(self) -> None:
+    def shutdown(self, *, drain: bool = True) -> None:
+        self.waits_for_speech = drain
         self.is_shut_down.set()
 
     async def until_said(self) -> None:
@@ -44,8 +46,9 @@ async def session() -> FakeSession:
 
 @pytest.fixture
 async def lifetime(session: FakeSession) -> AsyncIterator[Lifetime]:
-    """Of a call that ends after 0.3 s of silence."""
-    policy = InactivityPolicy(silence_s=0.3, clock=asyncio.get_running_loop().time)
+    """Of a call that ends after 0.3 s of silence, or 0.5 s into a goodbye."""
+    clock = asyncio.get_running_loop().time
+    policy = InactivityPolicy(silence_s=0.3, goodbye_s=0.5, clock=clock)
     lifetime = Lifetime(policy, goodbye="Goodbye.")
     lifetime.attach(cast(AgentSession[Any], session))
     yield lifetime
@@ -61,7 +64,43 @@ async def test_a_goodbye_that_was_heard_is_the_end(
     session.heard_out.set()
     await session.is_shut_down.wait()
     assert lifetime.over
+    assert session.waits_for_speech
     assert session.said == ["Goodbye."]
+
+
+async def test_a_goodbye_that_hangs_keeps_no_call_open(
+    session: FakeSession, lifetime: Lifetime
+) -> None:
+    await session.until_said()
+    # the voice gives no sound, and what is said never ends
+    await session.is_shut_down.wait()
+    assert lifetime.over
+    assert not session.waits_for_speech
+    assert session.said == ["Goodbye."]
+
+
+async def test_a_caller_who_leaves_during_the_goodbye_is_not_spoken_to_any_more(
+    session: FakeSession, lifetime: Lifetime
+) -> None:
+    await session.until_said()
+    lifetime.caller_left()
+    lifetime.caller_gone()
+    await session.is_shut_down.wait()
+    assert not session.waits_for_speech
+
+
+async def test_the_second_goodbye_is_not_taken_for_heard_when_the_first_one_ends(
+    session: FakeSession, lifetime: Lifetime
+) -> None:
+    await session.until_said()
+    first = session.heard_out
+    session.heard_out = asyncio.Event()
+    lifetime.caller_acts()
+    while len(session.said) < 2:
+        await asyncio.sleep(0.01)
+    first.set()
+    await asyncio.sleep(0.1)
+    assert not session.is_shut_down.is_set()
 
 
 async def test_a_word_during_the_goodbye_keeps_the_call(

@@ -30,7 +30,14 @@ from agent_worker import livekit_private
 from local_tts import livekit_private as door_of_voices
 
 ROOT = Path(__file__).parent.parent
-ROOTS = ("agent_worker", "flows", "graph_speech", "local_tts", "plugins/livekit/plugins")
+ROOTS = (
+    "agent_worker",
+    "bounded_http",
+    "flows",
+    "graph_speech",
+    "local_tts",
+    "plugins/livekit/plugins",
+)
 DOOR = "livekit_private.py"
 
 PLUGIN_INTERFACE = {

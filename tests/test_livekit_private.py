@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 from livekit.agents import APIConnectOptions, APIError, llm
@@ -112,3 +115,66 @@ async def test_retry_on_chunk_sent_keeps_what_was_said_from_being_said_again() -
 def test_the_streams_hooks_are_still_hooks() -> None:
     for name in ("_main_task", "_emit_error", "_run"):
         assert inspect.isfunction(getattr(llm.LLMStream, name))
+
+
+_RENAMED = """
+import asyncio
+import livekit.agents.voice.agent_activity as activity
+from livekit.agents import APIConnectOptions
+from livekit.agents.voice import SpeechHandle
+
+for owner, name in (
+    (activity, "_AgentActivityContextVar"),
+    (activity, "_SpeechHandleContextVar"),
+    (SpeechHandle, "_wait_for_scheduled"),
+    (APIConnectOptions, "_interval_for_retry"),
+):
+    setattr(owner, name + "_of_tomorrow", getattr(owner, name))
+    delattr(owner, name)
+
+from langchain_core.messages import AIMessage
+from langgraph.graph import START, MessagesState, StateGraph
+from livekit.plugins import langgraph
+from livekit.plugins.langgraph import livekit_private as door
+from tests.graph_llm import said_by_user
+
+graph = StateGraph(MessagesState)
+graph.add_node("answer", lambda state: {"messages": [AIMessage("Here I am.")]})
+graph.add_edge(START, "answer")
+
+async def main():
+    async with langgraph.LLM(graph.compile()) as model:
+        async with model.chat(chat_ctx=said_by_user("Hi.")) as stream:
+            print("".join([c.delta.content or "" async for c in stream if c.delta]))
+    speech = SpeechHandle.create()
+    waiting = asyncio.create_task(door.wait_for_scheduled(speech))
+    await asyncio.sleep(0)
+    print("waits:", not waiting.done())
+    speech._mark_scheduled()
+    await waiting
+    print("speech:", door.speech_of_this_call(), door.speech_of_this_call())
+    options = APIConnectOptions(max_retry=3, retry_interval=2.0)
+    print("pause:", door.pause_before_retry_s(options, 1))
+
+asyncio.run(main())
+"""
+
+
+def test_a_release_that_renames_its_insides_still_answers_turns() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _RENAMED],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "Here I am.",
+        "waits: True",
+        "speech: None None",
+        "pause: 2.0",
+    ]
+    # once each
+    assert done.stderr.count("livekit-agents has no _SpeechHandleContextVar") == 1
+    assert done.stderr.count("livekit-agents has no _AgentActivityContextVar") == 1

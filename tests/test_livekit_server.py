@@ -13,16 +13,14 @@ import httpx
 import pytest
 from livekit.protocol import rtc as rtc_protocol
 
-from agent_worker.commands.livekit_server import (
+from agent_worker.commands.livekit_program import (
     LiveKitServerError,
-    RunningServer,
     ServerBinary,
-    default_config,
     expected_sha256,
     find_server,
-    run_server,
     unpack_release,
 )
+from agent_worker.commands.livekit_server import RunningServer, default_config, run_server
 from livekit import api
 
 

@@ -12,8 +12,9 @@ from agent_worker.engines.call_options import CallOptions, for_call
 from agent_worker.engines.choice import choose
 from agent_worker.engines.found import choose_engines, look_around
 from agent_worker.engines.inventory import Found
-from agent_worker.engines.languages import languages, primary
+from agent_worker.engines.languages import languages
 from agent_worker.engines.offers import Offers, find_offers
+from agent_worker.language_tags import primary
 from agent_worker.settings import load_settings
 from flows.catalogue import open_flows
 from flows.flow import Flow

@@ -89,7 +89,7 @@ class FakeSession(rtc.EventEmitter[str]):
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def shutdown(self) -> None:
+    def shutdown(self, *, drain: bool = True) -> None:
         self.is_shut_down.set()
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livekit.plugins.speech_api.pcm import PcmReader
-from livekit.plugins.speech_api.sse import SseError, SseReader
+from livekit.plugins.speech_api.sse import SpeechReader, SseError
 from livekit.plugins.speech_api.wav import WavError, WavReader
 from local_tts.delivery import frame_size_ms
 from local_tts.text import cut_long, is_speakable
@@ -156,14 +156,14 @@ AUDIO = base64.b64encode(b"\x01\x02\x03").decode()
     ],
 )
 def test_audio_is_found_wherever_servers_put_it(data: bytes) -> None:
-    assert [found.audio for found in SseReader().feed(data)] == [b"\x01\x02\x03"]
+    assert [found.audio for found in SpeechReader().feed(data)] == [b"\x01\x02\x03"]
 
 
 @given(st.lists(st.integers(0, 200), max_size=8))
 def test_events_survive_any_cut(at: list[int]) -> None:
     data = b": hi\r\n\r\nevent: x\r\n" + event(audio=AUDIO).replace(b"\n", b"\r\n") * 2
     data += b"data: [DONE]"
-    lines = SseReader()
+    lines = SpeechReader()
     found = [each for piece in pieces(data, at) for each in lines.feed(piece)] + lines.finish()
     assert [each.audio for each in found] == [b"\x01\x02\x03"] * 2 + [b""]
     assert found[-1].done
@@ -172,7 +172,7 @@ def test_events_survive_any_cut(at: list[int]) -> None:
 @pytest.mark.parametrize("data", [b"data: no json\n\n", b"data: 5\n\n", event(audio="%%%")])
 def test_an_event_that_cannot_be_read_is_an_error(data: bytes) -> None:
     with pytest.raises(SseError):
-        SseReader().feed(data)
+        SpeechReader().feed(data)
 
 
 @given(st.text(), st.integers(16, 60))

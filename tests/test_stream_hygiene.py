@@ -19,7 +19,7 @@ from flows.model import ModelOptions, chat_model
 from graph_speech.events import Failure
 from livekit.plugins.langgraph import LLM
 from livekit.plugins.langgraph.stream import further_wait_s
-from livekit.plugins.speech_api.sse import SseReader
+from livekit.plugins.speech_api.sse import SpeechReader
 from tests.fake_raw_server import FakeRawServer, RawReply
 from tests.flow_server import flow_server
 from tests.graph_llm import complete
@@ -209,7 +209,7 @@ async def test_openais_own_client_reads_our_server() -> None:
 def test_the_speech_reader_takes_every_end_of_a_line_one_byte_at_a_time(line_end: str) -> None:
     lines = [": keep-alive", "", 'data: {"type":"x","audio":', 'data: "AAAA"}', "", "data: [DONE]"]
     stream = line_end.join([*lines, "", ""]).encode()
-    reader = SseReader()
+    reader = SpeechReader()
     events = [event for byte in bytewise(stream) for event in reader.feed(byte)]
     events += reader.finish()
     assert [event.audio for event in events] == [b"\0\0\0", b""]

@@ -88,7 +88,9 @@ def test_a_plugin_loads_from_this_repository(plugin: str) -> None:
     assert Path(str(module.__file__)).is_relative_to(ROOT / "plugins")
 
 
-@pytest.mark.parametrize("package", ["agent_worker", "flows", "graph_speech", "local_tts"])
+@pytest.mark.parametrize(
+    "package", ["agent_worker", "bounded_http", "flows", "graph_speech", "local_tts"]
+)
 def test_a_package_loads_from_this_repository(package: str) -> None:
     assert Path(str(importlib.import_module(package).__file__)).is_relative_to(ROOT)
 

@@ -19,7 +19,7 @@ from tests.speech import speak
 from tests.test_simulate import write_wav
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("agent_worker", "flows", "graph_speech", "livekit/plugins", "local_tts")
+PACKAGES = ("agent_worker", "bounded_http", "flows", "graph_speech", "livekit/plugins", "local_tts")
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -72,7 +72,7 @@ def test_the_wheel_holds_the_packages_with_all_their_files_and_nothing_else(buil
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {
-        "agent_worker", "flows", "graph_speech", "livekit", "local_tts",
+        "agent_worker", "bounded_http", "flows", "graph_speech", "livekit", "local_tts",
     }  # fmt: skip
     # shared with LiveKit's own packages
     assert not {"livekit/__init__.py", "livekit/plugins/__init__.py"} & names
@@ -101,7 +101,7 @@ def test_the_sdist_holds_what_a_wheel_is_built_from_and_the_tests(built: Path) -
 
 
 def test_every_package_is_found_in_the_installation_itself(outside: Path) -> None:
-    modules = "agent_worker, flows.graphs.offline, graph_speech, livekit.rtc"
+    modules = "agent_worker, bounded_http, flows.graphs.offline, graph_speech, livekit.rtc"
     plugins = "espeak, faster_whisper, langgraph, piper, speech_api, xtts"
     code = f"import {modules}; from livekit.plugins import {plugins}; "
     code += "print(agent_worker.__file__, flows.__file__, faster_whisper.__file__)"

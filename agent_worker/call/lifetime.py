@@ -59,6 +59,7 @@ class Lifetime:
 
     def caller_returned(self) -> None:
         """The caller is there again."""
+        self._says_goodbye = False
         self._policy.caller_returned()
         self._changed.set()
 
@@ -95,30 +96,51 @@ class Lifetime:
         self._changed.set()
 
     async def _watch(self, session: AgentSession[Any]) -> None:
+        farewell: asyncio.Task[None] | None = None
+        try:
+            while True:
+                step = await self._next_step(session)
+                if step is Next.SAY_GOODBYE:
+                    logger.info("nobody has spoken for long; the agent says goodbye")
+                    # beside the watch: a voice that hangs must not keep the call open
+                    await _stop(farewell)
+                    self._says_goodbye = True
+                    farewell = asyncio.create_task(self._say_goodbye(session), name="goodbye")
+                elif step is Next.LEAVE:
+                    logger.info("the call is over")
+                    self._over = True
+                    # what is being said is waited for, unless it is a goodbye without an end
+                    session.shutdown(drain=farewell is None or farewell.done())
+                    return
+        finally:
+            await _stop(farewell)
+
+    async def _next_step(self, session: AgentSession[Any]) -> Next:
+        """Waits until there is something to do."""
         loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
             if session.agent_state in ("thinking", "speaking") and not self._says_goodbye:
                 # an answer may be longer than the silence that ends a call
                 self._policy.activity()
-            match self._policy.decide():
-                case Next.SAY_GOODBYE:
-                    logger.info("nobody has spoken for long; the agent says goodbye")
-                    self._says_goodbye = True
-                    if self._goodbye:
-                        await session.say(self._goodbye)
-                    if self._says_goodbye:
-                        self._policy.goodbye_said()
-                    continue
-                case Next.LEAVE:
-                    logger.info("the call is over")
-                    self._over = True
-                    session.shutdown()
-                    return
-                case Next.GO_ON:
-                    pass
+            step = self._policy.decide()
+            if step is not Next.GO_ON:
+                return step
             try:
                 async with asyncio.timeout(max(self._policy.deadline - loop.time(), 0.01)):
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    async def _say_goodbye(self, session: AgentSession[Any]) -> None:
+        if self._goodbye:
+            await session.say(self._goodbye)
+        if self._says_goodbye:
+            self._policy.goodbye_said()
+            self._changed.set()
+
+
+async def _stop(farewell: asyncio.Task[None] | None) -> None:
+    if farewell is not None:
+        farewell.cancel()
+        await asyncio.gather(farewell, return_exceptions=True)

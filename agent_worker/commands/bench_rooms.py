@@ -31,7 +31,8 @@ from agent_worker.settings import Settings
 from agent_worker.telemetry.latency import percentile
 
 from .demo_conversation import render
-from .livekit_server import RunningServer, find_or_install_server, run_server
+from .livekit_program import find_or_install_server
+from .livekit_server import RunningServer, run_server
 from .usage import KINDS, Look, Usage, look
 from .worker_process import RunError, room_token, run_worker
 

@@ -35,7 +35,8 @@ from .demo_download import (
 from .demo_model import awake
 from .download import Download, Told, improvements
 from .install_line import engines_missing, typed_command
-from .livekit_server import RunningServer, find_or_install_server, is_free, run_server
+from .livekit_program import find_or_install_server
+from .livekit_server import RunningServer, is_free, run_server
 from .serve_web import ChangingApp, page, serve_app
 from .worker_process import RunError, room_token, run_worker
 

@@ -170,7 +170,7 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
                 choices = await running.enter_async_context(house_model_beside(settings, choices))
             except HouseModelError as e:
                 raise WebServerError(str(e)) from e
-            gateway = await _gateway(settings, choices, telemetry)
+            gateway = await open_gateway(settings, choices, telemetry)
             warm = await running.enter_async_context(
                 contextlib.aclosing(WarmEngines(settings, choices))
             )
@@ -203,7 +203,12 @@ async def _metrics(settings: Settings) -> AsyncIterator[str]:
         yield address
 
 
-async def _gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -> Gateway:
+async def open_gateway(settings: Settings, choices: Choices, telemetry: Telemetry) -> Gateway:
+    """The WebSocket gateway, once the engines of its calls were seen to work.
+
+    Raises:
+        WebServerError: one of them does not.
+    """
     if choices.problems:
         raise WebServerError("\n".join(choices.problems))
     try:

@@ -20,7 +20,8 @@ from agent_worker.processes.handed_choices import hand_on
 from agent_worker.settings import Settings, export_environment
 from livekit import api
 
-from .livekit_server import RunningServer, stop_process
+from .livekit_server import RunningServer
+from .stop_process import stop_process
 
 _REGISTERED_WITHIN_S = 300.0
 """A large model is loaded before it registers."""

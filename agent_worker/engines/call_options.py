@@ -14,11 +14,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from agent_worker.language_tags import primary, same_language
 from agent_worker.settings import ChoiceKind, Settings
 
 from .choice import choose
 from .chosen import Choices
-from .languages import languages, primary, same_language
+from .languages import languages
 from .offer import STANDARD
 from .offers import EVERYONE, PERSONA, Offers
 from .voices.registry import voice_engine

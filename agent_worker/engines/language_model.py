@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from livekit.agents import APIError, llm
 
+from agent_worker.language_tags import primary
 from agent_worker.settings import Settings
 
 from .cast import cast
 from .chosen import Choice, Choices
-from .languages import languages, primary
+from .languages import languages
 
 if TYPE_CHECKING:
     from flows.model import ModelOptions, ServerMemory

@@ -6,10 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 
-from agent_worker.language_tags import primary, same_language
 from agent_worker.toml_beside import toml_beside
-
-__all__ = ["Language", "languages", "primary", "same_language"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from agent_worker.language_tags import primary
 from agent_worker.settings import ChoiceKind, Settings
 
 from .cast import whole_cast
 from .choice import choose
 from .chosen import Choices
-from .languages import languages, primary
+from .languages import languages
 from .offer import Offer
 from .voices.registry import voice_engine
 

@@ -1,7 +1,10 @@
 """Whether a model's answer has anything that can be said, and if not, why."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 _CLOSED = re.compile(r"<(think|thinking|thought|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _OPEN = re.compile(r"<(?:think|thinking|thought|reasoning)>.*", re.DOTALL | re.IGNORECASE)
@@ -54,3 +57,15 @@ class AnswerCheck:
             return "the model server's content filter took the whole answer"
         ended = f" (finish reason {self.finish_reason})" if self.finish_reason else ""
         return f"the model answered nothing{ended}"
+
+
+def has_been_answered(messages: Sequence[BaseMessage], check: AnswerCheck) -> bool:
+    """Whether silence is an answer: after a tool, where the model has spoken before it."""
+    if check.thought_only or not isinstance(messages[-1], ToolMessage):
+        return False
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            break
+        if isinstance(message, AIMessage) and message.text.strip():
+            return True
+    return False

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import openai
+
 _SAYING = (
     *("error", "message", "msg", "detail", "details", "errors", "type", "code", "reason"),
     *("param", "title", "error_type", "metadata", "raw", "description"),
@@ -53,6 +55,18 @@ def read_refusal(status: int, body: Any, retry_after: str | None = None) -> Refu
     numbers = tuple(_numbers(body))
     wait = float(retry_after) if retry_after and re.fullmatch(r"\d+(\.\d+)?", retry_after) else None
     return Refusal(status, _ECHO.sub("", said)[:_MOST_TEXT], tuple(places), numbers, wait)
+
+
+def refusal_of(fault: openai.APIError) -> Refusal | None:
+    """The refusal behind an error of the client; None where it never reached the server."""
+    if isinstance(fault, openai.APIStatusError):
+        header = fault.response.headers.get("retry-after")
+        body = fault.response.text if fault.body is None else fault.body
+        return read_refusal(fault.status_code, body, header)
+    if isinstance(fault, openai.APIConnectionError):
+        return None
+    # An error within a stream that had begun well.
+    return read_refusal(0, fault.body or fault.message)
 
 
 def _sayings(body: Any) -> Iterator[str]:

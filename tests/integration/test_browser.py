@@ -19,7 +19,8 @@ from playwright.async_api import Page, Request, async_playwright, expect
 
 from agent_worker.caller.client import SAMPLE_RATE
 from agent_worker.commands.demo_conversation import render
-from agent_worker.commands.livekit_server import RunningServer, find_server, run_server
+from agent_worker.commands.livekit_program import find_server
+from agent_worker.commands.livekit_server import RunningServer, run_server
 from agent_worker.commands.serve_web import serve_app
 from agent_worker.commands.worker_process import run_worker
 from agent_worker.gateway import Gateway

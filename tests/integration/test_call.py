@@ -16,7 +16,8 @@ import pytest
 
 from agent_worker.caller.client import CallerError, SimulatedCaller
 from agent_worker.commands.demo_conversation import render
-from agent_worker.commands.livekit_server import RunningServer, ServerBinary, run_server
+from agent_worker.commands.livekit_program import ServerBinary
+from agent_worker.commands.livekit_server import RunningServer, run_server
 from agent_worker.commands.worker_process import run_worker
 from agent_worker.settings import Settings, export_environment
 from tests import real

@@ -10,7 +10,8 @@ from typing import Any
 from livekit.agents import APIConnectOptions, APIError, function_tool, llm
 
 from agent_worker.engines.build import Engines
-from agent_worker.engines.languages import languages, primary
+from agent_worker.engines.languages import languages
+from agent_worker.language_tags import primary
 from agent_worker.settings import Settings
 from livekit import rtc
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 
-from agent_worker.commands.livekit_server import ServerBinary, find_server
+from agent_worker.commands.livekit_program import ServerBinary, find_server
 from agent_worker.settings import Settings
 
 from .finding import Finding, State

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_worker.engines.chosen import DOWNLOAD, Choice
 from agent_worker.engines.inventory import VoicesFound
-from agent_worker.engines.languages import primary
+from agent_worker.language_tags import primary
 from agent_worker.settings import Settings
 
 from .voice_engine import VoiceEngine

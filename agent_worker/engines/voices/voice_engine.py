@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from agent_worker.engines.chosen import Choice
 from agent_worker.engines.inventory import VoicesFound
-from agent_worker.engines.languages import primary, same_language
 from agent_worker.engines.offer import Offer
+from agent_worker.language_tags import primary, same_language
 from agent_worker.settings import Settings
 
 if TYPE_CHECKING:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from livekit.agents import LanguageCode
+
 from .engine import Voice
 
 # Tags that espeak-ng files under another name.
@@ -27,11 +29,10 @@ def voice_for_language(tag: str, voices: Iterable[Voice]) -> str | None:
     The whole tag wins over its language alone, and a voice whose first language it is over one
     that lists it further down.
     """
-    wanted = tag.strip().lower().replace("_", "-")
-    wanted = _OTHER_NAMES.get(wanted, wanted)
-    base = wanted.split("-", 1)[0]
+    code = LanguageCode(tag)
+    wanted, base = (_OTHER_NAMES.get(name, name) for name in (code.lower(), code.language.lower()))
     known = list(voices)
-    for candidate in (wanted, _OTHER_NAMES.get(base, base)):
+    for candidate in (wanted, base):
         for voice in known:
             if voice.languages and voice.languages[0] == candidate:
                 # The library knows a voice by its file's name, which mostly is the tag.

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
+from livekit.agents import LanguageCode
+
 from .words import Word
 
 Script = Literal["simplified", "traditional", "taiwan", "hong kong"]
@@ -39,7 +41,7 @@ def script_of(language: str | None) -> Script:
     Args:
         language: As `STT` takes it.
     """
-    code, *subtags = re.split(r"[-_]", (language or "").strip().lower())
+    code, *subtags = LanguageCode(language or "").lower().split("-")
     if "hans" in subtags or {"cn", "sg", "my"} & set(subtags):
         return "simplified"
     if {"hk", "mo"} & set(subtags):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from livekit.agents import LanguageCode
+
 AUTO = "auto"
 """Detected once a second of voice was heard, then kept until the caller turns to another one."""
 MULTI = "multi"
@@ -25,7 +27,7 @@ _CODES = frozenset(
     uk ur uz vi yi yo yue zh
     """.split()  # noqa: SIM905 - a hundred quoted strings would fill the file
 )
-_ALIASES = {"cmn": "zh", "nb": "no", "iw": "he", "jv": "jw", "fil": "tl"}
+_ALIASES = {"nb": "no", "iw": "he", "jv": "jw", "fil": "tl"}
 
 
 def parse_language(language: str | None) -> tuple[LanguageMode, str | None]:
@@ -48,7 +50,7 @@ def parse_language(language: str | None) -> tuple[LanguageMode, str | None]:
         return "auto", None
     if code == MULTI:
         return "multi", None
-    code = code.replace("_", "-").partition("-")[0]
+    code = LanguageCode(code).language
     code = _ALIASES.get(code, code)
     if code not in _CODES:
         raise ValueError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from livekit.agents import LanguageCode
+
 
 @dataclass(frozen=True)
 class Language:
@@ -39,13 +41,11 @@ def language_of(tag: str) -> Language:
     Raises:
         ValueError: It is none of Kokoro's that can be phonemized here.
     """
-    wanted = tag.strip().replace("_", "-").lower()
-    for language in LANGUAGES:
-        if wanted == language.tag.lower():
-            return language
-    for language in LANGUAGES:
-        if wanted.split("-")[0] == language.tag.lower().split("-")[0]:
-            return language
+    wanted = LanguageCode(tag)
+    exact = (one for one in LANGUAGES if one.tag == wanted)
+    alike = (one for one in LANGUAGES if LanguageCode(one.tag).language == wanted.language)
+    if (found := next(exact, None) or next(alike, None)) is not None:
+        return found
     raise ValueError(
         f"Kokoro does not speak {tag!r} here; it speaks "
         + ", ".join(language.tag for language in LANGUAGES)

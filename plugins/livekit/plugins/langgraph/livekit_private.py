@@ -1,16 +1,34 @@
 """Every private name of livekit-agents that this plugin leans on, and what breaks without it.
 
-The dependency is pinned to 1.8; `tests/test_livekit_private.py` names each of these, so that a new
-version that lacks one fails there and not in a call.
+A release may rename any of them. Then the plugin still loads and its turns are still answered: what
+leaned on the name is done as well as it can be without. `tests/test_livekit_private.py` names each
+of them, so that a version that lacks one fails there and not in a call.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import functools
+import importlib
+from typing import Any, cast
 
 from livekit.agents import APIConnectOptions, APIError, llm
 from livekit.agents.voice import SpeechHandle
-from livekit.agents.voice.agent_activity import _AgentActivityContextVar, _SpeechHandleContextVar
+
+from .log import logger
+
+_ACTIVITY = "livekit.agents.voice.agent_activity"
+_POLL_S = 0.02
+
+
+@functools.cache
+def _found(name: str, lost: str) -> Any:
+    """A name of LiveKit's activity; None where it is not there, which is said once."""
+    try:
+        return getattr(importlib.import_module(_ACTIVITY), name)
+    except (ImportError, AttributeError):
+        logger.warning("livekit-agents has no %s: %s", name, lost)
+        return None
 
 
 def speech_of_this_call() -> SpeechHandle | None:
@@ -20,35 +38,44 @@ def speech_of_this_call() -> SpeechHandle | None:
     generation) and tells the LLM nothing of it. Without it, every turn counts as committed, and
     tools with side effects run on guesses.
     """
-    return _SpeechHandleContextVar.get(None)
+    variable = _found("_SpeechHandleContextVar", "every turn counts as final from its beginning")
+    return None if variable is None else cast("SpeechHandle | None", variable.get(None))
 
 
 async def wait_for_scheduled(speech: SpeechHandle) -> None:
     """Returns once the session has decided to say `speech`.
 
-    `SpeechHandle._wait_for_scheduled`: without it, a gated tool would have to poll
-    `speech.scheduled`.
+    `SpeechHandle._wait_for_scheduled`: without it, a gated tool polls `speech.scheduled`.
     """
-    await speech._wait_for_scheduled()
+    wait = getattr(speech, "_wait_for_scheduled", None)
+    if wait is not None:
+        await wait()
+        return
+    while not speech.scheduled:
+        await asyncio.sleep(_POLL_S)
 
 
 def asked_by_session(model: llm.LLM[Any]) -> bool:
     """Whether a session's turn runs in this task, and `model` is the LLM that the session asks.
 
-    `_AgentActivityContextVar`: without it, an apology would be spoken inside a `FallbackAdapter`
-    too, where the next LLM is to answer instead.
+    `_AgentActivityContextVar`: without it, an apology is spoken inside a `FallbackAdapter` too,
+    where the next LLM is to answer instead.
     """
-    activity = _AgentActivityContextVar.get(None)
+    variable = _found("_AgentActivityContextVar", "an apology also comes inside a FallbackAdapter")
+    if variable is None:
+        return True
+    activity = variable.get(None)
     return activity is not None and activity.llm is model
 
 
 def pause_before_retry_s(options: APIConnectOptions, attempt: int) -> float:
     """Seconds that LiveKit itself waits after that many attempts.
 
-    `APIConnectOptions._interval_for_retry`: without it, a server that asks to be left alone would
-    be left alone for longer than it asks.
+    `APIConnectOptions._interval_for_retry`: without it, a server that asks to be left alone is
+    left alone for longer than it asks.
     """
-    return options._interval_for_retry(attempt)
+    interval = getattr(options, "_interval_for_retry", None)
+    return options.retry_interval if interval is None else float(interval(attempt))
 
 
 class OvercomingStream(llm.LLMStream):

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 from livekit.agents import APIConnectionError, APIError, APIStatusError
 
+from bounded_http.event_stream import EventReader, EventTooLongError
 from graph_speech.events import End, Failure, Usage
 from graph_speech.wire import from_wire
 
@@ -19,7 +20,7 @@ from .stream import Run
 from .turn import TurnCommitted
 
 _EVENT_LIMIT = 4 * 1024 * 1024
-"""Characters that one event may have; a server that never ends a line is not a flow server."""
+"""Bytes that one event may have; a server that never ends a line is not a flow server."""
 
 _COMMIT_S = 5.0
 """Seconds that a commit may take; the next turn waits for it."""
@@ -185,10 +186,7 @@ class RemoteRunner:
 
 
 async def _server_sent_events(response: httpx.Response) -> AsyncIterator[str]:
-    """The data of each event. A ping is none: the server lives, but the model may hang.
-
-    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
-    """
+    """The data of each event. A ping is none: the server lives, but the model may hang."""
     content_type = response.headers.get("content-type", "").partition(";")[0].strip()
     if content_type != "text/event-stream":
         raise APIError(
@@ -196,42 +194,14 @@ async def _server_sent_events(response: httpx.Response) -> AsyncIterator[str]:
             "not with text/event-stream",
             retryable=False,
         )
-    data: list[str] = []
-    size = 0
-    async for line in _lines(response):
-        if not line:
-            if data:
-                yield "\n".join(data)
-            data.clear()
-            size = 0
-        else:  # a comment is a field without a name
-            field, _, value = line.partition(":")
-            if field == "data":
-                size += len(value)
-                if size > _EVENT_LIMIT:
-                    raise APIError("an event of the flow server is too large", retryable=False)
-                data.append(value.removeprefix(" "))
-
-
-async def _lines(response: httpx.Response) -> AsyncIterator[str]:
-    """Lines as server-sent events define them: only CR, LF and CRLF end one.
-
-    httpx's own `aiter_lines` also splits at other characters (U+2028), which may stand in JSON.
-    """
-    buffer = ""
-    async for text in response.aiter_text():
-        buffer += text
-        if len(buffer) > _EVENT_LIMIT:
-            raise APIError("an event of the flow server is too large", retryable=False)
-        # a CR at the end may be the first half of a CRLF
-        whole = buffer[:-1] if buffer.endswith("\r") else buffer
-        rest = buffer[len(whole) :]
-        lines = (whole.replace("\r\n", "\n").replace("\r", "\n") if "\r" in whole else whole).split(
-            "\n"
-        )
-        buffer = lines.pop() + rest
-        for line in lines:
-            yield line
+    reader = EventReader(most_bytes=_EVENT_LIMIT)
+    async for piece in response.aiter_bytes():
+        try:
+            events = reader.feed(piece)
+        except EventTooLongError as e:
+            raise APIError("an event of the flow server is too large", retryable=False) from e
+        for event in events:
+            yield event.data
 
 
 async def _refusal(response: httpx.Response) -> APIStatusError:

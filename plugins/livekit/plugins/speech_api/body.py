@@ -10,7 +10,7 @@ from typing import Protocol
 
 from . import failures
 from .pcm import PcmReader
-from .sse import SpeechEvent, SseReader, find_message_audio
+from .sse import SpeechEvent, SpeechReader, find_message_audio
 
 CODED_TYPES = frozenset(
     f"audio/{name}" for name in ("mpeg", "mp3", "ogg", "opus", "aac", "flac", "webm", "mp4")
@@ -51,7 +51,7 @@ class EventBody:
 
     def __init__(self, *, sample_rate: int, usage: Usage, request_id: str | None) -> None:
         self._pcm = PcmReader(sample_rate=sample_rate, source_rate=sample_rate)
-        self._lines = SseReader()
+        self._lines = SpeechReader()
         self._usage = usage
         self._request_id = request_id
 

@@ -1,7 +1,6 @@
 """Audio that comes as server-sent events, in the forms that speech servers use.
 
-Source: the event stream format of the HTML standard, section 9.2.6; the speech events of OpenAI's
-API; the audio deltas of its chat completions.
+Source: the speech events of OpenAI's API; the audio deltas of its chat completions.
 """
 
 from __future__ import annotations
@@ -9,15 +8,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bounded_http.event_stream import Event, EventReader, EventTooLongError
+
 MAX_EVENT_BYTES = 16 << 20
 """One event may carry a whole sentence of audio, but not more."""
-
-_LINE_END = re.compile(rb"\r?\n|\r(?=.)", re.DOTALL)
 
 
 class SseError(ValueError):
@@ -36,13 +34,11 @@ class SpeechEvent:
     done: bool = False
 
 
-class SseReader:
-    """Puts lines together to events. Bytes may be cut anywhere, also within a character."""
+class SpeechReader:
+    """Puts bytes together to events. They may be cut anywhere, also within a character."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._data: list[str] = []
-        self._event = ""
+        self._events = EventReader(most_bytes=MAX_EVENT_BYTES)
 
     def feed(self, data: bytes) -> list[SpeechEvent]:
         """Takes the next bytes.
@@ -50,46 +46,27 @@ class SseReader:
         Raises:
             SseError: An event is no JSON, is too long, or holds broken base64.
         """
-        self._buffer += data
-        events: list[SpeechEvent] = []
-        # a CR at the end may be the first half of a CRLF
-        while (end := _LINE_END.search(self._buffer)) is not None:
-            line = bytes(self._buffer[: end.start()]).decode("utf-8", "replace")
-            del self._buffer[: end.end()]
-            if event := self._take(line):
-                events.append(event)
-        if len(self._buffer) > MAX_EVENT_BYTES:
-            raise SseError("an event of the speech server is too long")
-        return events
+        try:
+            events = self._events.feed(data)
+        except EventTooLongError as e:
+            raise SseError("an event of the speech server is too long") from e
+        return [_read_event(event) for event in events]
 
     def finish(self) -> list[SpeechEvent]:
         """The last event, when the server did not end it with an empty line."""
-        events = self.feed(b"\n") if self._buffer else []
-        return [*events, *([last] if (last := self._take("")) else [])]
-
-    def _take(self, line: str) -> SpeechEvent | None:
-        if line:
-            name, _, value = line.partition(":")
-            if name == "data":
-                self._data.append(value.removeprefix(" "))
-            elif name == "event":
-                self._event = value.strip()
-            return None
-        data, event = "\n".join(self._data), self._event
-        self._data, self._event = [], ""
-        return _read_event(event, data) if data else None
+        return [_read_event(event) for event in self._events.finish()]
 
 
-def _read_event(event: str, data: str) -> SpeechEvent:
-    if data.strip() == "[DONE]":
+def _read_event(event: Event) -> SpeechEvent:
+    if event.data.strip() == "[DONE]":
         return SpeechEvent(done=True)
     try:
-        body = json.loads(data)
+        body = json.loads(event.data)
     except ValueError as e:
         raise SseError("an event of the speech server is not JSON") from e
     if not isinstance(body, Mapping):
         raise SseError("an event of the speech server is not a JSON object")
-    if body.get("error") or event == "error" or body.get("type") == "error":
+    if body.get("error") or event.name == "error" or body.get("type") == "error":
         return SpeechEvent(error=body.get("error") or dict(body))
     kind = str(body.get("type", ""))
     return SpeechEvent(

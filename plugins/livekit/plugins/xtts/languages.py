@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from livekit.agents import LanguageCode
+
 MAX_CHARACTERS = {
     "ar": 166,
     "cs": 186,
@@ -35,7 +37,7 @@ def language_code(language: str) -> str:
     Raises:
         ValueError: The model does not speak it.
     """
-    base = language.strip().lower().replace("_", "-").partition("-")[0]
+    base = LanguageCode(language).language
     code = "zh-cn" if base == "zh" else base
     if code not in MAX_CHARACTERS:
         raise ValueError(f"XTTS does not speak {language!r}; it has {', '.join(LANGUAGES)}")
