@@ -102,7 +102,10 @@ def test_answers_to_half_a_sentence_have_no_delay_but_count_as_cut_off() -> None
 
 def test_without_interruptions_the_report_and_its_table_are_of_the_turns_alone() -> None:
     misheard = dataclasses.replace(asked(400), heard="yellow")
-    sides = {"ours": ([misheard, asked(600)], {}), "stock": ([asked(1000), asked(1200)], {})}
+    sides: dict[str, tuple[list[figures.Turn], dict[str, float]]] = {
+        "ours": ([misheard, asked(600)], {}),
+        "stock": ([asked(1000), asked(1200)], {}),
+    }
     result = turn.report(sides, {})
     assert result["ratio_p50"] == 0.4
     assert result["ours"]["word_error_rate"] == 0.5
