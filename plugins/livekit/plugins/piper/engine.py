@@ -90,13 +90,6 @@ class Engine:
         self._graph: VoiceGraph | None = None
         self._gains: dict[int | None, float] = {}
 
-    @property
-    def streams_inside_sentences(self) -> bool | None:
-        """None before the voice has been loaded."""
-        from .graph import SplitVoice
-
-        return None if self._graph is None else isinstance(self._graph, SplitVoice)
-
     def load(self, speaker: int | None = None) -> None:
         """Loads the voice, cuts its graph and measures its loudness, once; a second or two.
 
