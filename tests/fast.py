@@ -34,6 +34,7 @@ TESTS = (
     "test_dispatch_plan",
     "test_dispatch_watch",
     "test_end_of_turn_bench",
+    "test_event_stream",
     "test_examples_native",
     "test_flows_turns",
     "test_gateway_protocol",

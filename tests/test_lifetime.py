@@ -8,11 +8,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from livekit.agents import AgentSession
+from livekit.agents import Agent, AgentSession, tts
+from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 
 from agent_worker.call.inactivity import InactivityPolicy
 from agent_worker.call.lifetime import Lifetime
 from livekit import rtc
+from tests.fake_conversation import Loudspeaker
+from tests.fake_voice_stack import RATE
 
 
 class FakeSession(rtc.EventEmitter[str]):
@@ -145,3 +148,41 @@ async def test_nobody_says_goodbye_to_a_caller_who_is_gone(
     await session.is_shut_down.wait()
     assert session.said == []
     assert lifetime.over
+
+
+class HungTTS(tts.TTS[Any]):
+    """Takes every text and gives no sound, without an end."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            capabilities=tts.TTSCapabilities(streaming=False), sample_rate=RATE, num_channels=1
+        )
+        self.asked: list[str] = []
+
+    def synthesize(
+        self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
+    ) -> tts.ChunkedStream:
+        self.asked.append(text)
+        return _Hanging(tts=self, input_text=text, conn_options=conn_options)
+
+
+class _Hanging(tts.ChunkedStream):
+    async def _run(self, output_emitter: tts.AudioEmitter) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_livekits_own_session_closes_although_its_voice_hangs_in_the_goodbye() -> None:
+    voice = HungTTS()
+    session: AgentSession[None] = AgentSession(tts=voice, vad=None, user_away_timeout=None)
+    session.output.audio = Loudspeaker(RATE)
+    clock = asyncio.get_running_loop().time
+    policy = InactivityPolicy(silence_s=0.3, goodbye_s=0.5, clock=clock)
+    lifetime = Lifetime(policy, goodbye="Goodbye.")
+    closed = asyncio.Event()
+    session.on("close", lambda _: closed.set())
+    await session.start(Agent(instructions="Answer."))
+    lifetime.attach(session)
+    await closed.wait()
+    assert voice.asked == ["Goodbye."]
+    assert lifetime.over
+    await lifetime.aclose()

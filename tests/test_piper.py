@@ -394,13 +394,24 @@ async def test_metrics_name_the_voice_and_count_the_characters(folder: Path) -> 
     assert seen[0].metadata.model_provider == "Piper"
 
 
-async def test_prewarm_loads_the_voice_in_its_own_thread(folder: Path, tmp_path: Path) -> None:
+async def test_prewarm_loads_the_voice_in_its_own_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded_by: list[str] = []
+    load = Engine.load
+
+    def noted(engine: Engine, *arguments: Any) -> None:
+        load(engine, *arguments)
+        loaded_by.append(threading.current_thread().name)
+
+    monkeypatch.setattr(Engine, "load", noted)
     tts = piper.TTS(model=tiny_piper.build(tmp_path / "cold.onnx"), num_threads=1)
-    assert tts._engine.streams_inside_sentences is None and tts.loading
+    assert not loaded_by and tts.loading
     tts.prewarm()
-    await asyncio.to_thread(tts._engine.load)
+    while not loaded_by:
+        await asyncio.sleep(0.01)
+    assert loaded_by[0].startswith("piper-")
     assert not tts.loading
-    assert tts._engine.streams_inside_sentences is True
 
 
 def test_a_missing_extra_is_named_with_its_install_command(

@@ -100,7 +100,6 @@ def test_a_voice_that_does_not_split_speaks_whole_sentences_and_says_so_once(
     (sentence,) = engine.phonemize(TEXT)
     (part,) = engine.begin(sentence, options).parts
     assert np.allclose(part(), whole_sentence(path, engine, options))
-    assert engine.streams_inside_sentences is False
     assert [r.name for r in caplog.records if "whole sentences" in r.message] == [
         "livekit.plugins.piper"
     ]

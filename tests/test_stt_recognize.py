@@ -243,12 +243,15 @@ async def test_prewarm_loads_the_model_in_the_background() -> None:
     faster_whisper.close_engines()
     stt = faster_whisper.STT()
     stt.prewarm()
-    await stt._engine().wait_until_loaded()
-    assert stt.statistics().loaded
+    while not stt.statistics().loaded:
+        await asyncio.sleep(0.01)
 
 
-def test_every_stt_of_a_model_shares_one_engine() -> None:
-    assert faster_whisper.STT()._engine() is faster_whisper.STT(language="zh")._engine()
+async def test_every_stt_of_a_model_shares_one_engine() -> None:
+    before = faster_whisper.STT(language="en").statistics().requests
+    async with faster_whisper.STT(language="zh") as stt:
+        await stt.recognize([*frames(speak("yes"))])
+    assert faster_whisper.STT(language="en").statistics().requests > before
 
 
 def test_the_plugin_is_registered_and_has_its_default_model() -> None:

@@ -17,7 +17,7 @@ from livekit.agents import APIConnectionError, APIError
 
 from .any_engine import AnyEngine
 from .errors import PartialDropped, closed_error, decode_error, load_error
-from .job import Decoded, Decoder, Job
+from .job import Decoded, Decoder, Job, settle
 from .log import logger
 from .schedule import Schedule, Waiting
 from .statistics import Counts, EngineStatistics
@@ -172,7 +172,7 @@ class Engine(AnyEngine):
         self._counts.failures += 1
         _fail(self._schedule.clear(), error)
         for ticket in self._running:
-            _settle(ticket, error)
+            settle(ticket.future, error)
         with contextlib.suppress(InvalidStateError):
             self._ready.set_exception(error)
         self._changed.notify_all()
@@ -248,7 +248,7 @@ class Engine(AnyEngine):
             self._after_failure(decoder, batch, e)
         else:
             for ticket, result in zip(batch, results, strict=True):
-                _settle(ticket, result)
+                settle(ticket.future, result)
         finally:
             with self._changed:
                 self._running = []
@@ -260,16 +260,16 @@ class Engine(AnyEngine):
             self._counts.failures += 1
         logger.warning("Whisper failed on a batch", extra={"size": len(batch)}, exc_info=error)
         if len(batch) == 1:
-            _settle(batch[0], decode_error(self._name, error))
+            settle(batch[0].future, decode_error(self._name, error))
             return
         # One bad request must not take the others with it.
         for ticket in batch:
             try:
                 result = decoder.decode([ticket.job])[0]
             except Exception as e:
-                _settle(ticket, decode_error(self._name, e))
+                settle(ticket.future, decode_error(self._name, e))
             else:
-                _settle(ticket, result)
+                settle(ticket.future, result)
 
 
 def _plan_or_none(decoder: Decoder, job: Job) -> Hashable:
@@ -284,12 +284,3 @@ def _fail(tickets: list[_Ticket], error: Exception) -> None:
     for ticket in tickets:
         if ticket.future.set_running_or_notify_cancel():
             ticket.future.set_exception(error)
-
-
-def _settle(ticket: _Ticket, outcome: Decoded | Exception) -> None:
-    # A batch that was given up as hung may come back after all; its callers are gone by then.
-    with contextlib.suppress(InvalidStateError):
-        if isinstance(outcome, Exception):
-            ticket.future.set_exception(outcome)
-        else:
-            ticket.future.set_result(outcome)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -107,3 +109,16 @@ class Decoder(Protocol):
     def decode(self, jobs: Sequence[Job]) -> list[Decoded]:
         """Runs jobs with one and the same plan, and returns as many results in their order."""
         ...
+
+
+def settle(future: Future[Decoded], outcome: Decoded | Exception) -> None:
+    """Gives a job's answer, unless nobody waits for it any more.
+
+    A batch that was given up as hung may come back after all, and a cancel may come between the
+    question and the answer.
+    """
+    with contextlib.suppress(InvalidStateError):
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

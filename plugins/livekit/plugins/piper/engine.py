@@ -91,13 +91,6 @@ class Engine:
         self._gains: dict[int | None, float] = {}
 
     @property
-    def streams_inside_sentences(self) -> bool | None:
-        """None before the voice has been loaded."""
-        from .graph import SplitVoice
-
-        return None if self._graph is None else isinstance(self._graph, SplitVoice)
-
-    @property
     def loaded(self) -> bool:
         """Whether it can speak at once, with one of its speakers at least."""
         return bool(self._gains)

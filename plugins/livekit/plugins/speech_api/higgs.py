@@ -23,7 +23,7 @@ from local_tts.options import Tokenizer, checked
 
 from .character import SAMPLE_RATE, Character, VoiceMemory
 from .reference import read_recording
-from .request import SpeechRequest
+from .request import SpeechRequest, headers_with_key
 from .server_tts import ServerTTS
 
 STOP = ("<|eot_id|>", "<|end_of_text|>", "<|audio_eos|>")
@@ -52,8 +52,7 @@ class HiggsOptions:
 
     def headers(self) -> dict[str, str]:
         """What every request carries."""
-        key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        return {**key, **self.extra_headers}
+        return headers_with_key(self.api_key, self.extra_headers)
 
 
 @dataclass

@@ -31,6 +31,12 @@ class SpeechRequest:
     """Server-sent events, where the response does not say what it is."""
 
 
+def headers_with_key(api_key: str | None, further: Mapping[str, str]) -> dict[str, str]:
+    """What a server wants with every request; a header given by name counts before the key."""
+    key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    return {**key, **further}
+
+
 async def speak(
     client: httpx.AsyncClient,
     request: SpeechRequest,

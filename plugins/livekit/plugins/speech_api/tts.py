@@ -14,7 +14,7 @@ from livekit.agents.utils import is_given
 from local_tts.options import Tokenizer, checked
 
 from .reference import reference_field
-from .request import SpeechRequest
+from .request import SpeechRequest, headers_with_key
 from .server_tts import ServerTTS
 
 ResponseFormat = Literal["pcm", "wav"]
@@ -69,8 +69,7 @@ class SpeechOptions:
 
     def headers(self) -> dict[str, str]:
         """What every request carries."""
-        key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        return {**key, **self.extra_headers}
+        return headers_with_key(self.api_key, self.extra_headers)
 
     def spoken(self, text: str, audio: bytes) -> None:
         """Nothing is kept: each piece stands for itself."""

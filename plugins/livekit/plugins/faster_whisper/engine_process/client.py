@@ -16,7 +16,7 @@ from livekit.agents import APIConnectionError, APIError
 from livekit.plugins.faster_whisper.any_engine import AnyEngine
 from livekit.plugins.faster_whisper.engine import LOAD_LIMIT_S
 from livekit.plugins.faster_whisper.errors import PartialDropped, closed_error
-from livekit.plugins.faster_whisper.job import Decoded, Job
+from livekit.plugins.faster_whisper.job import Decoded, Job, settle
 from livekit.plugins.faster_whisper.log import logger
 from livekit.plugins.faster_whisper.models import ModelSpec
 from livekit.plugins.faster_whisper.schedule import Schedule, Waiting
@@ -269,11 +269,11 @@ class RemoteEngine(AnyEngine):
         if ticket is None:
             return
         if answer.decoded is not None:
-            _end(ticket, answer.decoded)
+            settle(ticket.future, answer.decoded)
         elif answer.error:
-            _end(ticket, APIConnectionError(answer.error, retryable=answer.retryable))
+            settle(ticket.future, APIConnectionError(answer.error, retryable=answer.retryable))
         else:
-            _end(ticket, PartialDropped())
+            settle(ticket.future, PartialDropped())
 
     def _after_loss(self) -> None:
         """What was at the process is sent to the next one; a partial is not worth it."""
@@ -288,10 +288,10 @@ class RemoteEngine(AnyEngine):
         _drop(dropped)
         for ticket in lost:
             if not ticket.job.is_final:
-                _end(ticket, PartialDropped())
+                settle(ticket.future, PartialDropped())
             elif ticket.tries >= TRIES:
                 message = f"the process of Whisper model {self._name} died twice over a request"
-                _end(ticket, APIConnectionError(message, retryable=True))
+                settle(ticket.future, APIConnectionError(message, retryable=True))
         if lost and not self._over:
             logger.warning(
                 "an engine's process is gone; its requests go to the next one",
@@ -312,18 +312,9 @@ class RemoteEngine(AnyEngine):
             tickets = [*self._outbox.clear(), *self._sent.values()]
             self._sent.clear()
         for ticket in tickets:
-            _end(ticket, error)
+            settle(ticket.future, error)
 
 
 def _drop(tickets: list[_Ticket]) -> None:
     for ticket in tickets:
-        _end(ticket, PartialDropped())
-
-
-def _end(ticket: _Ticket, outcome: Decoded | Exception) -> None:
-    # A cancel may come between the question and the answer.
-    with contextlib.suppress(InvalidStateError):
-        if isinstance(outcome, Exception):
-            ticket.future.set_exception(outcome)
-        else:
-            ticket.future.set_result(outcome)
+        settle(ticket.future, PartialDropped())
