@@ -154,7 +154,8 @@ async def test_a_server_that_comes_later_is_found(
         assert await call
 
 
-async def test_sigterm_lets_the_call_end_and_takes_no_new_one(
+@pytest.mark.timeout(120)
+async def test_sigterm_lets_the_call_end_and_leaves_new_ones_to_the_next_worker(
     livekit_server: RunningServer, tmp_path: Path
 ) -> None:
     settings = real.worker_settings(livekit_server, agent_name="draining")
@@ -171,6 +172,15 @@ async def test_sigterm_lets_the_call_end_and_takes_no_new_one(
             assert len(answer.split()) > 5, "the answer was not cut off"
             # and the call goes on
             assert "five" in (await ask(caller, "what is two plus three")).lower()
+            # a rolling restart: the next worker, perhaps of other settings, has the new calls
+            async with run_worker(settings, log_file=tmp_path / "next.log"):
+                token = real.token(livekit_server, agent="draining")
+                async with SimulatedCaller(livekit_server.url, token) as newcomer:
+                    await greeted(newcomer)
+                    assert "five" in (await ask(newcomer, "what is two plus three")).lower()
+                assert "five" in (await ask(caller, "what is two plus three")).lower()
+            for log in ("worker.log", "next.log"):
+                assert (tmp_path / log).read_text().count("received job request") == 1, log
         for _ in range(300):
             if not _alive(pid):
                 break
