@@ -232,6 +232,7 @@ def _talk(options: argparse.Namespace) -> int:
 
 
 def _web(options: argparse.Namespace) -> int:
+    from .commands.install_line import as_typed
     from .commands.serve_web import WebServerError, serve_web
     from .commands.until_signalled import until_signalled
 
@@ -244,7 +245,7 @@ def _web(options: argparse.Namespace) -> int:
     try:
         asyncio.run(until_signalled(serve_web(settings, websocket=options.websocket, say=say)))
     except WebServerError as e:
-        print(f"agent-worker web: {e}", file=sys.stderr)
+        print(as_typed(f"agent-worker web: {e}"), file=sys.stderr)
         return 1
     return 0
 
@@ -331,6 +332,8 @@ def _settings(options: argparse.Namespace) -> int:
         print(json.dumps(as_json(rows), ensure_ascii=False, indent=2))
     elif rows:
         print(as_text(rows, width=shutil.get_terminal_size((100, 24)).columns))
+    elif options.changed:
+        print("agent-worker settings: all of these have their defaults", file=sys.stderr)
     elif options.part:
         print(f"agent-worker settings: no setting's name holds {options.part!r}", file=sys.stderr)
         return 1
@@ -360,6 +363,7 @@ def _run_worker(
     running: contextlib.ExitStack,
     choices: Choices | None,
 ) -> int:
+    from .commands.install_line import as_typed
     from .engines.build import EngineError, try_engines
     from .engines.found import choose_engines
     from .engines.language_model import keep_model_warm, read_prompt_ahead
@@ -388,7 +392,7 @@ def _run_worker(
             asyncio.run(read_prompt_ahead(settings, choices))
             keep_model_warm(settings, choices)
         except (WorkerError, EngineError, HouseModelError) as e:
-            print(f"agent-worker {command}: {e}", file=sys.stderr)
+            print(as_typed(f"agent-worker {command}: {e}"), file=sys.stderr)
             return 1
     else:
         from .engines.choice import choose
@@ -415,8 +419,24 @@ def _run_worker(
         return run(build_server(settings, choices, telemetry), command, rest)
 
 
+_USUAL = (
+    "preemptive generation invalidated",
+    "skipping user input, speech scheduling is paused",
+    "_SegmentSynchronizerImpl.playback_finished called before text/audio input is done",
+)
+"""What LiveKit warns of in calls in which nothing is amiss: somebody interrupted, or hung up."""
+
+
 def _quiet_logs() -> None:
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    # who talks at a terminal can do nothing about the others; a worker's log keeps them
+    handler.addFilter(_tells_of_trouble)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(name)s: %(message)s")
+
+
+def _tells_of_trouble(record: logging.LogRecord) -> bool:
+    usual = record.levelno <= logging.WARNING and record.getMessage().startswith(_USUAL)
+    return not (record.name == "livekit.agents" and usual)
 
 
 if __name__ == "__main__":

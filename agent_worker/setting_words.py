@@ -138,8 +138,13 @@ def tables_hint(values: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> s
         return ""
     names = ", ".join(f"[{name}]" for name in tables)
     examples = list(_as_lines(tables, fields))[:3]
-    shown = f": {', '.join(examples)}" if examples else ""
-    return f"settings are plain lines, without tables; in place of {names} write them so{shown}"
+    if not examples:
+        return (
+            f"settings are plain lines, without tables, and none belongs to {names}; "
+            "`agent-worker settings` lists them all"
+        )
+    shown = ", ".join(examples)
+    return f"settings are plain lines, without tables; in place of {names} write them so: {shown}"
 
 
 def _as_lines(tables: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> Iterator[str]:

@@ -26,9 +26,10 @@ from .dispatch.standing import Standing
 from .dispatch.stopping import StopWord
 from .dispatch.watch import watch_rooms
 from .engines.badges import ENGINES_ATTRIBUTE, as_json
-from .engines.build import build_engines, import_plugins
+from .engines.build import import_plugins
 from .engines.call_engines import engines_for_call
 from .engines.chosen import Choices
+from .engines.warm_engines import WarmEngines
 from .faults.words import fault_words
 from .hearing.end_of_turn_model import shared_model
 from .session import RoomOutlet, build_call
@@ -87,7 +88,7 @@ def build_server(
         host=settings.health_host,
         port=settings.health_port,
         prometheus_port=settings.metrics_port,
-        setup_fnc=partial(_prewarm, settings, choices),
+        setup_fnc=partial(_prewarm, settings, WarmEngines(settings, choices)),
     )
     serve = partial(
         _serve_call, settings, choices, server, absent, telemetry=telemetry, process=kin.mark
@@ -110,16 +111,14 @@ def _present(server: AgentServer, absent: set[str]) -> list[str]:
     return [job.job.id for job in server.active_jobs if job.job.id not in absent]
 
 
-def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
-    """Loads the shared models before the first call asks for them.
+def _prewarm(settings: Settings, warm: WarmEngines, process: JobProcess) -> None:
+    """Loads the shared models before the first call asks for them; they stay while the worker does.
 
     LiveKit takes a job thread for ready even when this raises, and its calls would then hang: a
     failure is logged here, and met again by the call, which has a fallback.
     """
     try:
-        engines = build_engines(settings, choices)
-        engines.stt.prewarm()
-        engines.tts.prewarm()
+        warm.load()
         if settings.end_of_turn_model != "off":
             shared_model().prewarm()
     except Exception as e:

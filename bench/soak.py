@@ -27,6 +27,7 @@ from agent_worker.caller.crowd import Crowd, Errand, TurnTaken
 from agent_worker.commands.bench_rooms import LINES, Setup, bench_choices, bench_setup, conditions
 from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_program import LiveKitServerError
+from agent_worker.commands.until_signalled import until_signalled
 from agent_worker.commands.worker_process import RunError
 from agent_worker.process_family import of_family
 from agent_worker.settings import load_settings
@@ -293,10 +294,12 @@ def main() -> int:
     """Runs a soak. Returns the exit status."""
     options = arguments()
     try:
-        result = asyncio.run(soak(options.minutes, options.calls))
+        result = asyncio.run(until_signalled(soak(options.minutes, options.calls)))
     except (RunError, LiveKitServerError) as e:
         print(f"bench.soak: {e}", file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
     if options.svg:
         options.svg.write_text(drawing(result), encoding="utf-8")
     print(json.dumps(result))

@@ -1,10 +1,14 @@
-"""Turn-taking as the caller feels it: python -m bench.turn [--json] [--turns 30].
+"""Turn-taking as the caller feels it: python -m bench.turn [--real] [--json] [--turns 30].
 
 Our worker and a stock LiveKit pipeline (`bench.turn_stock`) answer the same caller through the
 same real LiveKit server, with the same recogniser, voice and scripted model, turn by turn in one
 run; which of the two is asked first changes with every turn. Times count from the last voiced
 sample that the caller sent to the first one that came back. Then, with ours: barge-ins and
 backchannels over a long answer, and that answer fed back into the microphone at -20 dB.
+
+With `--real` both run on real weights (Whisper base, Piper joe, the offline flow or SmolLM2), the
+caller speaks with that real voice too, and only the turns are taken: a whole call as people would
+have it, beside the stock pipeline's. What was heard is told as a word error rate.
 """
 
 from __future__ import annotations
@@ -17,10 +21,9 @@ import os
 import platform
 import sys
 import tempfile
-import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -30,7 +33,6 @@ from typing import Any
 from agent_worker.caller.client import CallerError
 from agent_worker.commands.livekit_program import LiveKitServerError, find_or_install_server
 from agent_worker.commands.livekit_server import RunningServer, run_server
-from agent_worker.commands.stop_process import stop_process
 from agent_worker.commands.until_signalled import until_signalled
 from agent_worker.commands.worker_process import RunError, room_token, run_worker
 from agent_worker.settings import Settings, export_environment, load_settings
@@ -38,56 +40,17 @@ from agent_worker.telemetry.latency import summary
 
 from . import turn_figures as figures
 from . import turn_set
+from .real_parts import PartMissingError
 from .turn_call import Over, Side, backchannels, barge_in, echo
-from .turn_model import FIRST_TOKEN_S, TOKENS_PER_SECOND
+from .turn_parts import Parts, Real, Say, Toys
+from .turn_process import BenchError, module
 
 OURS, STOCK = "bench-ours", "bench-stock"
 ECHO_S = 15.0
-_START_S = 120.0
 _BACKCHANNELS_PER_STORY = 3
 
 
-class BenchError(Exception):
-    """A part is missing or did not start. The message says which."""
-
-
-@asynccontextmanager
-async def module(
-    name: str, environment: Mapping[str, str], log_file: Path, *, ready: str
-) -> AsyncIterator[str]:
-    """Runs a module in a process of its own. Gives the line of its output that holds `ready`.
-
-    Raises:
-        BenchError: it ended, or took two minutes.
-    """
-    with log_file.open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            name,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + _START_S
-        while True:
-            lines = log_file.read_text(errors="replace").splitlines()
-            if found := next((line for line in lines if ready in line), None):
-                break
-            if process.returncode is not None:
-                raise BenchError(f"{name} ended:\n  " + "\n  ".join(lines[-3:]))
-            if time.monotonic() > deadline:
-                raise BenchError(f"{name} did not start within {_START_S:.0f} s")
-            await asyncio.sleep(0.05)
-        yield found
-    finally:
-        await stop_process(process)
-
-
-def _settings(server: RunningServer, model: Mapping[str, str], voice: Path | None) -> Settings:
+def _settings(server: RunningServer, parts: Parts) -> Settings:
     return load_settings(
         livekit_url=server.url,
         livekit_api_key=server.api_key,
@@ -95,12 +58,7 @@ def _settings(server: RunningServer, model: Mapping[str, str], voice: Path | Non
         agent_name=OURS,
         health_port=0,
         greeting="",
-        stt="bundled",
-        llm="assistant",
-        llm_url=model["url"],
-        llm_model=model["model"],
-        tts="espeak" if voice is None else "piper",
-        tts_voice=None if voice is None else str(voice),
+        **parts.settings,
     )
 
 
@@ -109,22 +67,19 @@ def _token(server: RunningServer, agent: str) -> str:
     return room_token(server, room=room, identity="caller", agent_name=agent)
 
 
-async def measure(turns: int, voice: str) -> dict[str, Any]:
+async def measure(turns: int, measured: Toys | Real) -> dict[str, Any]:
     """Runs everything and returns the figures.
 
     Raises:
-        BenchError, RunError, LiveKitServerError, CallerError: with what is missing.
+        BenchError, RunError, LiveKitServerError, CallerError, PartMissingError: with what is
+            missing.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        voice_file = _tiny_voice(folder) if voice == "tiny-piper" else None
         binary = await find_or_install_server(load_settings().cache_dir, _say)
-        environment = dict(os.environ)
-        ready = await stack.enter_async_context(
-            module("bench.turn_model", environment, folder / "model.log", ready='"url"')
-        )
+        parts = await stack.enter_async_context(measured.running(folder))
         server = await stack.enter_async_context(run_server(binary, log_file=folder / "server.log"))
-        settings = _settings(server, json.loads(ready), voice_file)
+        settings = _settings(server, parts)
         _say("starting both workers …")
         await stack.enter_async_context(run_worker(settings, log_file=folder / "ours.log"))
         stock = settings.model_copy(update={"agent_name": STOCK})
@@ -140,32 +95,46 @@ async def measure(turns: int, voice: str) -> dict[str, Any]:
             "ours": Side(server.url, partial(_token, server, OURS)),
             "stock": Side(server.url, partial(_token, server, STOCK)),
         }
-        await _take_turns(sides, turns)
-        overlaps = await _overlaps(server, turns)
-    results = {name: figures.of_turns(side.turns) for name, side in sides.items()}
+        await _take_turns(sides, turns, parts.say)
+        # these need a model that tells a long story in words that are known
+        overlaps = {} if isinstance(measured, Real) else await _overlaps(server, turns)
+    return report({name: (side.turns, _stages(side)) for name, side in sides.items()}, overlaps)
+
+
+def report(
+    sides: Mapping[str, tuple[Sequence[figures.Turn], Mapping[str, float]]],
+    overlaps: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The figures of both pipelines, and those of interruptions where they were measured.
+
+    Args:
+        sides: `ours` and `stock`: the turns, and the medians of the worker's stages.
+        overlaps: what `_overlaps` gives, or nothing.
+    """
+    results = {name: figures.of_turns(turns) for name, (turns, _) in sides.items()}
+    ours, stock = results["ours"], results["stock"]
     return {
         **results,
-        "ratio_p50": figures.ratio(
-            results["ours"]["end_to_end_ms_p50"], results["stock"]["end_to_end_ms_p50"]
-        ),
+        "ratio_p50": figures.ratio(ours["end_to_end_ms_p50"], stock["end_to_end_ms_p50"]),
+        "ratio_p95": figures.ratio(ours["end_to_end_ms_p95"], stock["end_to_end_ms_p95"]),
         **overlaps,
         "detail": {
-            **{name: _detail(side) for name, side in sides.items()},
-            **overlaps["detail"],
+            **{
+                name: {**figures.detail(turns), "stages_ms_p50": dict(stages)}
+                for name, (turns, stages) in sides.items()
+            },
+            **overlaps.get("detail", {}),
         },
     }
 
 
-def _detail(side: Side) -> dict[str, Any]:
+def _stages(side: Side) -> dict[str, float]:
     spans = [(spoken.started_at, spoken.ended_at) for spoken in side.spoken]
-    return {
-        **figures.detail(side.turns),
-        "stages_ms_p50": figures.stages_ms_p50(spans, side.records),
-    }
+    return figures.stages_ms_p50(spans, side.records)
 
 
-async def _take_turns(sides: dict[str, Side], turns: int) -> None:
-    lines = [(s, await turn_set.rendered(s)) for s in turn_set.sentences(turns)]
+async def _take_turns(sides: dict[str, Side], turns: int, say: Say) -> None:
+    lines = [(s, await turn_set.rendered(s, say)) for s in turn_set.sentences(turns)]
     try:
         for number, (sentence, pcm) in enumerate(lines):
             order = list(sides) if number % 2 == 0 else list(reversed(sides))
@@ -222,13 +191,7 @@ async def _overlaps(server: RunningServer, turns: int) -> dict[str, Any]:
     }
 
 
-def _tiny_voice(folder: Path) -> Path:
-    from tests.tiny_piper import build
-
-    return build(folder / "tiny.onnx")
-
-
-def conditions(turns: int, voice: str) -> dict[str, Any]:
+def conditions(turns: int, models: Mapping[str, str]) -> dict[str, Any]:
     """Where and with what it was measured."""
     return {
         "turns": turns,
@@ -236,33 +199,31 @@ def conditions(turns: int, voice: str) -> dict[str, Any]:
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
         "load_1min": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        "models": {
-            "stt": "bundled Whisper",
-            "llm": f"scripted, {FIRST_TOKEN_S * 1000:.0f} ms to the first token, "
-            f"{TOKENS_PER_SECOND:.0f} tokens/s",
-            "tts": voice,
-        },
+        "models": dict(models),
         "livekit_agents": version("livekit-agents"),
     }
 
 
 def table(result: Mapping[str, Any]) -> str:
     """The figures for people."""
-    rows = [f"{'':8} {'p50':>9} {'p95':>9} {'cut off':>8}"]
+    rows = [f"{'':8} {'p50':>9} {'p95':>9} {'cut off':>8} {'words wrong':>12}"]
     for name in ("ours", "stock"):
         r = result[name]
+        wrong = r["word_error_rate"]
         rows.append(
             f"{name:8} {_shown(r['end_to_end_ms_p50'])} {_shown(r['end_to_end_ms_p95'])} "
-            f"{r['cut_off_rate'] if r['cut_off_rate'] is not None else '-':>8}"
+            f"{r['cut_off_rate'] if r['cut_off_rate'] is not None else '-':>8} "
+            f"{'-' if wrong is None else f'{wrong:.1%}':>12}"
         )
-    backchannel = result["backchannel"]
-    rows += [
-        f"ratio of the p50: {result['ratio_p50']}",
-        f"barge-in: silent after {_shown(result['barge_in_silent_ms_p50']).strip()} (p50)",
-        f"backchannels: false stops {backchannel['false_stop_rate']}, "
-        f"missed stops {backchannel['missed_stop_rate']}",
-        f"echo: false stops {result['echo']['false_stops']}",
-    ]
+    rows.append(f"ratio of the p50: {result['ratio_p50']}, of the p95: {result['ratio_p95']}")
+    if "backchannel" in result:
+        backchannel = result["backchannel"]
+        rows += [
+            f"barge-in: silent after {_shown(result['barge_in_silent_ms_p50']).strip()} (p50)",
+            f"backchannels: false stops {backchannel['false_stop_rate']}, "
+            f"missed stops {backchannel['missed_stop_rate']}",
+            f"echo: false stops {result['echo']['false_stops']}",
+        ]
     return "\n".join(rows)
 
 
@@ -274,11 +235,11 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-async def _bounded(turns: int, voice: str) -> dict[str, Any]:
+async def _bounded(turns: int, measured: Toys | Real) -> dict[str, Any]:
     limit_s = 240 + 20 * turns
     try:
         async with asyncio.timeout(limit_s):
-            return await measure(turns, voice)
+            return await measure(turns, measured)
     except TimeoutError:
         raise BenchError(f"not done after {limit_s} s") from None
 
@@ -287,15 +248,23 @@ def main() -> int:
     """Measures, and prints a table or one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--turns", type=int, default=30, help="turns for each pipeline")
+    parser.add_argument(
+        "--turns", type=int, help="turns for each pipeline; 30, and 12 with --real, unless told"
+    )
     parser.add_argument("--voice", choices=("espeak", "tiny-piper"), default="espeak")
+    parser.add_argument("--real", action="store_true", help="on real weights; turns only")
+    parser.add_argument(
+        "--llm", choices=("offline", "smollm2"), default="offline", help="of --real"
+    )
     options = parser.parse_args()
-    if options.turns < 1:
+    turns = options.turns if options.turns is not None else 12 if options.real else 30
+    if turns < 1:
         parser.error("--turns must be at least 1")
-    before = conditions(options.turns, options.voice)
+    measured = Real(options.llm) if options.real else Toys(options.voice)
+    before = conditions(turns, measured.models)
     try:
-        result = asyncio.run(until_signalled(_bounded(options.turns, options.voice)))
-    except (BenchError, RunError, LiveKitServerError, CallerError) as e:
+        result = asyncio.run(until_signalled(_bounded(turns, measured)))
+    except (BenchError, RunError, LiveKitServerError, CallerError, PartMissingError) as e:
         print(f"bench.turn: {e}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):

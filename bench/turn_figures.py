@@ -14,6 +14,8 @@ from typing import Any
 
 from agent_worker.telemetry.latency import summary
 
+from .hearing_score import edits, spoken_words
+
 TOO_EARLY_S = 0.1
 """Who is heard sooner than this after the last word had begun to answer before it."""
 VOICED_S = 0.2
@@ -112,7 +114,19 @@ def of_turns(turns: Sequence[Turn]) -> dict[str, Any]:
         "end_to_end_ms_p50": times["p50"],
         "end_to_end_ms_p95": times["p95"],
         "cut_off_rate": rate(sum(t.cut_off for t in paused), len(paused)),
+        "word_error_rate": _wrong(turns),
     }
+
+
+def _wrong(turns: Sequence[Turn]) -> float | None:
+    """Word errors over words said; a turn that was cut off was heard in pieces."""
+    whole = [t for t in turns if not t.cut_off]
+    words = sum(len(spoken_words(t.said, "en")) for t in whole)
+    return round(sum(map(_errors, whole)) / words, 3) if words else None
+
+
+def _errors(turn: Turn) -> int:
+    return edits(spoken_words(turn.said, "en"), spoken_words(turn.heard, "en"))
 
 
 def detail(turns: Sequence[Turn]) -> dict[str, Any]:
@@ -122,6 +136,7 @@ def detail(turns: Sequence[Turn]) -> dict[str, Any]:
         "paused": _times([t for t in turns if t.paused]),
         "cut_off": [t.said for t in turns if t.cut_off],
         "unanswered": [t.said for t in turns if t.end_to_end_ms is None],
+        "misheard": {t.said: t.heard for t in turns if _errors(t) and not t.cut_off},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,11 +87,11 @@ def sentences(turns: int) -> list[Sentence]:
     return out
 
 
-async def rendered(sentence: Sentence) -> Pcm:
+async def rendered(sentence: Sentence, say: Callable[[str], Awaitable[Pcm]] = render) -> Pcm:
     """A sentence in the caller's voice, with silence exactly as long as its pauses."""
     pieces: list[Pcm] = []
     for part, pause_s in zip(sentence.parts, (*sentence.pauses_s, 0.0), strict=True):
-        pieces += [trimmed(await render(part)), np.zeros(int(pause_s * SAMPLE_RATE), np.int16)]
+        pieces += [trimmed(await say(part)), np.zeros(int(pause_s * SAMPLE_RATE), np.int16)]
     return np.concatenate(pieces)
 
 

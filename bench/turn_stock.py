@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import uuid
 from functools import partial
 from typing import Any
 
+from langgraph.graph.state import CompiledStateGraph
 from livekit.agents import (
     DEFAULT_API_CONNECT_OPTIONS,
     NOT_GIVEN,
@@ -33,7 +35,7 @@ from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.settings import Settings, load_settings
 from agent_worker.worker import run
-from flows.graphs import assistant
+from flows.graphs import assistant, offline
 from flows.model import ModelOptions, chat_model
 from livekit.plugins import langchain
 
@@ -72,17 +74,24 @@ class WholeUtterances(stt.STT[str]):
 def build_session(settings: Settings, choices: Choices) -> AgentSession[None]:
     """The stock pipeline on the engines that our worker would use."""
     engines = build_engines(settings, choices)
-    graph = assistant.build(
-        model=chat_model(ModelOptions(base_url=choices.llm.endpoint, model=choices.llm.detail)),
-        instructions=settings.instructions,
-    )
     vad = inference.VAD(model="silero")
     return AgentSession(
         stt=stt.StreamAdapter(stt=WholeUtterances(engines.stt), vad=vad),
-        llm=langchain.LLMAdapter(graph),
+        llm=langchain.LLMAdapter(
+            _graph(settings, choices), config={"configurable": {"thread_id": uuid.uuid4().hex}}
+        ),
         tts=engines.tts,
         vad=vad,
         turn_handling={"turn_detection": "vad", "interruption": {"mode": "vad"}},
+    )
+
+
+def _graph(settings: Settings, choices: Choices) -> CompiledStateGraph[Any, Any, Any, Any]:
+    if choices.llm.engine == "offline":
+        return offline.build()
+    return assistant.build(
+        model=chat_model(ModelOptions(base_url=choices.llm.endpoint, model=choices.llm.detail)),
+        instructions=settings.instructions,
     )
 
 

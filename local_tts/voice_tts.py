@@ -43,6 +43,11 @@ class VoiceTTS(tts.TTS[Never]):
     async def __aenter__(self) -> Self:
         return self
 
+    @property
+    def loading(self) -> bool:
+        """Whether its model is not in memory yet; False too where there is none to load."""
+        return False
+
     @abstractmethod
     def _delivery(self) -> Delivery:
         """Takes the snapshot of the options that a new stream speaks with."""

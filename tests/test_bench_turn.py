@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from agent_worker.caller.client import SAMPLE_RATE
-from bench import turn, turn_model, turn_set
+from bench import turn, turn_model, turn_process, turn_set
 from bench import turn_figures as figures
 from bench.turn_stock import WholeUtterances, build_session
 from models.training.grammar import ENGLISH_WORDS
@@ -95,7 +96,22 @@ def test_answers_to_half_a_sentence_have_no_delay_but_count_as_cut_off() -> None
         "end_to_end_ms_p50": 500,
         "end_to_end_ms_p95": 700,
         "cut_off_rate": 0.5,
+        "word_error_rate": 0.0,
     }
+
+
+def test_without_interruptions_the_report_and_its_table_are_of_the_turns_alone() -> None:
+    misheard = dataclasses.replace(asked(400), heard="yellow")
+    sides: dict[str, tuple[list[figures.Turn], dict[str, float]]] = {
+        "ours": ([misheard, asked(600)], {}),
+        "stock": ([asked(1000), asked(1200)], {}),
+    }
+    result = turn.report(sides, {})
+    assert result["ratio_p50"] == 0.4
+    assert result["ours"]["word_error_rate"] == 0.5
+    assert result["detail"]["ours"]["misheard"] == {"hello": "yellow"}
+    lines = turn.table(result).splitlines()
+    assert len(lines) == 4 and lines[1].endswith("50.0%")
 
 
 def test_unanswered_turns_are_told_and_not_timed() -> None:
@@ -155,8 +171,8 @@ def test_the_model_tells_a_story_only_to_who_asks_for_one() -> None:
 
 
 async def test_a_part_that_does_not_start_is_named(tmp_path: Path) -> None:
-    with pytest.raises(turn.BenchError, match=r"bench\.no_such_module ended"):
-        async with turn.module("bench.no_such_module", {}, tmp_path / "log", ready="x"):
+    with pytest.raises(turn_process.BenchError, match=r"bench\.no_such_module ended"):
+        async with turn_process.module("bench.no_such_module", {}, tmp_path / "log", ready="x"):
             pytest.fail("it started")
 
 

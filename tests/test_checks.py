@@ -249,6 +249,7 @@ def test_doctor_ends_non_zero_when_a_call_would_fail(
     ("variable", "value", "stage", "told", "still_tried"),
     [
         ("STT_MODEL", "large-v9", "hearing", "did you mean large-v3?", {"voice", "model"}),
+        ("STT_MODEL", "/nowhere", "hearing", "folder '/nowhere' not found", {"voice", "model"}),
         (
             "STT_MODEL",
             "no/such/folder",
@@ -258,6 +259,7 @@ def test_doctor_ends_non_zero_when_a_call_would_fail(
         ),
         ("STT_MODEL", "medium", "hearing", "agent-worker download-files", {"voice", "model"}),
         ("TTS_VOICE", "nobody", "speaking", "no voice for 'nobody'", {"model"}),
+        ("TTS_VOICE", "en_US-nobody-low", "speaking", "download-files", {"model"}),
         ("TTS", "xtts", "speaking", "pip install", {"model"}),
         ("LLM", "assistant", "thinking", "set llm_url", {"voice", "ears"}),
     ],

@@ -59,6 +59,13 @@ def test_settings_win_over_what_was_found() -> None:
         ({"tts": "piper"}, NOTHING, r"piper-tts is not installed.*\[piper\]"),
         ({"tts": "piper"}, BARE, "no Piper voice in the cache.*download-files"),
         ({}, NOTHING, r"espeakng-loader is not installed.*\[espeak\]"),
+        (
+            {"tts": "piper", "tts_voice": "nobody"},
+            BARE,
+            "'nobody' is not in the cache, which has none",
+        ),
+        ({"tts_voice": "en_US-nobody-low"}, BARE, "en_US-nobody-low' is not in .*download-files"),
+        ({"tts_voice": "en_US-nobody-low"}, NOTHING, r"piper-tts is not installed.*\[piper\]"),
         ({"tts": "xtts"}, BARE, r"coqui-tts is not installed.*\[xtts\]"),
         ({"tts": "xtts"}, Found(voices={"xtts": VoicesFound()}), "licence.*xtts_accept_license"),
         ({"tts": "speech-api"}, BARE, "needs tts_url"),
@@ -75,3 +82,17 @@ def test_what_is_missing_is_said_with_what_to_do(
 
     problems = "\n".join(choose(load_settings(**settings), found).problems)
     assert re.search(problem, problems), problems
+
+
+def test_whoever_names_a_voice_is_spoken_to_by_the_engine_that_has_it() -> None:
+    found = Found(voices=piper({"en_US-lessac-high": "en"}))
+    for voice, engine in (
+        ("en_US-lessac-high", "piper"),
+        ("/voices/mine.onnx", "piper"),
+        ("+f3", "espeak"),
+        ("en-gb", "espeak"),
+        # that it has none of this name is found where it is built
+        ("nobody", "espeak"),
+    ):
+        choice = choose(load_settings(tts_voice=voice), found).tts
+        assert (choice.engine, choice.detail, choice.problem) == (engine, voice, "")

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from agent_worker.__main__ import LIVEKIT_COMMANDS, main
+from agent_worker.__main__ import LIVEKIT_COMMANDS, _tells_of_trouble, main
 from agent_worker.telemetry.waterfall import COLUMNS, stages_text, waterfall_svg, waterfall_text
 from tests.test_simulate import write_wav
 
@@ -40,6 +41,28 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert raised.value.code == 0
     assert re.fullmatch(r"agent-worker \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_where_no_setting_was_changed_that_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for asked in ([], ["tts"]):
+        assert main(["settings", *asked, "--changed"]) == 0
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert "have their defaults" in shown.err
+    assert main(["settings", "nothing-of-the-kind"]) == 1
+
+
+def test_a_terminal_shows_what_is_amiss_and_not_what_livekit_warns_of_in_any_call() -> None:
+    def shown(message: str, name: str = "livekit.agents", level: int = logging.WARNING) -> bool:
+        return _tells_of_trouble(logging.LogRecord(name, level, "", 0, message, (), None))
+
+    assert not shown("skipping user input, speech scheduling is paused")
+    assert not shown("preemptive generation invalidated after `on_user_turn_completed` because …")
+    assert shown("a voice hangs")
+    assert shown("skipping user input, speech scheduling is paused", level=logging.ERROR)
+    assert shown("skipping user input, speech scheduling is paused", name="mine")
 
 
 def test_settings_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +118,17 @@ def test_a_turns_stages_are_told_in_the_order_of_time() -> None:
     assert told == (
         "preflight 70 → first_token 90 → final 140 → committed 160 → first_audio_received 160 ms"
     )
+
+
+def test_the_columns_of_the_table_stand_in_the_order_of_time_too() -> None:
+    rows = [
+        ("hello", {"preflight": 70.0, "final": 140.0, "first_token": 90.0}),
+        ("stop", {"preflight": 60.0, "final": 150.0, "first_token": 160.0}),
+        ("bye", {"preflight": 80.0, "final": 145.0, "first_token": 95.0}),
+    ]
+    head, _, hello, *_ = waterfall_text(rows).splitlines()
+    assert head.split()[-len(COLUMNS) :][:4] == ["preflight", "first_token", "committed", "final"]
+    assert hello.split()[:5] == ["hello", "70", "90", "-", "140"]
 
 
 def test_a_stage_that_was_not_measured_is_left_open() -> None:

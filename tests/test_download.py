@@ -125,6 +125,8 @@ def test_only_what_was_left_to_choose_is_offered() -> None:
 
     assert stages() == ["hearing", "thinking", "speaking"]
     assert stages(stt="bundled", llm="offline", tts="espeak") == []
+    assert stages(stt="bundled", llm="offline", tts_voice="en_US-lessac-high") == ["speaking"]
+    assert stages(stt="bundled", llm="offline", tts_voice="+f3") == []
     assert stages(replace(found, suited_llm=None)) == ["hearing", "speaking"]
     assert stages(replace(found, voices=ESPEAK)) == ["hearing", "thinking"]
     served = {"llm_endpoint": "http://127.0.0.1:8000/v1", "llm_models": ("m",)}
@@ -234,6 +236,16 @@ def test_lines_go_on_above_the_bar() -> None:
     # Wiped, the line, and drawn again below it.
     assert "\r\x1b[Kcaller: hello\n[####" in drawn
     assert drawn.endswith("\r\x1b[K")
+
+
+def test_a_connection_that_brings_next_to_nothing_is_no_ground_for_a_guess() -> None:
+    screen, now = io.StringIO(), [0.0]
+    with contextlib.closing(ProgressBar(screen, terminal=True, clock=lambda: now[0])) as bar:
+        bar.told(0, 213_000_000, "Whisper base")
+        now[0] = 20.0
+        bar.told(1000, 213_000_000, "Whisper base")
+    assert "Whisper base: 0 of 213 MB" in screen.getvalue()
+    assert "left" not in screen.getvalue()
 
 
 def test_where_there_is_no_terminal_a_line_comes_for_each_tenth() -> None:

@@ -128,6 +128,20 @@ def test_bad_messages_are_named(text: str, expected: str) -> None:
     assert code(Connection().receive_text(text)) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"type": "shutdown"}', "there is no type 'shutdown'; there are 'session_start', "),
+        ("{}", "a message is a JSON object with a type"),
+    ],
+)
+def test_a_message_of_no_type_that_there_is_gets_a_sentence_for_people(
+    text: str, told: str
+) -> None:
+    (action,) = Connection().receive_text(text)
+    assert isinstance(action, Send) and action.message["message"].startswith(told)
+
+
 @pytest.mark.parametrize("data", [b"", b"x", bytes(32_002), bytes(641)])
 def test_bad_frames_are_named(data: bytes) -> None:
     assert code(active().receive_audio(data)) == "bad_audio"

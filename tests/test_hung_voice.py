@@ -22,6 +22,7 @@ class Hanging(Beeps):
     """Takes the text, and says nothing any more."""
 
     hangs = True
+    loading = False
 
     def stream(self, *, conn_options: APIConnectOptions = OPTIONS) -> tts.SynthesizeStream:
         return HangingStream(tts=self, conn_options=conn_options)
@@ -75,6 +76,17 @@ async def test_a_voice_that_hangs_is_asked_once_and_then_left() -> None:
     with pytest.raises(APIError):
         await _speak(voice, "Two.")
     assert engine.asked == ["hangs"], "neither a retry nor the next phrase waits again"
+
+
+async def test_a_voice_whose_model_is_still_being_loaded_has_not_hung() -> None:
+    engine = Hanging()
+    engine.loading = True
+    voice = PatienceLimited(engine, first_sample_s=0.05)
+    with pytest.raises(APITimeoutError):
+        await _speak(voice, "One.")
+    assert not voice.hung
+    engine.loading = engine.hangs = False
+    assert await _speak(voice, "Two.") == pytest.approx(1.0, abs=0.06)
 
 
 async def test_the_next_voice_speaks_for_one_that_hangs_and_goes_on_doing_so() -> None:

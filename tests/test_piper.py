@@ -406,11 +406,12 @@ async def test_prewarm_loads_the_voice_in_its_own_thread(
 
     monkeypatch.setattr(Engine, "load", noted)
     tts = piper.TTS(model=tiny_piper.build(tmp_path / "cold.onnx"), num_threads=1)
-    assert not loaded_by
+    assert not loaded_by and tts.loading
     tts.prewarm()
     while not loaded_by:
         await asyncio.sleep(0.01)
     assert loaded_by[0].startswith("piper-")
+    assert not tts.loading
 
 
 def test_a_missing_extra_is_named_with_its_install_command(

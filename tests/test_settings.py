@@ -173,6 +173,9 @@ def test_tables_in_the_file_get_one_hint_with_the_lines_to_write(tmp_path: Path)
     assert "\n" not in said
     assert "in place of [stt], [tts], [other]" in said
     assert "stt_model = …, tts_voice = …" in said
+    file.write_text("[other]\nkey = 1\n")
+    with pytest.raises(SettingsError, match=r"none belongs to \[other\]; `agent-worker settings`"):
+        load_settings()
     file.write_text('[tts_speakers]\nSPEAKER0 = "a calm man"\n')
     assert load_settings().tts_speakers == {"SPEAKER0": "a calm man"}
 

@@ -19,6 +19,7 @@ from livekit.plugins.faster_whisper.gates import (
 from livekit.plugins.faster_whisper.job import FULL_FRAMES, Job
 from livekit.plugins.faster_whisper.models import ModelSpec, choose_hardware
 from livekit.plugins.faster_whisper.partials import PartialTranscript
+from livekit.plugins.faster_whisper.second_look import looked
 from livekit.plugins.faster_whisper.soundness import Doubt
 from livekit.plugins.faster_whisper.transcript import stands
 from livekit.plugins.faster_whisper.utterance import Utterance
@@ -60,8 +61,9 @@ def test_a_loop_in_a_short_window_asks_for_the_whole_one(
     short = decoder.decode([Job(SPEECH)])[0]
     whole = decoder.decode([Job(SPEECH, audio_ctx="full")])[0]
     assert short.repeated and whole.repeated
-    assert short.wants_a_second_look
-    assert not whole.wants_a_second_look, "nothing better is to be had"
+    look = looked(short, None, stands=lambda _: True)
+    assert not look.is_sure and not look.may_be_acted_on
+    assert looked(whole, None, stands=lambda _: True).is_sure, "nothing better is to be had"
 
 
 def test_jobs_of_one_plan_are_decoded_together_each_with_its_own_text(

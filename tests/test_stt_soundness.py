@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from livekit.plugins.faster_whisper import Word
 from livekit.plugins.faster_whisper.job import FULL_FRAMES, Decoded
-from livekit.plugins.faster_whisper.second_look import better_of
+from livekit.plugins.faster_whisper.second_look import better_of, looked
 from livekit.plugins.faster_whisper.soundness import (
     Doubt,
     Trust,
@@ -147,3 +149,42 @@ def test_an_invention_has_to_pass_both_looks() -> None:
     whole = look("Good", 0.2, frames=FULL_FRAMES, doubt=Doubt.WEAK, mean=-1.6)
     kept = better_of(short, whole)
     assert kept.text == "Bye" and kept.mean_log_probability == -1.6
+
+
+def said(decoded: Decoded) -> bool:
+    return True
+
+
+def test_a_text_in_doubt_is_looked_at_over_a_wider_window_and_stands_if_that_is_sound() -> None:
+    first = looked(look("Conceal", 0.3, frames=600, doubt=Doubt.WEAK), None, stands=said)
+    assert first.wider == "wide" and first.may_be_acted_on
+    second = looked(look("Console", 0.6, frames=1500, doubt=None), first, stands=said)
+    assert second.is_sure and second.decoded.text == "Console"
+
+
+def test_only_what_is_in_grave_doubt_there_too_is_looked_at_over_the_whole() -> None:
+    first = looked(look("Lima Lima", 0.3, frames=600, doubt=Doubt.LOOP), None, stands=said)
+    assert first.wider == "wide" and not first.may_be_acted_on
+    merely_weak = look("Lima", 0.3, frames=1500, doubt=Doubt.WEAK, mean=-1.2)
+    assert looked(merely_weak, first, stands=said).is_sure
+    grave = look("Lima", 0.3, frames=1500, doubt=Doubt.LOST_WORDS)
+    second = looked(grave, first, stands=said)
+    assert second.wider == "full"
+    whole = look("Lima.", 0.2, frames=FULL_FRAMES, doubt=Doubt.LOOP)
+    assert looked(whole, second, stands=said).is_sure, "nothing better is to be had"
+
+
+def test_what_is_about_to_be_dropped_is_looked_at_again_while_there_is_a_wider_window() -> None:
+    def dropped(decoded: Decoded) -> bool:
+        return False
+
+    first = looked(look("Bye.", 0.9, frames=600, doubt=None), None, stands=dropped)
+    assert first.wider == "wide"
+    second = looked(look("Bye.", 0.9, frames=1500, doubt=None), first, stands=dropped)
+    assert second.wider == "full"
+    assert looked(look("Bye.", 0.9, frames=FULL_FRAMES, doubt=None), second, stands=dropped).is_sure
+
+
+def test_a_model_that_learnt_on_short_windows_is_not_asked_again_for_what_is_dropped() -> None:
+    short = replace(look("Bye.", 0.9, frames=200, doubt=None), profits_from_whole=False)
+    assert looked(short, None, stands=lambda _: False).is_sure

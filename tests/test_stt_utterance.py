@@ -12,7 +12,8 @@ from livekit.plugins import faster_whisper
 from livekit.plugins.faster_whisper import Word
 from livekit.plugins.faster_whisper.options import Options
 from livekit.plugins.faster_whisper.partials import PartialTranscript
-from livekit.plugins.faster_whisper.utterance import LastLook, NextStep, Speculation, Utterance
+from livekit.plugins.faster_whisper.second_look import Look
+from livekit.plugins.faster_whisper.utterance import NextStep, Speculation, Utterance
 from livekit.plugins.faster_whisper.voice import WINDOW, WINDOW_S
 
 from .fake_stt_decoder import decoded
@@ -55,7 +56,8 @@ def pause(utterance: Utterance, windows: int) -> None:
 
 def prepared(utterance: Utterance, text: str, *, is_sure: bool = True) -> bool:
     windows = utterance.speculation_begins()
-    made = Speculation((Word(text, 0.0, 0.2),), windows, None if is_sure else decoded(text))
+    look = Look(decoded(text), None if is_sure else "wide")
+    made = Speculation((Word(text, 0.0, 0.2),), windows, look)
     return utterance.prepare(made)
 
 
@@ -116,15 +118,16 @@ def test_a_prepared_final_that_is_sure_needs_no_further_look(utterance: Utteranc
     speak(utterance, ENOUGH)
     prepared(utterance, "yes")
     utterance.close()
-    assert utterance.last_look() is LastLook.NONE
-    assert [word.text for word in utterance.prepared_words()] == ["yes"]
+    made = utterance.prepared
+    assert made is not None and made.look.is_sure
+    assert [word.text for word in made.words] == ["yes"]
 
 
-def test_a_prepared_final_in_doubt_is_looked_at_whole(utterance: Utterance) -> None:
+def test_a_prepared_final_in_doubt_is_looked_at_again(utterance: Utterance) -> None:
     speak(utterance, ENOUGH)
     prepared(utterance, "yes", is_sure=False)
     utterance.close()
-    assert utterance.last_look() is LastLook.WHOLE
+    assert utterance.prepared is not None and not utterance.prepared.look.is_sure
 
 
 def test_speech_after_a_prepared_final_makes_it_void(utterance: Utterance) -> None:
@@ -132,16 +135,14 @@ def test_speech_after_a_prepared_final_makes_it_void(utterance: Utterance) -> No
     prepared(utterance, "yes")
     speak(utterance, 1)
     utterance.close()
-    assert utterance.last_look() is LastLook.SHORT
-    assert utterance.prepared_words() == ()
+    assert utterance.prepared is None and utterance.voiced_windows
 
 
 def test_nothing_is_decoded_where_nothing_was_said(utterance: Utterance) -> None:
     utterance.ask_for_an_answer()
     utterance.close(ends_speech=False)
     assert utterance.next_step(OPTIONS) is NextStep.FINAL
-    assert utterance.last_look() is LastLook.NONE
-    assert utterance.prepared_words() == ()
+    assert utterance.prepared is None and not utterance.voiced_windows
 
 
 def test_the_same_text_twice_is_no_news(utterance: Utterance) -> None:
@@ -180,7 +181,8 @@ def test_no_file_of_the_plugin_imports_in_a_circle_not_even_for_a_type() -> None
                 found.add(node.module.partition(".")[0])
     # engine_process is the outermost room: the engines of a process may be elsewhere.
     order = list(graphlib.TopologicalSorter(imports).static_order())
-    assert order.index("job") < order.index("options") < order.index("stream") < order.index("stt")
+    for first, then in (("job", "utterance"), ("options", "utterance"), ("utterance", "stream")):
+        assert order.index(first) < order.index(then) < order.index("stt")
     heavy = {"decode", "device_fallback", "engines"}
     reached, todo = set[str](), ["utterance", "listener", "transcript"]
     while todo:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from livekit.agents import tts
 
 from agent_worker.caller.client import SAMPLE_RATE, Pcm, SimulatedCaller, Spoken
 from agent_worker.engines.build import caller_voice
@@ -129,9 +130,15 @@ async def converse(
 
 async def render(text: str, *, language: str = "en-us") -> Pcm:
     """A line in the caller's voice: mono int16 at the caller's sample rate."""
+    async with caller_voice(language) as voice:
+        return await said_by(voice, text)
+
+
+async def said_by(voice: tts.TTS[Any], text: str) -> Pcm:
+    """A line in any voice: mono int16 at the caller's sample rate."""
     resampler: rtc.AudioResampler | None = None
     parts: list[bytes] = []
-    async with caller_voice(language) as voice, voice.synthesize(text) as stream:
+    async with voice.synthesize(text) as stream:
         async for event in stream:
             frame = event.frame
             resampler = resampler or rtc.AudioResampler(frame.sample_rate, SAMPLE_RATE)

@@ -52,7 +52,10 @@ def is_yes(answer: str) -> bool:
 
 def did_not_come(fault: str) -> str:
     """What is said where a download failed, and what still works."""
-    again = "What is here goes on; `agent-worker download-files` goes on where it ended."
+    again = (
+        "What is here goes on; `agent-worker download-files` goes on where it ended. "
+        "The setting model_hub names a mirror, or a folder."
+    )
     return f"Not everything came:\n{fault}\n{again}"
 
 
@@ -69,7 +72,7 @@ def next_step(choices: Choices, *, on_its_way: bool = False) -> str:
         )
     if choices.llm.engine == "offline":
         better = choices.llm.better.removeprefix("for free conversation: ")
-        return f"Next: a language model. {better}"
+        return f"Next: a language model: {better}"
     return "Next: your own LiveKit server: set LIVEKIT_URL and its keys, then `agent-worker start`."
 
 

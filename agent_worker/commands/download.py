@@ -135,8 +135,9 @@ def improvements(settings: Settings, choices: Choices) -> tuple[Download, ...]:
     rules = choices.llm.engine == "offline" and settings.llm == "auto"
     if rules and found.suited_llm is not None and llama_installed():
         wanted.append(model_download(found.suited_llm))
-    stopgap = choices.tts.engine == "espeak" and settings.tts == "auto"
-    if stopgap and found.voices_of("piper").installed:
+    stopgap = choices.tts.engine == "espeak" and settings.tts_voice is None
+    missing = choices.tts.engine == "piper" and bool(choices.tts.problem)
+    if settings.tts == "auto" and (stopgap or missing) and found.voices_of("piper").installed:
         wanted.append(voice_download(_voice_name(settings), settings.voices_dir()))
     return tuple(wanted)
 

@@ -11,6 +11,8 @@ from typing import TextIO
 _EVERY_S = 0.1
 _SHARE = 0.1
 _WIDTH = 24
+_LONGEST_GUESS_S = 10 * 3600.0
+"""More is no guess, but a connection that has brought next to nothing yet."""
 
 
 class ProgressBar:
@@ -83,6 +85,8 @@ class ProgressBar:
         if done <= had or now <= began_at:
             return ""
         seconds = (total - done) * (now - began_at) / (done - had)
+        if seconds > _LONGEST_GUESS_S:
+            return ""
         return f", {seconds / 60:.0f} min left" if seconds >= 90 else f", {seconds:.0f} s left"
 
     def _wipe(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from livekit.agents import APIConnectionError, APIConnectOptions, APITimeoutError, tts, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, USERDATA_TIMED_TRANSCRIPT
@@ -17,6 +17,20 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, USERDATA_TIMED_TRA
 logger = logging.getLogger(__name__)
 
 _FRAME_MS = 50
+
+
+@runtime_checkable
+class LoadsAModel(Protocol):
+    """A voice that can say so."""
+
+    @property
+    def loading(self) -> bool:
+        """Whether its model is not in memory yet."""
+
+
+def is_loading(voice: tts.TTS[Any]) -> bool:
+    """Whether it says that its model is not in memory yet."""
+    return isinstance(voice, LoadsAModel) and voice.loading
 
 
 class PatienceLimited(tts.TTS[Any]):
@@ -135,7 +149,9 @@ class _Stream(tts.SynthesizeStream):
                 async with asyncio.timeout(limit_s):
                     audio = await anext(stream, None)
             except TimeoutError:
-                self._voice.give_up()
+                # one that is still being loaded has not hung: another speaks until it is there
+                if not is_loading(self._voice.engine):
+                    self._voice.give_up()
                 raise APITimeoutError(
                     f"no {'further ' if spoke else ''}sample within {limit_s:g} s", retryable=False
                 ) from None

@@ -371,6 +371,11 @@ def _unsupported(audio: AudioFormat, voice_rate: int) -> str | None:
 
 
 def _explain(problem: ValidationError) -> str:
-    first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
+    first = problem.errors(include_url=False, include_input=False)[0]
+    told = first.get("ctx", {})
+    if first["type"] == "union_tag_invalid":
+        return f"there is no type {str(told['tag'])[:80]!r}; there are {told['expected_tags']}"
+    if first["type"] == "union_tag_not_found":
+        return "a message is a JSON object with a type"
     where = ".".join(str(part) for part in first["loc"])[:80]
     return f"{where}: {first['msg'][:200]}" if where else first["msg"][:200]

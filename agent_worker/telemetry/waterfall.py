@@ -48,18 +48,24 @@ def stages_text(stages: Mapping[str, float]) -> str:
 
 
 def waterfall_text(rows: Sequence[Row]) -> str:
-    """A table: one line for each turn, then p50 and p95. Milliseconds since the end of speech."""
+    """A table: one line for each turn, then p50 and p95. Milliseconds since the end of speech.
+
+    Its columns stand in the order of their p50.
+    """
+    figures = {column: [s[column] for _, s in rows if column in s] for column in COLUMNS}
+    passed = [column for column in COLUMNS if figures[column]]
+    in_time = iter(sorted(passed, key=lambda column: summary(figures[column])["p50"] or 0.0))
+    order = [next(in_time) if figures[column] else column for column in COLUMNS]
     width = max(len(said) for said, _ in rows)
-    head = f"{'ms after the end of speech':<{width}}  " + "  ".join(COLUMNS)
+    head = f"{'ms after the end of speech':<{width}}  " + "  ".join(order)
     lines = [head, "-" * len(head)]
-    table = [(said, [stages.get(column) for column in COLUMNS]) for said, stages in rows]
+    table = [(said, [stages.get(column) for column in order]) for said, stages in rows]
     for name in ("p50", "p95"):
-        columns = [[s[c] for _, s in rows if c in s] for c in COLUMNS]
-        table.append((name, [summary(values)[name] for values in columns]))
+        table.append((name, [summary(figures[column])[name] for column in order]))
     for said, values in table:
         cells = (
             f"{'-' if value is None else format(value, '.0f'):>{len(column)}}"
-            for column, value in zip(COLUMNS, values, strict=True)
+            for column, value in zip(order, values, strict=True)
         )
         lines.append(f"{said:<{width}}  " + "  ".join(cells))
     lines.insert(len(rows) + 2, "-" * len(head))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,28 @@ async def test_where_the_toy_listens_the_page_says_so_with_the_command(
     async with page_for(livekit_server) as address, chromium(None) as page:
         await join(page, address, "#join-text")
         await expect(page.locator("#toy")).to_contain_text("small vocabulary", timeout=PATIENCE_MS)
+
+
+async def test_in_a_call_the_page_says_what_it_said_before_and_leaves_the_room_to_the_words(
+    livekit_server: RunningServer, worker_pid: int
+) -> None:
+    settings = real.worker_settings(livekit_server)
+    shown = on_their_way(badges(await choose_engines(settings)))
+    app = page_app(settings, engines=shown)
+    async with serve_app(app, host="127.0.0.1", port=0) as address, chromium(None) as page:
+        await open_page(page, address)
+        await expect(page.locator("#toy")).to_contain_text("on their way")
+        await page.click("#devices summary")
+        await page.click("#join-text")
+        await greeted(page)
+        # the worker knows neither that something is coming nor what is to be typed here
+        told = page.locator("#badges li[data-stage=hearing]")
+        await expect(told).to_have_attribute("title", re.compile("on their way"))
+        await expect(page.locator("#toy-copy")).to_be_hidden()
+        assert not await page.evaluate("document.getElementById('devices').open")
+        await page.click("#leave")
+        await expect(page.locator("#state")).to_contain_text("The call has ended")
+        await expect(page.locator("#toy")).to_contain_text("on their way")
 
 
 async def test_who_waits_on_the_page_sees_the_models_that_came_meanwhile() -> None:

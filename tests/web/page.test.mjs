@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { joinAdvice } from "../../web/app/advice.js";
 import { RequestError } from "../../web/app/api.js";
-import { readBadges } from "../../web/app/badges.js";
+import { asOffered, readBadges } from "../../web/app/badges.js";
 import { fitting } from "../../web/app/choices.js";
 import { chime } from "../../web/app/devices.js";
 import { KeptTranscript } from "../../web/app/kept.js";
@@ -349,6 +349,15 @@ test("badges are read from a list or its JSON, and nonsense is none", () => {
   assert.deepEqual(readBadges(told), read);
   assert.deepEqual(readBadges(JSON.stringify(told)), read);
   for (const nonsense of ["{", "{}", [], [{ stage: "hearing", name: 7 }], null, undefined]) assert.equal(readBadges(nonsense), null);
+});
+
+test("of an engine that the page's server knows too, its words are shown", () => {
+  const badge = (stage, name, command) => ({ stage, name, toy: true, note: "", command });
+  const told = [badge("hearing", "Whisper", "agent-worker more"), badge("voice", "Higher", "agent-worker more")];
+  const offered = [badge("hearing", "Whisper", ""), badge("voice", "Standard", "")];
+  assert.deepEqual(asOffered(told, offered), [offered[0], told[1]]);
+  assert.deepEqual(asOffered(told, null), told);
+  assert.equal(asOffered(null, offered), null);
 });
 
 test("a spectrum in bands shows a tone where it is", () => {

@@ -24,6 +24,19 @@ export function readBadges(told) {
   return read.length ? read : null;
 }
 
+/**
+ * The engines of a call, with the words of the page's own server where it told of the same ones: it
+ * knows what to type here, and whether better ones are on their way.
+ *
+ * @param {?Badge[]} told by the agent
+ * @param {?Badge[]} offered by the page's server
+ * @returns {?Badge[]}
+ */
+export function asOffered(told, offered) {
+  const same = (one) => offered?.find(({ stage, name }) => stage === one.stage && name === one.name);
+  return told && told.map((one) => same(one) ?? one);
+}
+
 export class Badges {
   constructor({ list, notice, text, advice, command, copy, close }) {
     Object.assign(this, { list, notice, text, advice, command, copy });

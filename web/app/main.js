@@ -3,7 +3,7 @@
 
 import { loadConfig } from "./api.js";
 import { joinAdvice, microphoneAdvice } from "./advice.js";
-import { Badges, readBadges } from "./badges.js";
+import { Badges, asOffered, readBadges } from "./badges.js";
 import { Choices } from "./choices.js";
 import { Devices } from "./devices.js";
 import { KeptTranscript } from "./kept.js";
@@ -142,6 +142,8 @@ async function join(microphone, { chosen = choices.chosen, anew = true } = {}) {
   if (call) return;
   hideBanner();
   devices.stopTest();
+  // what is said and written needs the room
+  $("devices").open = false;
   if (anew) {
     CallOfThisPage.ticket().drop();
     forget();
@@ -202,7 +204,7 @@ function wire(current) {
   on("spoken", ({ id, text }) => show(transcript.spoken(id, text)));
   on("agent-end", ({ id, interrupted }) => show(transcript.agentEnd(id, { interrupted })));
   on("speaker", ({ name, at }) => show(transcript.speaker(name, at)));
-  on("engines", (told) => badges.show(readBadges(told)));
+  on("engines", (told) => badges.show(asOffered(readBadges(told), readBadges(config.engines))));
   on("latency", (json) => {
     const turn = latency.add(json);
     if (!turn) return;
@@ -248,6 +250,8 @@ function end() {
   endRecording();
   for (const id of ["text-only", "not-heard"]) $(id).hidden = true;
   showState();
+  // that call's engines need not be those of the next
+  badges.show(readBadges(config.engines));
   refresh();
   if ($("controls").contains(had)) $("join").focus();
   if (ended?.endedByAgent) {

@@ -47,9 +47,12 @@ class Espeak(VoiceEngine):
 
     def left_to_us(self, settings: Settings, found: VoicesFound) -> Choice | None:
         """Always: there is nothing after it."""
+        named = settings.tts_voice is not None
         return self.choice(
-            settings.language,
-            "no Piper voice in the cache; "
+            settings.tts_voice or settings.language,
+            "tts_voice is none of Piper's or Kokoro's"
+            if named
+            else "no Piper voice in the cache; "
             "espeak-ng is small and always at hand, and sounds like it",
             better=f"for a natural voice: {DOWNLOAD} (set tts_voice to choose one)",
             problem="" if found.installed else _MISSING,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from livekit.agents import tts
 
 _QUALITIES = ("-high", "-medium", "-low", "-x_low")
+"""What the names of official voices end with, the best first."""
+_FILE = ".onnx"
 
 
 class Piper(VoiceEngine):
@@ -43,20 +45,20 @@ class Piper(VoiceEngine):
 
     def choose(self, settings: Settings, found: VoicesFound) -> Choice:
         """The voice that is set, else the best that is here."""
-        problem = ""
-        if not found.installed:
-            problem = "piper-tts is not installed: pip install 'livekit-agent-worker[piper]'"
-        elif settings.tts_voice is None and not found.voices:
-            problem = f"no Piper voice in the cache: {DOWNLOAD}"
-        return self.choice(settings.tts_voice or next(iter(found.voices), ""), problem=problem)
+        voice = settings.tts_voice or next(iter(found.voices), "")
+        return self.choice(voice, problem=_problem(settings, found))
 
     def left_to_us(self, settings: Settings, found: VoicesFound) -> Choice | None:
-        """Where a voice is here, or a file is named."""
+        """Where a voice of its own is named, or none is and one is here."""
         voice = settings.tts_voice
-        named = voice is not None and voice.endswith(".onnx")
-        if not found.installed or not (found.voices or named):
+        if voice is None:
+            if not found.installed or not found.voices:
+                return None
+            return self.choice(next(iter(found.voices)), "a Piper voice is on this machine")
+        if voice not in found.voices and not voice.endswith((_FILE, *_QUALITIES)):
             return None
-        return self.choice(voice or next(iter(found.voices)), "a Piper voice is on this machine")
+        # one that has to be fetched first is said to be missing: nothing else is to speak for it
+        return self.choice(voice, "tts_voice is one of Piper's", problem=_problem(settings, found))
 
     def build(self, settings: Settings, choice: Choice) -> tts.TTS[Any]:
         """One voice; those of the same file share it."""
@@ -77,6 +79,22 @@ class Piper(VoiceEngine):
         if not dash or "-" in quality:
             return voice.replace("_", " ").title(), ""
         return speaker.replace("_", " ").title(), f"{locale.replace('_', '-')}, {quality}"
+
+
+def _problem(settings: Settings, found: VoicesFound) -> str:
+    """Why it can't speak; empty where it can, as far as names tell."""
+    voice = settings.tts_voice
+    if not found.installed:
+        return "piper-tts is not installed: pip install 'livekit-agent-worker[piper]'"
+    if voice is None:
+        return "" if found.voices else f"no Piper voice in the cache: {DOWNLOAD}"
+    if voice in found.voices or voice.endswith(_FILE):
+        return ""
+    here = f"the Piper voice {voice!r} is not in the cache, which has "
+    here += ", ".join(found.voices) or "none"
+    if voice.endswith(_QUALITIES):
+        return f"{here}: {DOWNLOAD}, which fetches it"
+    return f"{here}; official ones are named as en_US-lessac-medium is, a file ends with {_FILE}"
 
 
 def _rank(voice: Path) -> tuple[int, str]:

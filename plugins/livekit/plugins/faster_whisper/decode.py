@@ -15,7 +15,14 @@ import numpy as np
 from .alignment import words_of
 from .gates import compression_ratio
 from .hints import judged_without_hints
-from .job import FULL_FRAMES, MAX_SAMPLES, Decoded, Job, Plan, Samples
+from .job import (
+    FULL_FRAMES,
+    MAX_SAMPLES,
+    Decoded,
+    Job,
+    Plan,
+    Samples,
+)
 from .language import SURE_OF_ANOTHER
 from .models import Hardware, ModelSpec, choose_hardware, find_model
 from .soundness import reason_to_doubt, without_timeless_copies
@@ -95,9 +102,7 @@ class WhisperDecoder:
 
     def plan(self, job: Job) -> Plan:
         """Returns the window, the language and the prompt's length that the job would have."""
-        frames = FULL_FRAMES
-        if job.audio_ctx == "auto":
-            frames = self._tuning.window(len(job.samples) // 160 + 1)
+        frames = self._tuning.window(len(job.samples) // 160 + 1, job.audio_ctx)
         if frames in self._forbidden_frames:
             frames += 2
         prompt = self._prompt(job, job.language or self._languages[0])

@@ -15,7 +15,8 @@ from .soundness import Doubt
 from .words import Word, text_of
 
 Samples = npt.NDArray[np.float32]
-AudioContext = Literal["auto", "full"]
+AudioContext = Literal["auto", "wide", "full"]
+"""A window that fits with some slack, one with 12 s of it, or the whole of Whisper's."""
 
 SAMPLE_RATE = 16000
 """Hertz; the only rate that Whisper knows."""
@@ -41,7 +42,6 @@ class Job:
     beam_size: int | None = None
     """None is what suits the model; partials are greedy."""
     audio_ctx: AudioContext = "auto"
-    """"auto" is a window that fits, "full" the whole one."""
     is_final: bool = True
     """Partials are made in haste: greedy, and no doubt is raised."""
     voice: tuple[tuple[float, float], ...] | None = None
@@ -82,14 +82,9 @@ class Decoded:
         return self.doubt is Doubt.LOOP
 
     @property
-    def wants_a_second_look(self) -> bool:
-        """Whether decoding again over the whole window may give a better text."""
-        return self.doubt is not None and self.frames < FULL_FRAMES
-
-    @property
-    def may_be_bettered(self) -> bool:
-        """Whether a larger window is to be had, and may show another text."""
-        return self.profits_from_whole and self.frames < FULL_FRAMES
+    def has_wider(self) -> bool:
+        """Whether a larger window is to be had."""
+        return self.frames < FULL_FRAMES
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ MULTI = "multi"
 
 SURE_OF_ANOTHER = 0.8
 """Probability from which a language is taken for a call's new one. It is asked for only where a
-text in the old one is in doubt, and over the whole window: on a short one a second of Spanish may
+text in the old one is in doubt, and over a wider window: on a short one a second of Spanish may
 well be Portuguese, or Tamil."""
 
 LanguageMode = Literal["fixed", "auto", "multi"]

@@ -118,7 +118,7 @@ def find_model(spec: ModelSpec) -> Path:
         folder = BUNDLED_DIR
     elif Path(spec.model).is_dir():
         folder = Path(spec.model)
-    elif spec.model not in MODEL_NAMES and spec.model.count("/") != 1:
+    elif spec.model not in MODEL_NAMES and not _may_be_repository(spec.model):
         raise ModelNotFoundError(
             f"Whisper model folder {spec.model!r} not found; name a folder that is there, a "
             "repository 'owner/name', or a size such as base"
@@ -197,6 +197,11 @@ def usable_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+def _may_be_repository(model: str) -> bool:
+    """Whether it is written as `owner/name`, and not as a path."""
+    return model.count("/") == 1 and not model.startswith(("/", ".", "~"))
 
 
 def repository_of(model: str) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .gates import Gates
-from .job import AudioContext
 from .voice import VoiceOptions
+
+AudioContextSetting = Literal["auto", "full"]
+"""The window of a final's first decode: one that fits, or the whole one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Options:
     """Put the text before a cut in front of what follows."""
     keyterms: tuple[str, ...] = ()
     beam_size: int | None = None
-    audio_ctx: AudioContext = "auto"
+    audio_ctx: AudioContextSetting = "auto"
     interim_results: bool = True
     interim_interval_s: float = 0.25
     speculative_silence_s: float = 0.18

@@ -3,7 +3,7 @@
 Whisper was trained on whole windows of 30 s. On a short one it is ten times faster and mostly as
 good, and where it is not the sound tells: a copy of a phrase has no time of its own, a lost word
 leaves voice behind that no word covers, and a guess has a low probability. A text in doubt is
-decoded again over the whole window.
+decoded again over a wider window (`second_look`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, TypeVar
 
 from livekit.agents import APIConnectOptions, APIError, stt, utils
 
@@ -19,12 +20,13 @@ from .language import LanguageLock, parse_language
 from .listener import Listener
 from .log import logger
 from .options import Options
-from .second_look import better_of
-from .transcript import in_asked_script, speech_data, stands, wants_a_second_look, words_in_stream
-from .utterance import LastLook, NextStep, Speculation, Utterance
+from .second_look import Look, looked
+from .transcript import in_asked_script, speech_data, stands, words_in_stream
+from .utterance import NextStep, Speculation, Utterance
 from .voice import WINDOW_S
 from .words import Word, text_of
 
+_Result = TypeVar("_Result")
 _SLICE_BYTES = 2 * SAMPLE_RATE
 _PROMPT_CHARACTERS = 200
 _USAGE_EVERY_S = 5.0
@@ -224,27 +226,30 @@ class RecognizeStream(stt.RecognizeStream):
         def superseded() -> bool:
             return utterance.sounded_windows > windows
 
-        first = await self._unless(self._decode(engine, utterance, is_final=True), superseded)
-        if first is None:
-            return
-        in_doubt = wants_a_second_look(first, utterance, self._options.gates)
-        self._prepare(utterance, first, windows, in_doubt=in_doubt)
-        if not in_doubt:
-            return
-        # While the silence lasts there is time to listen again to all of it.
-        again = self._decode(engine, utterance, is_final=True, audio_ctx="full")
-        second = await self._unless(again, superseded)
-        if second is not None:
-            self._prepare(utterance, better_of(first, second), windows, in_doubt=False)
+        look: Look | None = None
+        # While the silence lasts there is time to listen again to what is in doubt.
+        while look is None or not look.is_sure:
+            seen = await self._unless(self._look(engine, utterance, look), superseded)
+            if seen is None:
+                return
+            look = seen
+            self._prepare(utterance, look, windows)
 
-    def _prepare(
-        self, utterance: Utterance, decoded: Decoded, windows: int, *, in_doubt: bool
-    ) -> None:
+    async def _look(self, engine: Engine, utterance: Utterance, before: Look | None) -> Look:
+        """Decodes an utterance as a final: for the first time, or over a wider window."""
+        wider = before.wider if before is not None else None
+        decoded = await self._decode(engine, utterance, is_final=True, audio_ctx=wider)
+        return looked(
+            decoded,
+            before,
+            stands=partial(stands, utterance=utterance, gates=self._options.gates),
+        )
+
+    def _prepare(self, utterance: Utterance, look: Look, windows: int) -> None:
         """Keeps a final that was made ahead of time, and sends it unless it is in grave doubt."""
-        words = self._final_words(decoded, utterance)
-        is_news = utterance.prepare(Speculation(words, windows, decoded if in_doubt else None))
-        spoilt = in_doubt and decoded.doubt is not None and decoded.doubt.spoils
-        if words and is_news and not spoilt:
+        words = self._final_words(look.decoded, utterance)
+        is_news = utterance.prepare(Speculation(words, windows, look))
+        if words and is_news and look.may_be_acted_on:
             self._send(stt.SpeechEventType.PREFLIGHT_TRANSCRIPT, utterance, words, confirmed=words)
 
     async def _finish(self, engine: Engine, utterance: Utterance) -> None:
@@ -267,20 +272,19 @@ class RecognizeStream(stt.RecognizeStream):
 
     async def _last_words(self, engine: Engine, utterance: Utterance) -> tuple[Word, ...]:
         """Returns what was said up to the end of an utterance."""
-        look = utterance.last_look()
-        if look is LastLook.NONE:
-            return utterance.prepared_words()
-        first = utterance.speculation.in_doubt if utterance.speculation is not None else None
-        if look is LastLook.SHORT or first is None:
-            first = await self._decode(engine, utterance, is_final=True)
-            if not wants_a_second_look(first, utterance, self._options.gates):
-                return self._final_words(first, utterance)
-        whole = await self._decode(engine, utterance, is_final=True, audio_ctx="full")
-        return self._final_words(better_of(first, whole), utterance)
+        made = utterance.prepared
+        if made is None and not utterance.voiced_windows:
+            return ()
+        if made is not None and made.look.is_sure:
+            return made.words
+        look = made.look if made is not None else None
+        while look is None or not look.is_sure:
+            look = await self._look(engine, utterance, look)
+        return self._final_words(look.decoded, utterance)
 
     async def _unless(
-        self, decoding: Awaitable[Decoded], superseded: Callable[[], bool]
-    ) -> Decoded | None:
+        self, decoding: Awaitable[_Result], superseded: Callable[[], bool]
+    ) -> _Result | None:
         """Waits for a result, or gives it up once new audio has made it pointless."""
         task = asyncio.ensure_future(decoding)
         try:
@@ -313,7 +317,7 @@ class RecognizeStream(stt.RecognizeStream):
         job = Job(
             samples=utterance.sound.samples(),
             language=self._lock.code,
-            may_switch=audio_ctx == "full" and self._lock.may_switch,
+            may_switch=audio_ctx is not None and self._lock.may_switch,
             prompt=f"{options.prompt} {self._previous_text}".strip(),
             keyterms=options.keyterms,
             beam_size=options.beam_size,

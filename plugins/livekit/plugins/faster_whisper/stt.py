@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, Self
 
 from livekit.agents import (
@@ -23,15 +24,15 @@ from .any_engine import AnyEngine
 from .audio import pcm_of
 from .engines import engine_for
 from .gates import Gates
-from .job import SAMPLE_RATE, AudioContext, Job
+from .job import SAMPLE_RATE, Job
 from .language import LanguageLock, parse_language
 from .listener import Listener
 from .models import BUNDLED, ModelSpec, check_model_name
-from .options import ANY_PAUSE, LENIENT, LONG_PAUSES, Confirming, Options
-from .second_look import better_of
+from .options import ANY_PAUSE, LENIENT, LONG_PAUSES, AudioContextSetting, Confirming, Options
+from .second_look import looked
 from .statistics import EngineStatistics
 from .stream import RecognizeStream
-from .transcript import in_asked_script, speech_data, stands, wants_a_second_look, words_in_stream
+from .transcript import in_asked_script, speech_data, stands, words_in_stream
 from .utterance import Utterance
 from .voice import WINDOW_S, VoiceOptions
 from .words import Word, text_of
@@ -53,7 +54,7 @@ class STT(stt.STT[str]):
         compute_type: NotGivenOr[str] = NOT_GIVEN,
         cpu_threads: NotGivenOr[int] = NOT_GIVEN,
         beam_size: NotGivenOr[int] = NOT_GIVEN,
-        audio_ctx: NotGivenOr[AudioContext] = NOT_GIVEN,
+        audio_ctx: NotGivenOr[AudioContextSetting] = NOT_GIVEN,
         prompt: NotGivenOr[str] = NOT_GIVEN,
         keyterms: NotGivenOr[Sequence[str]] = NOT_GIVEN,
         interim_results: bool = True,
@@ -78,8 +79,8 @@ class STT(stt.STT[str]):
             compute_type: CTranslate2's name for it. By default int8 on a CPU, float16 on CUDA.
             cpu_threads: Threads for one run on a CPU; half of the cores, up to 8, by default.
             beam_size: For finals; partials are greedy. 5 by default, 1 for "bundled".
-            audio_ctx: "auto" encodes what was said and some slack, and for a final whose text is in
-                doubt the whole 30 s, as Whisper was trained; "full" always those.
+            audio_ctx: "auto" encodes what was said and some slack, and more of it for a final whose
+                text is in doubt, up to 30 s; "full" always 30 s, as Whisper was trained.
             prompt: Text that sets style and spelling.
             keyterms: Names and rare words to expect.
             interim_results: Whether to send partials while the caller speaks.
@@ -167,7 +168,7 @@ class STT(stt.STT[str]):
         *,
         language: NotGivenOr[str | None] = NOT_GIVEN,
         beam_size: NotGivenOr[int] = NOT_GIVEN,
-        audio_ctx: NotGivenOr[AudioContext] = NOT_GIVEN,
+        audio_ctx: NotGivenOr[AudioContextSetting] = NOT_GIVEN,
         prompt: NotGivenOr[str] = NOT_GIVEN,
         keyterms: NotGivenOr[Sequence[str]] = NOT_GIVEN,
         interim_interval_s: NotGivenOr[float] = NOT_GIVEN,
@@ -295,12 +296,14 @@ class STT(stt.STT[str]):
                 audio_ctx=options.audio_ctx,
                 voice=utterance.sound.voice(),
             )
-            decoded = await engine.decode(job, timeout_s=max(0.0, deadline - time.monotonic()))
-            if wants_a_second_look(decoded, utterance, options.gates):
-                deadline = time.monotonic() + conn_options.timeout
-                job = replace(job, audio_ctx="full", may_switch=lock.may_switch)
-                whole = await engine.decode(job, timeout_s=conn_options.timeout)
-                decoded = better_of(decoded, whole)
+            is_said = partial(stands, utterance=utterance, gates=options.gates)
+            first = await engine.decode(job, timeout_s=max(0.0, deadline - time.monotonic()))
+            look = looked(first, None, stands=is_said)
+            while look.wider is not None:
+                job = replace(job, audio_ctx=look.wider, may_switch=lock.may_switch)
+                again = await engine.decode(job, timeout_s=conn_options.timeout)
+                look = looked(again, look, stands=is_said)
+            decoded = look.decoded
             # The deadline is for an answer, not for the length of a recording.
             deadline = time.monotonic() + conn_options.timeout
             if stands(decoded, utterance, options.gates):

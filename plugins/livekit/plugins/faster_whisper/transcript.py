@@ -42,17 +42,6 @@ def stands(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
     return reason is None
 
 
-def wants_a_second_look(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
-    """Tells whether a final over a short window should be decoded again over the whole one.
-
-    What is about to be dropped as invented is looked at twice as well: a real "goodbye" may be
-    as improbable as an invented one on a short window, and is not on the whole.
-    """
-    if decoded.wants_a_second_look:
-        return True
-    return decoded.may_be_bettered and bool(decoded.words) and not stands(decoded, utterance, gates)
-
-
 def words_in_stream(decoded: Decoded, utterance: Utterance) -> list[Word]:
     """Returns the words with times in seconds from the start of the stream."""
     start_s = utterance.sound.start_s

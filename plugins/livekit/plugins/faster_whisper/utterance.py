@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from .job import SAMPLE_RATE, Decoded
+from .job import SAMPLE_RATE
 from .kept_sound import KeptSound
 from .options import Options
 from .partials import PartialTranscript
+from .second_look import Look
 from .voice import WINDOW, WINDOW_S
 from .words import Word
 
@@ -32,17 +33,6 @@ class NextStep(Enum):
     """Nothing is to be done before more is heard."""
 
 
-class LastLook(Enum):
-    """What is still to be decoded for a final."""
-
-    NONE = auto()
-    """The final was prepared, or nothing was said."""
-    SHORT = auto()
-    """Nothing was prepared."""
-    WHOLE = auto()
-    """What was prepared is in doubt."""
-
-
 @dataclass(frozen=True, slots=True)
 class Speculation:
     """A final made before it was known that the speech had ended."""
@@ -50,13 +40,8 @@ class Speculation:
     words: tuple[Word, ...]
     sounded_windows: int
     """Sound heard when it was made; more since then makes it void."""
-    in_doubt: Decoded | None = None
-    """What it was made of, where a second look is still to be had."""
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether nothing speaks against it, or nothing better is to be had."""
-        return self.in_doubt is None
+    look: Look
+    """What it was made of."""
 
 
 class Utterance:
@@ -180,17 +165,13 @@ class Utterance:
             and self.sounded_windows > self._speculated_windows
         )
 
-    def last_look(self) -> LastLook:
-        """Returns what is still to be decoded, once it is closed."""
-        if self._is_speculation_current and self.speculation is not None:
-            return LastLook.NONE if self.speculation.is_sure else LastLook.WHOLE
-        return LastLook.SHORT if self.voiced_windows else LastLook.NONE
-
-    def prepared_words(self) -> tuple[Word, ...]:
-        """Returns the words of a final that was made ahead of time and still holds."""
-        if self.speculation is None or not self._is_speculation_current:
-            return ()
-        return self.speculation.words
+    @property
+    def prepared(self) -> Speculation | None:
+        """A final that was made ahead of time and still holds."""
+        made = self.speculation
+        if made is None or made.sounded_windows != self.sounded_windows:
+            return None
+        return made
 
     def partial_begins(self) -> None:
         """Notes that what was heard up to now is being decoded."""
@@ -210,11 +191,6 @@ class Utterance:
         if earlier is None or earlier.sounded_windows != made.sounded_windows:
             return True
         return [word.text for word in earlier.words] != [word.text for word in made.words]
-
-    @property
-    def _is_speculation_current(self) -> bool:
-        made = self.speculation
-        return made is not None and made.sounded_windows == self.sounded_windows
 
     def _has_news(self, options: Options) -> bool:
         if not options.interim_results:

@@ -71,6 +71,11 @@ class Engine:
         self._graph: KokoroGraph | None = None
         self._styles: dict[str, Style] = {}
 
+    @property
+    def loaded(self) -> bool:
+        """Whether it can speak at once."""
+        return self._graph is not None
+
     def load(self) -> None:
         """Loads the graph, once; some seconds.
 

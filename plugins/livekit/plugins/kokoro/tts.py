@@ -104,6 +104,11 @@ class TTS(VoiceTTS):
             self._options, voice=voice, language=language, speed=speed, volume=volume
         )
 
+    @property
+    def loading(self) -> bool:
+        """Whether the model is not in memory yet."""
+        return not self._engine.loaded
+
     def prewarm(self) -> None:
         """Loads the model in a thread, so that the first phrase does not wait for it."""
         self._engine.threads.submit(self._engine.load).add_done_callback(_report_failure)

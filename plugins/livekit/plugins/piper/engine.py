@@ -90,6 +90,11 @@ class Engine:
         self._graph: VoiceGraph | None = None
         self._gains: dict[int | None, float] = {}
 
+    @property
+    def loaded(self) -> bool:
+        """Whether it can speak at once, with one of its speakers at least."""
+        return bool(self._gains)
+
     def load(self, speaker: int | None = None) -> None:
         """Loads the voice, cuts its graph and measures its loudness, once; a second or two.
 

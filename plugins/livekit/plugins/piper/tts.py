@@ -115,6 +115,11 @@ class TTS(VoiceTTS):
             volume=volume,
         )
 
+    @property
+    def loading(self) -> bool:
+        """Whether the model is not in memory yet."""
+        return not self._engine.loaded
+
     def prewarm(self) -> None:
         """Loads the voice in a thread, so that the first phrase does not wait for it."""
         speaker = self._options.speaker
