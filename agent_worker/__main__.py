@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
+from .commands.quiet_logs import quiet_logs
 from .engines.closing import close_shared
-from .settings import Settings, SettingsError, default_environment, explain_settings, load_settings
+from .settings import SettingsError, default_environment, explain_settings, load_settings
 
 if TYPE_CHECKING:
     from .engines.chosen import Choices
@@ -173,7 +174,7 @@ def _demo(options: argparse.Namespace) -> int:
     from .commands.worker_process import RunError
 
     settings = load_settings()
-    _quiet_logs()
+    quiet_logs()
     # with --json stdout carries the result alone
     stream = sys.stderr if options.json else sys.stdout
 
@@ -208,7 +209,7 @@ def _talk(options: argparse.Namespace) -> int:
     from .commands.until_signalled import until_signalled
 
     settings = load_settings()
-    _quiet_logs()
+    quiet_logs()
     output = options.named_output or options.output
     output = output or options.input.with_name(options.input.stem + "-answer.wav")
 
@@ -237,7 +238,7 @@ def _web(options: argparse.Namespace) -> int:
     from .commands.until_signalled import until_signalled
 
     settings = load_settings()
-    _quiet_logs()
+    quiet_logs()
 
     def say(line: str) -> None:
         print(line, flush=True)
@@ -272,7 +273,7 @@ def _bench_rooms(options: argparse.Namespace) -> int:
     from .commands.worker_process import RunError
 
     stream = sys.stderr if options.json else sys.stdout
-    _quiet_logs()
+    quiet_logs()
 
     def say(line: str) -> None:
         print(line, file=stream, flush=True)
@@ -294,7 +295,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from .commands.install_line import as_typed
 
     settings = load_settings()
-    _quiet_logs()
+    quiet_logs()
     if sys.stderr.isatty():
         print("Trying each part of a call …", file=sys.stderr)
     # what a plugin would log about its failure is in the report
@@ -352,91 +353,12 @@ def _livekit(command: str, rest: list[str], choices: Choices | None = None) -> i
         "livekit_api_secret": known.api_secret,
     }
     settings = load_settings(**{k: v for k, v in given.items() if v is not None})
-    with contextlib.ExitStack() as running:
-        return _run_worker(settings, command, rest, running, choices)
+    from .commands.start_worker import start_worker
 
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
 
-def _run_worker(
-    settings: Settings,
-    command: str,
-    rest: list[str],
-    running: contextlib.ExitStack,
-    choices: Choices | None,
-) -> int:
-    from .commands.install_line import as_typed
-    from .engines.build import EngineError, try_engines
-    from .engines.found import choose_engines
-    from .engines.language_model import keep_model_warm, read_prompt_ahead
-    from .processes.house_model import HouseModelError, house_model
-    from .telemetry.outlets import Telemetry
-    from .worker import WorkerError, build_server, check_server, run
-
-    if "--help" not in rest:
-
-        def say(line: str) -> None:
-            print(line, file=sys.stderr, flush=True)
-
-        if choices is None:
-            choices = asyncio.run(choose_engines(settings, say=say))
-        for choice in choices:
-            print(f"{choice.stage}: {choice.name} - {choice.reason}", file=sys.stderr)
-            if choice.warning:
-                print(f"{choice.stage}: {choice.warning}", file=sys.stderr)
-        try:
-            if choices.problems:
-                raise WorkerError("\n".join(choices.problems))
-            choices = running.enter_context(house_model(settings, choices))
-            asyncio.run(try_engines(settings, choices))
-            if command != "console":
-                asyncio.run(check_server(settings))
-            asyncio.run(read_prompt_ahead(settings, choices))
-            keep_model_warm(settings, choices)
-        except (WorkerError, EngineError, HouseModelError) as e:
-            print(as_typed(f"agent-worker {command}: {e}"), file=sys.stderr)
-            return 1
-    else:
-        from .engines.choice import choose
-        from .engines.inventory import Found
-
-        choices = choose(settings, Found())
-    count = 1
-    if command == "start" and "--help" not in rest:
-        from .processes.machine import call_processes
-
-        count = call_processes(settings)
-    if count > 1:
-        from .processes.supervisor import Supervisor
-
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-
-        async def supervise() -> int:
-            return await Supervisor(
-                settings, choices, count=count, command=command, rest=rest
-            ).run()
-
-        return asyncio.run(supervise())
-    with Telemetry.of(settings) as telemetry:
-        return run(build_server(settings, choices, telemetry), command, rest)
-
-
-_USUAL = (
-    "preemptive generation invalidated",
-    "skipping user input, speech scheduling is paused",
-    "_SegmentSynchronizerImpl.playback_finished called before text/audio input is done",
-)
-"""What LiveKit warns of in calls in which nothing is amiss: somebody interrupted, or hung up."""
-
-
-def _quiet_logs() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    # who talks at a terminal can do nothing about the others; a worker's log keeps them
-    handler.addFilter(_tells_of_trouble)
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(name)s: %(message)s")
-
-
-def _tells_of_trouble(record: logging.LogRecord) -> bool:
-    usual = record.levelno <= logging.WARNING and record.getMessage().startswith(_USUAL)
-    return not (record.name == "livekit.agents" and usual)
+    return start_worker(settings, command, rest, choices, say=say)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent_worker.__main__ import LIVEKIT_COMMANDS, _tells_of_trouble, main
+from agent_worker.__main__ import LIVEKIT_COMMANDS, main
+from agent_worker.commands.quiet_logs import tells_of_trouble
 from agent_worker.telemetry.waterfall import COLUMNS, stages_text, waterfall_svg, waterfall_text
 from tests.test_simulate import write_wav
 
@@ -56,7 +57,7 @@ def test_where_no_setting_was_changed_that_is_said(
 
 def test_a_terminal_shows_what_is_amiss_and_not_what_livekit_warns_of_in_any_call() -> None:
     def shown(message: str, name: str = "livekit.agents", level: int = logging.WARNING) -> bool:
-        return _tells_of_trouble(logging.LogRecord(name, level, "", 0, message, (), None))
+        return tells_of_trouble(logging.LogRecord(name, level, "", 0, message, (), None))
 
     assert not shown("skipping user input, speech scheduling is paused")
     assert not shown("preemptive generation invalidated after `on_user_turn_completed` because …")
