@@ -54,6 +54,8 @@ class ObedientDecoder:
                 time.sleep(60)
             case ["freeze", "once", file] if _first(file):
                 os.kill(os.getpid(), 19)
+                # another thread may be the one that the signal stops first
+                time.sleep(60)
             case _:
                 pass
 
