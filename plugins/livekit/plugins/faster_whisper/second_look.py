@@ -65,9 +65,9 @@ def _is_doubted(decoded: Decoded, stands: Callable[[Decoded], bool]) -> bool:
 def _is_gravely_doubted(decoded: Decoded, stands: Callable[[Decoded], bool]) -> bool:
     if not decoded.has_wider:
         return False
-    # A low mean alone is no reason: sampling over the whole window takes seconds on a CPU, and of
-    # 210 recordings it bettered two words.
-    spoilt = decoded.doubt is not None and decoded.doubt.spoils
+    # A weak word or a low mean alone is no reason: sampling over the whole window takes seconds on
+    # a CPU, and of 210 recordings it bettered two words.
+    spoilt = decoded.doubt not in (None, Doubt.WEAK)
     return spoilt or (bool(decoded.words) and not stands(decoded))
 
 
