@@ -23,7 +23,6 @@ from livekit.agents import (
     APIConnectOptions,
     JobContext,
     JobExecutorType,
-    JobProcess,
     NotGivenOr,
     inference,
     stt,
@@ -33,6 +32,7 @@ from livekit.agents.utils import AudioBuffer
 from agent_worker.engines.build import build_engines, import_plugins
 from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
+from agent_worker.engines.warm_engines import WarmEngines
 from agent_worker.settings import Settings, load_settings
 from agent_worker.worker import run
 from flows.graphs import assistant, offline
@@ -95,12 +95,6 @@ def _graph(settings: Settings, choices: Choices) -> CompiledStateGraph[Any, Any,
     )
 
 
-def _prewarm(settings: Settings, choices: Choices, process: JobProcess) -> None:
-    engines = build_engines(settings, choices)
-    engines.stt.prewarm()
-    engines.tts.prewarm()
-
-
 async def _serve_call(settings: Settings, choices: Choices, ctx: JobContext) -> None:
     session = build_session(settings, choices)
     session.on("close", lambda _: ctx.shutdown("the call has ended"))
@@ -116,6 +110,7 @@ def main() -> int:
         print("\n".join(choices.problems), file=sys.stderr)
         return 1
     import_plugins(choices)
+    warm = WarmEngines(settings, choices)
     server = AgentServer(
         job_executor_type=JobExecutorType.THREAD,
         num_idle_processes=2,
@@ -126,7 +121,8 @@ def main() -> int:
         api_secret=settings.livekit_api_secret.get_secret_value(),
         host="127.0.0.1",
         port=0,
-        setup_fnc=partial(_prewarm, settings, choices),
+        # kept, as in our worker: each call would load its voice anew
+        setup_fnc=lambda _: warm.load(),
     )
     server.rtc_session(partial(_serve_call, settings, choices), agent_name=settings.agent_name)
     return run(server, "start", [])
