@@ -19,7 +19,7 @@ from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.engines.language_model import keep_model_warm, read_prompt_ahead
 from agent_worker.engines.offers import Offers, find_offers
-from agent_worker.engines.warm_engines import WarmEngines
+from agent_worker.engines.warm_engines import kept_warm
 from agent_worker.gateway import Gateway, GatewayConfig
 from agent_worker.gateway.client_outlet import ClientOutlet
 from agent_worker.gateway.protocol import SessionStart
@@ -171,11 +171,7 @@ async def serve_web(settings: Settings, *, websocket: bool, say: Callable[[str],
             except HouseModelError as e:
                 raise WebServerError(str(e)) from e
             gateway = await open_gateway(settings, choices, telemetry)
-            warm = await running.enter_async_context(
-                contextlib.aclosing(WarmEngines(settings, choices))
-            )
-            warm.load()
-            await warm.until_voice_is_loaded()
+            await running.enter_async_context(kept_warm(settings, choices))
             if settings.metrics_port is not None:
                 say(f"The metrics: {await running.enter_async_context(_metrics(settings))}")
         app = page(

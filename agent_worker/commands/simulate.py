@@ -24,7 +24,7 @@ from agent_worker.engines.choice import BUNDLED_LIMITS
 from agent_worker.engines.chosen import Choices
 from agent_worker.engines.found import choose_engines
 from agent_worker.engines.language_model import read_prompt_ahead
-from agent_worker.engines.warm_engines import WarmEngines
+from agent_worker.engines.warm_engines import kept_warm
 from agent_worker.processes.house_model import HouseModelError, house_model_beside
 from agent_worker.session import build_call
 from agent_worker.settings import Settings
@@ -303,10 +303,7 @@ async def talk(
     try:
         async with house_model_beside(settings, choices) as running:
             await read_prompt_ahead(settings, running)
-            # as in a worker that has waited for its caller
-            async with contextlib.aclosing(WarmEngines(settings, running)) as warm:
-                warm.load()
-                await warm.until_voice_is_loaded()
+            async with kept_warm(settings, running):
                 engines = build_engines(settings, running)
                 return await _converse(
                     settings, running, engines, samples, target, say=say, caller_id=caller_id

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from agent_worker.settings import Settings
@@ -67,3 +69,17 @@ class WarmEngines:
             await voice.aclose()
         if engines is not None:
             await engines.aclose()
+
+
+@contextlib.asynccontextmanager
+async def kept_warm(settings: Settings, choices: Choices) -> AsyncIterator[None]:
+    """Has the models in memory, as in a worker that has waited for its caller.
+
+    Raises:
+        EngineError: as `build_engines`.
+    """
+    async with contextlib.aclosing(WarmEngines(settings, choices)) as warm:
+        warm.load()
+        # loading takes longer than a phrase may
+        await warm.until_voice_is_loaded()
+        yield

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from agent_worker.engines.build import EngineError, build_engines, build_model, import_plugins
 from agent_worker.engines.chosen import Choice, Choices
-from agent_worker.engines.warm_engines import WarmEngines
+from agent_worker.engines.warm_engines import kept_warm
 from agent_worker.settings import Settings
 
 from .conversation import try_model, try_voice_and_ears
@@ -46,20 +46,16 @@ async def run_checks(
         engines = build_engines(alone, choices)
     except EngineError as e:
         return [*findings, Finding("engines", "broken", str(e))]
-    warm = WarmEngines(alone, choices)
     try:
-        # as in a worker that waits for its caller: loading takes longer than a phrase may
-        warm.load()
-        await warm.until_voice_is_loaded()
-        tried = await _in_time("voice", lambda: try_voice_and_ears(alone, engines))
-        findings += [f for f in tried if f.what != "ears" or "hearing" not in broken]
-        if "thinking" not in broken:
-            rules_only = choices.llm.engine == "offline"
-            findings += await _in_time(
-                "model", lambda: try_model(engines.llm, rules_only=rules_only)
-            )
+        async with kept_warm(alone, choices):
+            tried = await _in_time("voice", lambda: try_voice_and_ears(alone, engines))
+            findings += [f for f in tried if f.what != "ears" or "hearing" not in broken]
+            if "thinking" not in broken:
+                rules_only = choices.llm.engine == "offline"
+                findings += await _in_time(
+                    "model", lambda: try_model(engines.llm, rules_only=rules_only)
+                )
     finally:
-        await warm.aclose()
         await engines.aclose()
     return findings
 
