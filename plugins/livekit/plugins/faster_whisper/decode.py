@@ -15,14 +15,7 @@ import numpy as np
 from .alignment import words_of
 from .gates import compression_ratio
 from .hints import judged_without_hints
-from .job import (
-    FULL_FRAMES,
-    MAX_SAMPLES,
-    Decoded,
-    Job,
-    Plan,
-    Samples,
-)
+from .job import FULL_FRAMES, MAX_SAMPLES, Decoded, Job, Plan, Samples
 from .language import SURE_OF_ANOTHER
 from .models import Hardware, ModelSpec, choose_hardware, find_model
 from .soundness import reason_to_doubt, without_timeless_copies

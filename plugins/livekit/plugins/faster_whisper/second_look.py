@@ -46,29 +46,19 @@ def looked(decoded: Decoded, before: Look | None, *, stands: Callable[[Decoded],
         stands: Tells whether somebody said what the model wrote.
     """
     best = decoded if before is None else better_of(before.decoded, decoded)
-    wider: AudioContext | None = None
-    if before is None:
-        wider = "wide" if _is_doubted(decoded, stands) else None
-    elif before.wider == "wide":
-        wider = "full" if _is_gravely_doubted(decoded, stands) else None
-    return Look(best, wider)
+    if not _wants_wider(decoded, stands, is_first=before is None):
+        return Look(best, None)
+    return Look(best, "wide" if before is None else "full")
 
 
-def _is_doubted(decoded: Decoded, stands: Callable[[Decoded], bool]) -> bool:
+def _wants_wider(decoded: Decoded, stands: Callable[[Decoded], bool], *, is_first: bool) -> bool:
     if not decoded.has_wider:
         return False
-    if decoded.doubt is not None:
+    # A weak word or a low mean alone is no reason to look twice again: sampling over the whole
+    # window takes seconds on a CPU, and of 210 recordings it bettered two words.
+    if decoded.doubt is not None and (is_first or decoded.doubt is not Doubt.WEAK):
         return True
     return decoded.profits_from_whole and bool(decoded.words) and not stands(decoded)
-
-
-def _is_gravely_doubted(decoded: Decoded, stands: Callable[[Decoded], bool]) -> bool:
-    if not decoded.has_wider:
-        return False
-    # A weak word or a low mean alone is no reason: sampling over the whole window takes seconds on
-    # a CPU, and of 210 recordings it bettered two words.
-    spoilt = decoded.doubt not in (None, Doubt.WEAK)
-    return spoilt or (bool(decoded.words) and not stands(decoded))
 
 
 def better_of(first: Decoded, wider: Decoded) -> Decoded:

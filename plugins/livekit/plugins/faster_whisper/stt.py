@@ -306,7 +306,7 @@ class STT(stt.STT[str]):
             decoded = look.decoded
             # The deadline is for an answer, not for the length of a recording.
             deadline = time.monotonic() + conn_options.timeout
-            if stands(decoded, utterance, options.gates):
+            if is_said(decoded):
                 spoken = decoded.language
                 voiced_s = utterance.voiced_windows * WINDOW_S
                 lock.observe(decoded.language, decoded.language_probability, voiced_s)
