@@ -15,7 +15,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -26,7 +25,6 @@ from agent_worker.caller.client import CallerError, Pcm
 from agent_worker.commands.demo_conversation import render
 from agent_worker.commands.livekit_program import LiveKitServerError, find_or_install_server
 from agent_worker.commands.livekit_server import RunningServer, run_server
-from agent_worker.commands.stop_process import stop_process
 from agent_worker.commands.until_signalled import until_signalled
 from agent_worker.commands.worker_process import RunError, run_worker
 from agent_worker.engines.found import choose_engines
@@ -35,16 +33,14 @@ from agent_worker.telemetry.latency import summary
 
 from .gateway_callers import STAGES, RoomCaller, SocketCaller
 from .machine import machine
+from .part_process import BenchError, module
 
 LINES = ("what time is it", "what is two plus three", "who are you", "hello")
 """In words of the bundled recogniser."""
 
 _AGENT = "bench-gateway"
 _START_S = 180.0
-
-
-class BenchError(Exception):
-    """A part is missing or did not start. The message says which."""
+_TOLD = "The WebSocket: "
 
 
 class Side:
@@ -99,30 +95,16 @@ async def run_web(settings: Settings, *, log_file: Path) -> AsyncIterator[str]:
     Raises:
         BenchError: it ended, or did not start.
     """
-    with log_file.open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "agent_worker", "web", "--websocket"),
-            env={**export_environment(settings, inherit=True), "PYTHONUNBUFFERED": "1"},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + _START_S
-        while True:
-            lines = log_file.read_text(errors="replace").splitlines()
-            for line in lines:
-                if line.startswith("The WebSocket: "):
-                    yield line.removeprefix("The WebSocket: ").partition(",")[0]
-                    return
-            if process.returncode is not None:
-                raise BenchError("the gateway ended:\n  " + "\n  ".join(lines[-3:]))
-            if time.monotonic() > deadline:
-                raise BenchError(f"the gateway did not start within {_START_S:.0f} s")
-            await asyncio.sleep(0.05)
-    finally:
-        await stop_process(process)
+    environment = {**export_environment(settings, inherit=True), "PYTHONUNBUFFERED": "1"}
+    async with module(
+        "agent_worker",
+        environment,
+        log_file,
+        ready=_TOLD,
+        arguments=("web", "--websocket"),
+        within_s=_START_S,
+    ) as told:
+        yield told.partition(_TOLD)[2].partition(",")[0]
 
 
 async def measure(turns: int) -> dict[str, Any]:

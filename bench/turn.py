@@ -40,10 +40,10 @@ from agent_worker.telemetry.latency import summary
 
 from . import turn_figures as figures
 from . import turn_set
+from .part_process import BenchError, module
 from .real_parts import PartMissingError
 from .turn_call import Over, Side, backchannels, barge_in, echo
 from .turn_parts import Parts, Real, Say, Toys
-from .turn_process import BenchError, module
 
 OURS, STOCK = "bench-ours", "bench-stock"
 ECHO_S = 15.0

@@ -15,9 +15,9 @@ from agent_worker.caller.client import Pcm
 from agent_worker.commands.demo_conversation import render, said_by
 from livekit.plugins import piper
 
+from .part_process import module
 from .real_parts import piper_joe, whisper_base
 from .turn_model import FIRST_TOKEN_S, TOKENS_PER_SECOND
-from .turn_process import module
 
 Say = Callable[[str], Awaitable[Pcm]]
 """The caller's voice: a text as sound."""

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from agent_worker.caller.client import SAMPLE_RATE
-from bench import turn, turn_model, turn_process, turn_set
+from bench import part_process, turn, turn_model, turn_set
 from bench import turn_figures as figures
 from bench.turn_stock import WholeUtterances, build_session
 from models.training.grammar import ENGLISH_WORDS
@@ -171,8 +171,8 @@ def test_the_model_tells_a_story_only_to_who_asks_for_one() -> None:
 
 
 async def test_a_part_that_does_not_start_is_named(tmp_path: Path) -> None:
-    with pytest.raises(turn_process.BenchError, match=r"bench\.no_such_module ended"):
-        async with turn_process.module("bench.no_such_module", {}, tmp_path / "log", ready="x"):
+    with pytest.raises(part_process.BenchError, match=r"bench\.no_such_module ended"):
+        async with part_process.module("bench.no_such_module", {}, tmp_path / "log", ready="x"):
             pytest.fail("it started")
 
 

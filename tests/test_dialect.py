@@ -5,17 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = (
-    "agent_worker",
-    "bounded_http",
-    "flows",
-    "graph_speech",
-    "local_tts",
-    "plugins/livekit/plugins",
-)
+from tests.own_code import dotted, files
 
 _TIME = re.compile(r"(^|_)(timeout|interval|delay|duration|patience|pause|period)$")
 LIVEKITS_NAME = ("agent_worker.hearing.turn_taking", "timeout")
@@ -25,11 +16,8 @@ BY_PATH = "flows.studio"
 
 
 def _trees() -> Iterator[tuple[str, ast.Module]]:
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            inside = path.relative_to(ROOT / "plugins" if "plugins" in path.parts else ROOT)
-            module = ".".join(inside.with_suffix("").parts)
-            yield module, ast.parse(path.read_text(encoding="utf-8"))
+    for path in files():
+        yield dotted(path), ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _is_float(annotation: ast.expr | None) -> bool:

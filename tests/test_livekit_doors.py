@@ -14,7 +14,6 @@ import inspect
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,8 @@ from livekit.rtc._utils import Queue
 
 from agent_worker import livekit_private
 from local_tts import livekit_private as door_of_voices
+from tests.own_code import ROOT, dotted, files
 
-ROOT = Path(__file__).parent.parent
-ROOTS = (
-    "agent_worker",
-    "bounded_http",
-    "flows",
-    "graph_speech",
-    "local_tts",
-    "plugins/livekit/plugins",
-)
 DOOR = "livekit_private.py"
 
 PLUGIN_INTERFACE = {
@@ -63,14 +54,8 @@ BEHIND_THE_DOOR = {
 }
 
 
-def _files() -> Iterator[Path]:
-    for root in ROOTS:
-        yield from sorted((ROOT / root).rglob("*.py"))
-
-
 def _module(path: Path) -> str:
-    inside = path.relative_to(ROOT / "plugins" if "plugins" in path.parts else ROOT)
-    return ".".join(inside.with_suffix("").parts).removesuffix(".__init__")
+    return dotted(path).removesuffix(".__init__")
 
 
 def _is_private(name: str) -> bool:
@@ -89,7 +74,7 @@ def _defined(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", list(_files()), ids=_module)
+@pytest.mark.parametrize("path", list(files()), ids=_module)
 def test_nobody_but_a_door_reaches_into_another_package(path: Path) -> None:
     if path.name == DOOR:
         return
@@ -137,7 +122,7 @@ def _is_ours(cls: type) -> bool:
 
 def test_what_our_classes_take_from_livekits_is_what_its_own_plugins_take() -> None:
     seen = set()
-    for path in _files():
+    for path in files():
         if path.name in {DOOR, "__main__.py"} or "_process" in path.parent.name:
             continue
         module: Any = importlib.import_module(_module(path))

@@ -1,4 +1,4 @@
-"""A part of the turn benchmark in a process of its own, so that it shares no event loop."""
+"""A part of a benchmark in a process of its own, so that it shares no event loop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from agent_worker.commands.stop_process import stop_process
-
-_START_S = 120.0
 
 
 class BenchError(Exception):
@@ -26,11 +24,12 @@ async def module(
     *,
     ready: str,
     arguments: Sequence[str] = (),
+    within_s: float = 120.0,
 ) -> AsyncIterator[str]:
     """Runs a module in a process of its own. Gives the line of its output that holds `ready`.
 
     Raises:
-        BenchError: it ended, or took two minutes.
+        BenchError: it ended, or took longer than `within_s` to say so.
     """
     with log_file.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -45,7 +44,7 @@ async def module(
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + within_s
         while True:
             lines = log_file.read_text(errors="replace").splitlines()
             if found := next((line for line in lines if ready in line), None):
@@ -53,7 +52,7 @@ async def module(
             if process.returncode is not None:
                 raise BenchError(f"{name} ended:\n  " + "\n  ".join(lines[-3:]))
             if time.monotonic() > deadline:
-                raise BenchError(f"{name} did not start within {_START_S:.0f} s")
+                raise BenchError(f"{name} did not start within {within_s:.0f} s")
             await asyncio.sleep(0.05)
         yield found
     finally:
