@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from livekit.plugins.faster_whisper.alignment import whole_words
-from livekit.plugins.faster_whisper.decode import WhisperDecoder
+from livekit.plugins.faster_whisper.decode import WhisperDecoder, silence_beside
 from livekit.plugins.faster_whisper.gates import (
     Evidence,
     Gates,
@@ -22,6 +22,7 @@ from livekit.plugins.faster_whisper.partials import PartialTranscript
 from livekit.plugins.faster_whisper.second_look import looked
 from livekit.plugins.faster_whisper.soundness import Doubt
 from livekit.plugins.faster_whisper.transcript import stands
+from livekit.plugins.faster_whisper.tuning import BUNDLED, STOCK
 from livekit.plugins.faster_whisper.utterance import Utterance
 
 from .fake_stt_decoder import decoded
@@ -51,6 +52,23 @@ def test_a_window_never_has_the_length_that_ctranslate2_takes_for_a_mel(
     job = Job(SPEECH[: 16000 + 1600])
     assert decoder.plan(job).frames == 162
     assert decoder.decode([job])[0].text
+
+
+def test_a_window_is_filled_up_with_what_the_model_learnt_as_silence(
+    decoder: WhisperDecoder,
+) -> None:
+    # OpenAI's models saw the spectrum of padded sound; the bundled one's was padded with zeros.
+    padded = np.concatenate([SPEECH, silence(2.0)])
+    extractor = decoder._model.feature_extractor
+    learnt = extractor(padded)[:, len(SPEECH) // 160 + 2 : len(padded) // 160 - 2]
+    decoder._tuning = STOCK
+    (window,), (length,) = decoder._features([Job(SPEECH)], 600)
+    assert np.ptp(learnt) == 0
+    np.testing.assert_allclose(window[:, length:], learnt.flat[0], atol=1e-5)
+    assert silence_beside(extractor(silence(1.0))) == pytest.approx(extractor(silence(1.0)).min())
+    decoder._tuning = BUNDLED
+    (window,), (length,) = decoder._features([Job(SPEECH)], 600)
+    assert not window[:, length:].any()
 
 
 def test_a_loop_in_a_short_window_asks_for_the_whole_one(

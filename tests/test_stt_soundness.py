@@ -66,7 +66,7 @@ def test_no_words_over_much_voice_is_doubted_and_over_none_is_not() -> None:
 
 def test_one_improbable_word_is_enough() -> None:
     sure = spoken("press one to")
-    guess = words(("cancel", 1.1, 1.4), probability=0.4)
+    guess = words(("cancel", 1.1, 1.4), probability=0.35)
     assert reason_to_doubt((*sure, *guess), voice=((0.2, 1.4),)) is Doubt.WEAK
 
 
@@ -74,6 +74,12 @@ def test_an_unsure_language_is_doubted_only_where_it_was_detected() -> None:
     text = spoken("oui merci")
     assert reason_to_doubt(text, voice=None, language_probability=0.5) is Doubt.LANGUAGE
     assert reason_to_doubt(text, voice=None) is None
+
+
+def test_without_limits_only_a_loop_is_doubted() -> None:
+    guess = words(("cancel", 1.1, 1.4), probability=0.1)
+    assert reason_to_doubt(guess, voice=((0.2, 5.0),), trust=None) is None
+    assert reason_to_doubt(guess, voice=None, hit_limit=True, trust=None) is Doubt.LOOP
 
 
 def test_a_decoder_that_was_stopped_has_looped() -> None:
@@ -124,11 +130,13 @@ def look(
     )
 
 
-def test_of_two_looks_at_a_weak_word_the_surer_stands() -> None:
-    short = look("Conceal", 0.3, frames=600, doubt=Doubt.WEAK)
-    assert better_of(short, look("Console", 0.6, frames=FULL_FRAMES, doubt=None)).text == "Console"
-    weaker = look("Control", 0.2, frames=FULL_FRAMES, doubt=Doubt.WEAK)
-    assert better_of(short, weaker).text == "Conceal"
+def test_of_two_looks_at_a_weak_word_the_more_probable_stands() -> None:
+    short = look("Conceal", 0.3, frames=600, doubt=Doubt.WEAK, mean=-0.9)
+    wider = look("Console", 0.2, frames=FULL_FRAMES, doubt=None, mean=-0.7)
+    assert better_of(short, wider).text == "Console"
+    less_probable = look("Control", 0.35, frames=FULL_FRAMES, doubt=Doubt.WEAK, mean=-1.1)
+    kept = better_of(short, less_probable)
+    assert kept.text == "Conceal" and kept.mean_log_probability == -1.1
 
 
 def test_a_text_with_graver_faults_gives_way_however_sure_its_words_are() -> None:
@@ -160,6 +168,40 @@ def test_a_text_in_doubt_is_looked_at_over_a_wider_window_and_stands_if_that_is_
     assert first.wider == "wide" and first.may_be_acted_on
     second = looked(look("Console", 0.6, frames=1500, doubt=None), first, stands=said)
     assert second.is_sure and second.decoded.text == "Console"
+
+
+@pytest.mark.parametrize("doubt", Doubt)
+def test_what_two_windows_agree_on_was_said_where_both_can_know(doubt: Doubt) -> None:
+    twice = look("five, five", 0.6, frames=600, doubt=doubt)
+    first = looked(twice, None, stands=said)
+    again = look("Five, five.", 0.9, frames=1500, doubt=doubt)
+    second = looked(again, first, stands=said)
+    can_know = doubt in (Doubt.COPY, Doubt.WEAK, Doubt.LANGUAGE)
+    assert second.is_sure == can_know
+    # no new text, so that nothing begins anew that was begun on the first
+    assert (second.decoded is twice) == can_know
+    if doubt is not Doubt.WEAK:
+        other = look("five", 0.6, frames=1500, doubt=doubt)
+        assert not looked(other, first, stands=said).is_sure
+    assert not looked(again, first, stands=lambda _: False).is_sure
+
+
+def test_a_weak_word_in_a_long_text_is_no_reason_to_wait_for_a_wider_window() -> None:
+    long = look("Bienvenue", 0.3, frames=1500, doubt=Doubt.WEAK)
+    assert looked(long, None, stands=said).is_sure
+    assert looked(replace(long, doubt=Doubt.LOOP), None, stands=said).wider == "wide"
+
+
+def test_a_text_too_improbable_to_stand_gives_way_to_a_wider_one_that_does() -> None:
+    def probable(decoded: Decoded) -> bool:
+        return decoded.mean_log_probability > -1.4
+
+    weak = look("canso", 0.38, frames=400, doubt=Doubt.WEAK, mean=-1.43)
+    first = looked(weak, None, stands=probable)
+    second = looked(
+        look("Console", 0.33, frames=1500, doubt=Doubt.WEAK, mean=-0.9), first, stands=probable
+    )
+    assert second.is_sure and second.decoded.text == "Console" and probable(second.decoded)
 
 
 def test_only_what_is_in_grave_doubt_there_too_is_looked_at_over_the_whole() -> None:

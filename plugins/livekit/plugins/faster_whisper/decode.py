@@ -30,6 +30,9 @@ _MIN_NEW_TOKENS = 12
 _MIN_LOG_PROBABILITY = -1.0
 _MAX_COMPRESSION = 2.4
 _BEST_OF = 5
+# Of a log-mel spectrogram as Whisper scales it: of perfect silence, and from the loudest down.
+_LEAST_MEL = -1.5
+_MEL_RANGE = 2.0
 
 
 @dataclass
@@ -52,6 +55,20 @@ class _Hypothesis:
             return True
         # What is silence needs no better text.
         return self.mean_log_probability < _MIN_LOG_PROBABILITY and self.no_speech_probability < 0.6
+
+
+def silence_beside(mel: Samples) -> float:
+    """Returns what silence after a sound is in its log-mel spectrogram.
+
+    Whisper was trained on sounds padded with silence before their spectrum was taken, which is then
+    clamped to 8 orders of magnitude below its loudest (OpenAI's `log_mel_spectrogram`, scaled by
+    `(x + 4) / 4`). Zeros, with which faster-whisper pads the spectrum, are a hiss instead, in which
+    the model loops and loses words.
+
+    Args:
+        mel: Log-mel as Whisper takes it, `[bands, frames]`.
+    """
+    return max(_LEAST_MEL, float(mel.max()) - _MEL_RANGE)
 
 
 class WhisperDecoder:
@@ -130,8 +147,8 @@ class WhisperDecoder:
             heard = words[row] if trust is None else without_timeless_copies(words[row], trust)
             doubt = reason_to_doubt(
                 heard,
-                voice=jobs[row].voice if trust else None,
-                language_probability=probability if trust else 1.0,
+                voice=jobs[row].voice,
+                language_probability=probability,
                 hit_limit=hypothesis.hit_limit,
                 trust=trust,
             )
@@ -223,6 +240,8 @@ class WhisperDecoder:
             if len(samples) < 400:
                 samples = np.pad(samples, (0, 400 - len(samples)))
             mel = self._model.feature_extractor(samples)[:, :-1][:, :frames]
+            if self._tuning.pads_with_silence:
+                batch[row] = silence_beside(mel)
             batch[row, :, : mel.shape[1]] = mel
             lengths.append(max(1, mel.shape[1]))
         return batch, lengths
@@ -272,7 +291,7 @@ class WhisperDecoder:
             # Text here is read in one go; a prefix after the start would be decoded step by step.
             before.insert(0, tokenizer.sot_prev)
         start = list(tokenizer.sot_sequence)
-        if not self._tuning.timestamps or not job.is_final:
+        if not self._tuning.timestamps:
             return _Prompt([*before, *start, tokenizer.no_timestamps], start)
         return _Prompt([*before, *start], start)
 

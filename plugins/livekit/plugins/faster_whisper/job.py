@@ -72,11 +72,6 @@ class Decoded:
         return text_of(self.words)
 
     @property
-    def least_probability(self) -> float:
-        """Of the word that the model is least sure of; 0 without words."""
-        return min((word.probability for word in self.words), default=0.0)
-
-    @property
     def repeated(self) -> bool:
         """Whether the decoder looped."""
         return self.doubt is Doubt.LOOP
