@@ -91,6 +91,8 @@ class VoicePipelineAgent(Agent):
     ) -> None:
         super().__init__(instructions=instructions)
         self._greeting = greeting
+        self.before_greeting: Callable[[], None] = lambda: None
+        """Called when the session has its outputs, and before the first word."""
         self._min_sentence_length = min_sentence_length
         self._sentences_ahead = sentences_ahead
         self._language = language
@@ -150,6 +152,7 @@ class VoicePipelineAgent(Agent):
 
     async def on_enter(self) -> None:
         """Greets."""
+        self.before_greeting()
         # the gate is shut here and opened here: whoever observes a call steers nothing in it
         self.session.on("user_state_changed", self._on_user_state)
         self.session.on("conversation_item_added", self._on_item)

@@ -70,9 +70,9 @@ class Call:
             listening: from the start; False: only once `TurnTaking.listen` says so.
             alone: see `room_options`.
         """
+        # the greeting is on its way before the start is over, and would go past this output
+        self.agent.before_greeting = lambda: self._steady_output(in_room=room is not None)
         if room is None:
-            # the greeting is on its way before the start is over, and would go past it
-            self.steady = SteadyOutput.put_in_place(self.session)
             await self.session.start(self.agent, record=False)
         else:
             await self.session.start(
@@ -85,10 +85,13 @@ class Call:
                 on_message=self.lifetime.caller_acts,
                 on_turn=self.agent.typed_turn,
             )
-            # a room's own output drops what it had queued when it is held
-            self.steady = SteadyOutput.put_in_place(self.session)
         if not listening:
             self.session.input.set_audio_enabled(False)
+
+    def _steady_output(self, *, in_room: bool) -> None:
+        received = self.session.room_io.subscribed_fut if in_room else None
+        # a room's own output drops what it had queued when it is held
+        self.steady = SteadyOutput.put_in_place(self.session, received=received)
 
     async def aclose(self) -> None:
         """Ends the session and closes its engines; safe to call twice."""

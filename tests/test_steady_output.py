@@ -33,11 +33,11 @@ def frames(seconds: float, *, frame_s: float = 0.02) -> list[rtc.AudioFrame]:
 
 
 @asynccontextmanager
-async def outputs() -> AsyncIterator[
-    tuple[SteadyOutput, Loudspeaker, list[io.PlaybackFinishedEvent]]
-]:
+async def outputs(
+    *, received: asyncio.Future[None] | None = None
+) -> AsyncIterator[tuple[SteadyOutput, Loudspeaker, list[io.PlaybackFinishedEvent]]]:
     speaker = Loudspeaker()
-    steady = SteadyOutput(speaker)
+    steady = SteadyOutput(speaker, received=received)
     finished: list[io.PlaybackFinishedEvent] = []
     steady.on("playback_finished", finished.append)
     try:
@@ -123,6 +123,41 @@ async def test_what_was_cleared_before_it_began_is_reported_as_unheard() -> None
         steady.clear_buffer()
         steady.flush()
         assert len(finished) == 1
+
+
+@pytest.mark.parametrize("flushed_first", [True, False])
+async def test_what_was_cleared_before_anybody_received_it_silences_nothing_later(
+    flushed_first: bool,
+) -> None:
+    received = asyncio.Future[None]()
+    async with outputs(received=received) as (steady, speaker, finished):
+        for frame in frames(0.2):
+            await steady.capture_frame(frame)
+        if flushed_first:
+            steady.flush()
+        await asyncio.sleep(0.05)
+        steady.clear_buffer()
+        if not flushed_first:
+            steady.flush()
+        assert [(e.playback_position, e.interrupted) for e in finished] == [(0.0, True)]
+        sent = frames(0.1)
+        for frame in sent:
+            await steady.capture_frame(frame)
+        steady.flush()
+        await asyncio.sleep(0.05)
+        assert not speaker.captured, "nobody hears it yet"
+        received.set_result(None)
+        event = await asyncio.wait_for(steady.wait_for_playout(), 5)
+        assert not event.interrupted
+        assert bytes(speaker.heard) == b"".join(bytes(frame.data) for frame in sent)
+
+
+async def test_a_call_that_ends_unheard_leaves_what_others_wait_for() -> None:
+    received = asyncio.Future[None]()
+    async with outputs(received=received) as (steady, _, _):
+        await steady.capture_frame(frames(0.02)[0])
+        await asyncio.sleep(0.01)
+    assert not received.cancelled()
 
 
 class Wrapper(io.AudioOutput):

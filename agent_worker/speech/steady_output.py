@@ -32,22 +32,30 @@ class SteadyOutput(io.AudioOutput):
     """Paces the frames for another output; see `put_in_place`."""
 
     @classmethod
-    def put_in_place(cls, session: AgentSession[Any]) -> SteadyOutput | None:
-        """Puts one right in front of the output that plays; call it once the session has started.
+    def put_in_place(
+        cls, session: AgentSession[Any], *, received: asyncio.Future[None] | None = None
+    ) -> SteadyOutput | None:
+        """Puts one right in front of the output that plays; call it once the session has that.
 
-        There, what keeps the transcript in step with the voice is held along with it. Returns
-        what the caller must close, or None if the session has no audio output.
+        There, what keeps the transcript in step with the voice is held along with it.
+
+        Args:
+            session: whose output.
+            received: Done once somebody receives what is played; None: played from the start.
+
+        Returns:
+            What the caller must close, or None if the session has no audio output.
         """
         link = output = session.output.audio
         if output is None:
             return None
         while link is not None:
             if isinstance(link, _Socket):
-                steady = cls(link.next_in_chain)
+                steady = cls(link.next_in_chain, received=received)
                 link.set_next_in_chain(steady)
                 return steady
             link = link.next_in_chain
-        steady = cls(output)
+        steady = cls(output, received=received)
         session.output.audio = steady
         return steady
 
@@ -55,12 +63,14 @@ class SteadyOutput(io.AudioOutput):
         self,
         following: io.AudioOutput,
         *,
+        received: asyncio.Future[None] | None = None,
         ahead_s: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             following: Where the audio goes.
+            received: As `put_in_place` takes it.
             ahead_s: Seconds handed on before they are due: what is still heard after a pause.
             clock: Returns seconds; any origin.
         """
@@ -72,6 +82,7 @@ class SteadyOutput(io.AudioOutput):
         )
         assert self.next_in_chain is not None
         self._following: io.AudioOutput = self.next_in_chain
+        self._received = received
         self._ahead_s = ahead_s
         self._clock = clock
         self._queue: deque[rtc.AudioFrame | None] = deque()
@@ -144,6 +155,10 @@ class SteadyOutput(io.AudioOutput):
             self.on_playback_finished(playback_position=0.0, interrupted=True)
 
     async def _hand_on(self) -> None:
+        if self._received is not None:
+            # LiveKit's output waits for the same, and every later word of the call with it: an
+            # interruption must end neither that wait nor what is waited for
+            await asyncio.shield(self._received)
         while True:
             self._changed.clear()
             if self._held or not self._queue:
