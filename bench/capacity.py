@@ -34,9 +34,9 @@ class Inputs:
     """Memory of a call process without a call; likewise."""
     calls_per_process: int = 4
     """That one interpreter serves well: 531 / 737 ms; with eight a third of the turns was lost."""
-    streams_per_gpu: int = 8
+    streams_per_gpu: int = 32
     """Live streams of large-v3-turbo on an H100 whose finals are there within 0.3 s at p95
-    (`bench.gpu_check`: 176 ms; 32 streams: 1,347 ms)."""
+    (`bench.gpu_check`: 132 ms, and 3.3 partials a second; 48 streams: 114 ms and 2.6)."""
     watched_per_s: float = 50.0
     """Rooms that one watch looks at in a second: 20 in each look of 0.4 s."""
     server_notices_s: float = 20.0

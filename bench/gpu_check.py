@@ -2,10 +2,9 @@
 
     python -m bench.gpu_check [--size turbo] [--streams 1 8 32]
 
-Prints one JSON object. Needs numpy, ctranslate2, faster-whisper and tokenizers; livekit-agents only
-where it is installed. First the check that every load does, as the machine is. Where only cuBLAS of
-CUDA 12 is missing and that of 13 is there, the same again in a process that finds the one under the
-other's name (by a link in a temporary folder on LD_LIBRARY_PATH), and there the measurements:
+Prints one JSON object. First the check that every load does, as the machine is. Where only cuBLAS
+of CUDA 12 is missing and that of 13 is there, the same again in a process that finds the one under
+the other's name (by a link in a temporary folder on LD_LIBRARY_PATH), and there the measurements:
 Whisper of a real size with random weights, float16, which costs what the real one does.
 """
 
@@ -15,13 +14,11 @@ import argparse
 import asyncio
 import ctypes
 import importlib
-import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
 import time
-import types
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,34 +37,10 @@ _KEPT_FREE_BYTES = 48 << 20
 
 
 def plugin(name: str) -> Any:
-    """A module of the plugin, with stand-ins for livekit-agents where that is not installed."""
+    """A module of the plugin, from this checkout."""
     if str(_ROOT / "plugins") not in sys.path:
         sys.path.insert(0, str(_ROOT / "plugins"))
-    if "livekit" not in sys.modules and importlib.util.find_spec("livekit") is None:
-        _stand_in_for_livekit()
     return importlib.import_module(f"{_PACKAGE}.{name}")
-
-
-def _stand_in_for_livekit() -> None:
-    class APIError(Exception):
-        def __init__(self, message: str, *, retryable: bool = True, **_: object) -> None:
-            super().__init__(message)
-            self.retryable = retryable
-
-    agents = types.ModuleType("livekit.agents")
-    for name in ("APIConnectionError", "APITimeoutError"):
-        setattr(agents, name, type(name, (APIError,), {}))
-    agents.APIError = APIError  # type: ignore[attr-defined]
-    folder = _ROOT / "plugins" / "livekit" / "plugins"
-    for package, path in (
-        ("livekit", folder.parent),
-        ("livekit.plugins", folder),
-        (_PACKAGE, folder / "faster_whisper"),
-    ):
-        module = types.ModuleType(package)
-        module.__path__ = [str(path)]
-        sys.modules[package] = module
-    sys.modules["livekit.agents"] = agents
 
 
 def check() -> dict[str, Any]:

@@ -17,12 +17,12 @@ from livekit.plugins.faster_whisper.gates import (
     repeats_itself,
 )
 from livekit.plugins.faster_whisper.job import FULL_FRAMES, Job
-from livekit.plugins.faster_whisper.models import ModelSpec, choose_hardware
+from livekit.plugins.faster_whisper.models import Hardware, ModelSpec, choose_hardware
 from livekit.plugins.faster_whisper.partials import PartialTranscript
 from livekit.plugins.faster_whisper.second_look import looked
 from livekit.plugins.faster_whisper.soundness import Doubt
 from livekit.plugins.faster_whisper.transcript import stands
-from livekit.plugins.faster_whisper.tuning import BUNDLED, STOCK
+from livekit.plugins.faster_whisper.tuning import BUNDLED, ON_GPU, STOCK, tuning_for
 from livekit.plugins.faster_whisper.utterance import Utterance
 
 from .fake_stt_decoder import decoded
@@ -52,6 +52,26 @@ def test_a_window_never_has_the_length_that_ctranslate2_takes_for_a_mel(
     job = Job(SPEECH[: 16000 + 1600])
     assert decoder.plan(job).frames == 162
     assert decoder.decode([job])[0].text
+
+
+def test_a_gpu_is_given_wider_windows_and_asked_for_no_time_tokens(
+    decoder: WhisperDecoder,
+) -> None:
+    # CTranslate2's rules for them cost a GPU a step for each row
+    base, bundled = ModelSpec("base"), ModelSpec("bundled")
+    for device, tuning in (("cpu", STOCK), ("cuda", ON_GPU)):
+        hardware = Hardware(device, "float16", 1)
+        assert tuning_for(base, hardware) is tuning
+        assert tuning_for(bundled, hardware) is BUNDLED
+    decoder._tuning = ON_GPU
+    final = decoder.plan(Job(SPEECH))
+    partial = decoder.plan(Job(SPEECH, is_final=False))
+    assert partial.frames < final.frames == decoder.plan(Job(SPEECH, audio_ctx="wide")).frames
+    assert decoder._prompt(Job(SPEECH), "en").tokens[-1] == decoder._tokenizer("en").no_timestamps
+    assert decoder.decode([Job(SPEECH)])[0].is_wide
+    decoder._tuning = STOCK
+    assert not decoder.decode([Job(SPEECH)])[0].is_wide
+    assert decoder.decode([Job(SPEECH, audio_ctx="wide")])[0].is_wide
 
 
 def test_a_window_is_filled_up_with_what_the_model_learnt_as_silence(

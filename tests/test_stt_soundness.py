@@ -204,6 +204,15 @@ def test_a_text_too_improbable_to_stand_gives_way_to_a_wider_one_that_does() -> 
     assert second.is_sure and second.decoded.text == "Console" and probable(second.decoded)
 
 
+def test_a_first_look_that_was_wide_is_followed_by_one_over_the_whole_and_only_in_grave_doubt() -> (
+    None
+):
+    wide = replace(look("Lima", 0.3, frames=1500, doubt=Doubt.WEAK), is_wide=True)
+    assert looked(wide, None, stands=said).is_sure
+    assert looked(replace(wide, doubt=Doubt.LOST_WORDS), None, stands=said).wider == "full"
+    assert looked(wide, None, stands=lambda _: False).wider == "full"
+
+
 def test_only_what_is_in_grave_doubt_there_too_is_looked_at_over_the_whole() -> None:
     first = looked(look("Lima Lima", 0.3, frames=600, doubt=Doubt.LOOP), None, stands=said)
     assert first.wider == "wide" and not first.may_be_acted_on

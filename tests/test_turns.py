@@ -279,6 +279,25 @@ def test_a_missing_full_stop_means_something_once_the_recogniser_sets_them() -> 
     assert policy.wait_s() == WAITS.doubt_s
 
 
+def test_behind_a_word_or_two_no_full_stop_is_missed() -> None:
+    # "My name is …" "Alice": Whisper sets none behind most single words
+    policy, clock = policy_after("My name is.")
+    clock.now_s += 0.8
+    policy.speech_started()
+    clock.now_s += 0.5
+    policy.speech_ended()
+    policy.heard("Alice", is_final=True)
+    assert WAITS.plain_s < policy.wait_s() < WAITS.doubt_s
+    policy.committed()
+    policy.agent_said("Which day would suit you?")
+    clock.now_s += 3
+    policy.speech_started()
+    clock.now_s += 0.5
+    policy.speech_ended()
+    policy.heard("Friday", is_final=True)
+    assert policy.wait_s() == WAITS.plain_s, "it answers the agent's question"
+
+
 def test_a_full_stop_alone_is_not_taken_for_the_end_at_once() -> None:
     question, _ = policy_after("What time is it?")
     policy, clock = policy_after("to decrease the audio volume.")

@@ -19,7 +19,7 @@ from .job import FULL_FRAMES, MAX_SAMPLES, Decoded, Job, Plan, Samples
 from .language import SURE_OF_ANOTHER
 from .models import Hardware, ModelSpec, choose_hardware, find_model
 from .soundness import reason_to_doubt, without_timeless_copies
-from .tuning import BUNDLED, STOCK, Tuning
+from .tuning import Tuning, tuning_for
 from .words import Word
 
 _MAX_TEXT_TOKENS = 448
@@ -100,7 +100,7 @@ class WhisperDecoder:
         self._whisper: Any = self._model.model
         self._tokenizers: dict[str, Any] = {}
         self._languages = self._known_languages()
-        self._tuning: Tuning = BUNDLED if spec.is_bundled else STOCK
+        self._tuning: Tuning = tuning_for(spec, self.hardware)
         # With an encoder output as long as the mel is high, CTranslate2 takes it for a mel and
         # encodes it again.
         self._forbidden_frames = {2 * self._whisper.n_mels, 2 * self._whisper.n_mels - 1}
@@ -112,7 +112,8 @@ class WhisperDecoder:
 
     def plan(self, job: Job) -> Plan:
         """Returns the window, the language and the prompt's length that the job would have."""
-        frames = self._tuning.window(len(job.samples) // 160 + 1, job.audio_ctx)
+        needed = len(job.samples) // 160 + 1
+        frames = self._tuning.window(needed, job.audio_ctx, is_final=job.is_final)
         if frames in self._forbidden_frames:
             frames += 2
         prompt = self._prompt(job, job.language or self._languages[0])
@@ -159,6 +160,7 @@ class WhisperDecoder:
                 mean_log_probability=hypothesis.mean_log_probability,
                 no_speech_probability=hypothesis.no_speech_probability,
                 frames=plan.frames,
+                is_wide=self._tuning.is_wide(jobs[row].audio_ctx),
                 tokens=len(tokens[row]),
                 profits_from_whole=trust is not None,
                 doubt=doubt,

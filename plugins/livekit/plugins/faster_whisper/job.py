@@ -59,6 +59,8 @@ class Decoded:
     no_speech_probability: float
     frames: int
     """Mel frames encoded, padding included."""
+    is_wide: bool = False
+    """Whether they hold as much silence as the window for a text in doubt."""
     tokens: int = 0
     """Text tokens written."""
     profits_from_whole: bool = True

@@ -51,27 +51,21 @@ def looked(decoded: Decoded, before: Look | None, *, stands: Callable[[Decoded],
         before: What was known before; None at the first look.
         stands: Tells whether somebody said what the model wrote.
     """
-    if before is None:
-        doubted = decoded.doubt is not None and not _is_only_weak_and_long(decoded)
-        return Look(decoded, "wide" if _wants_wider(decoded, doubted, stands) else None)
-    first = before.decoded
-    if _agree(first, decoded) and stands(first) and stands(decoded):
-        return Look(first, None)
-    best = better_of(first, decoded) if stands(first) else decoded
-    # A weak word alone is no reason to look twice again: sampling over the whole window takes
-    # seconds on a CPU, and of 210 recordings it bettered two words.
-    doubted = decoded.doubt not in (None, Doubt.WEAK)
-    return Look(best, "full" if _wants_wider(decoded, doubted, stands) else None)
-
-
-def _wants_wider(decoded: Decoded, doubted: bool, stands: Callable[[Decoded], bool]) -> bool:
-    if not decoded.has_wider:
-        return False
-    return doubted or (decoded.profits_from_whole and bool(decoded.words) and not stands(decoded))
-
-
-def _is_only_weak_and_long(decoded: Decoded) -> bool:
-    return decoded.doubt is Doubt.WEAK and decoded.frames > _LONG_FRAMES
+    best, was_wide = decoded, decoded.is_wide
+    if before is not None:
+        first = before.decoded
+        if _agree(first, decoded) and stands(first) and stands(decoded):
+            return Look(first, None)
+        best, was_wide = better_of(first, decoded) if stands(first) else decoded, True
+    doubted = decoded.doubt is not None
+    if decoded.doubt is Doubt.WEAK and (was_wide or decoded.frames > _LONG_FRAMES):
+        # A weak word alone is no reason to look over the whole window: sampling there takes seconds
+        # on a CPU, and of 210 recordings it bettered two words.
+        doubted = False
+    dropped = decoded.profits_from_whole and bool(decoded.words) and not stands(decoded)
+    if not decoded.has_wider or not (doubted or dropped):
+        return Look(best, None)
+    return Look(best, "full" if was_wide else "wide")
 
 
 def _agree(first: Decoded, wider: Decoded) -> bool:
