@@ -66,8 +66,15 @@ def test_no_words_over_much_voice_is_doubted_and_over_none_is_not() -> None:
 
 def test_one_improbable_word_is_enough() -> None:
     sure = spoken("press one to")
-    guess = words(("cancel", 1.1, 1.4), probability=0.35)
+    guess = words(("cancel", 1.1, 1.4), probability=0.1)
     assert reason_to_doubt((*sure, *guess), voice=((0.2, 1.4),)) is Doubt.WEAK
+
+
+def test_so_is_a_text_that_is_improbable_as_a_whole() -> None:
+    text = spoken("that's it")
+    assert reason_to_doubt(text, voice=None, mean_log_probability=-1.1) is Doubt.WEAK
+    assert reason_to_doubt(text, voice=None, mean_log_probability=-0.9) is None
+    assert reason_to_doubt((), voice=None, mean_log_probability=-1.1) is None
 
 
 def test_an_unsure_language_is_doubted_only_where_it_was_detected() -> None:
@@ -111,6 +118,7 @@ def test_a_copy_without_time_goes_and_one_that_was_said_stays(
 def test_only_grave_doubts_keep_a_text_from_being_acted_on() -> None:
     assert {doubt for doubt in Doubt if doubt.spoils} == {
         Doubt.LOOP,
+        Doubt.COPY,
         Doubt.LOST_WORDS,
         Doubt.LANGUAGE,
     }

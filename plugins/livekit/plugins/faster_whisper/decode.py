@@ -118,7 +118,9 @@ class WhisperDecoder:
             frames += 2
         prompt = self._prompt(job, job.language or self._languages[0])
         language = job.language if self._whisper.is_multilingual else "en"
-        beam_size = (job.beam_size or self._tuning.final_beam) if job.is_final else 1
+        beam_size = self._tuning.made(is_final=job.is_final).beam_size
+        if job.is_final and job.beam_size:
+            beam_size = job.beam_size
         return Plan(frames, language, len(prompt.tokens), beam_size, job.is_final, job.may_switch)
 
     def decode(self, jobs: Sequence[Job]) -> list[Decoded]:
@@ -150,6 +152,7 @@ class WhisperDecoder:
                 heard,
                 voice=jobs[row].voice,
                 language_probability=probability,
+                mean_log_probability=hypothesis.mean_log_probability,
                 hit_limit=hypothesis.hit_limit,
                 trust=trust,
             )
@@ -293,9 +296,9 @@ class WhisperDecoder:
             # Text here is read in one go; a prefix after the start would be decoded step by step.
             before.insert(0, tokenizer.sot_prev)
         start = list(tokenizer.sot_sequence)
-        if not self._tuning.timestamps:
-            return _Prompt([*before, *start, tokenizer.no_timestamps], start)
-        return _Prompt([*before, *start], start)
+        if self._tuning.made(is_final=job.is_final).timestamps:
+            return _Prompt([*before, *start], start)
+        return _Prompt([*before, *start, tokenizer.no_timestamps], start)
 
     def _align(
         self,

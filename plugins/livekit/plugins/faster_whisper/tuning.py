@@ -10,21 +10,27 @@ from .soundness import Trust
 
 
 @dataclass(frozen=True, slots=True)
+class Pass:
+    """How the model is run for one kind of text."""
+
+    slack_frames: int
+    """Silence that a short window keeps behind the speech."""
+    timestamps: bool
+    """Let the model write when each sentence begins and ends."""
+    beam_size: int = 1
+    """Hypotheses kept in the search; 1 = greedy."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """What suits one family of weights; a window is in mel frames of 10 ms."""
 
-    slack_frames: int
-    """Silence that a final's short window keeps behind the speech."""
+    final: Pass
+    partial: Pass
     wide_slack_frames: int
-    """The same for a text that is decoded again."""
+    """The slack for a text that is decoded again."""
     buckets: tuple[int, ...]
     """The windows there are: few, so that requests of several streams fit one batch."""
-    final_beam: int
-    """Hypotheses kept while a final is searched; partials are greedy."""
-    timestamps: bool
-    """Let the model write when each sentence begins and ends."""
-    partial_slack_frames: int | None = None
-    """The same as `slack_frames` for partials; None: no other one."""
     pads_with_silence: bool = True
     """Fill the window up with what silence is to Whisper, not with zeros, which are a hiss."""
     temperatures: tuple[float, ...] = ()
@@ -32,52 +38,55 @@ class Tuning:
     trust: Trust | None = field(default_factory=Trust)
     """When a text is decoded again over a wider window; None: only where the decoder looped."""
 
+    def made(self, *, is_final: bool) -> Pass:
+        """Returns how a final or a partial is made."""
+        return self.final if is_final else self.partial
+
     def window(
         self, needed_frames: int, audio_ctx: AudioContext = "auto", *, is_final: bool = True
     ) -> int:
         """Returns the frames to encode for that many frames of sound."""
         if audio_ctx == "full":
             return FULL_FRAMES
-        slack = self.slack_frames
-        if audio_ctx == "wide":
-            slack = self.wide_slack_frames
-        elif not is_final and self.partial_slack_frames is not None:
-            slack = self.partial_slack_frames
-        wanted = needed_frames + slack
+        slack = self.made(is_final=is_final).slack_frames
+        wanted = needed_frames + (self.wide_slack_frames if audio_ctx == "wide" else slack)
         return next((bucket for bucket in self.buckets if bucket >= wanted), FULL_FRAMES)
 
     def is_wide(self, audio_ctx: AudioContext) -> bool:
         """Returns whether a final's window has as much slack as that of a second look."""
-        return audio_ctx != "auto" or self.slack_frames >= self.wide_slack_frames
+        return audio_ctx != "auto" or self.final.slack_frames >= self.wide_slack_frames
 
 
-# Measured with Whisper base on people's recordings in five languages (`bench.hearing`'s). Padded
-# with silence, 178 of them have 105 words wrong, as many as with plain Whisper; with slack of 160
-# frames 138, with 96 156 and every sixteenth doubled. Without time tokens 119, greedy 111, greedy
-# without them 136: a text that ends with its time has ended. Padded with zeros, as faster-whisper
-# does, 230 others had 175 wrong instead of 157, and four doubled instead of one. A second look with
-# 12 s of slack mends as much as one over the whole 30 s in a third of the time.
+# Measured with Whisper base on people's recordings in five languages (`bench.hearing`'s), padded
+# with silence: with zeros, as faster-whisper pads, 230 of them had 175 words wrong instead of 157.
+# 594 others in two halves, words wrong in the first look and with a second one over 12 s of slack:
+#     final, slack 256, time tokens   239, 235   220, 219, a second look at a weak word below 0.4
+#     final, slack 400, no tokens     225, 225   217, 219, below 0.15: 6 instead of 23 of a hundred
+#     final, slack 500, no tokens     221, 230   216, 227
+#     final, slack 1200, no tokens    212, 228   nothing doubled, at 2.4 times the work
+#     partial, slack 256, time tokens      254; without them 326 and every twelfth doubled
+# 30 s of window, with time tokens or without, 216 in the first half: no better, at six times the
+# work. Less slack is unsound either way (160 frames with tokens: every sixteenth doubled).
 STOCK = Tuning(
-    slack_frames=256,
+    final=Pass(400, timestamps=False, beam_size=5),
+    partial=Pass(256, timestamps=True),
     wide_slack_frames=1200,
     buckets=(400, 500, 600, 800, 1000, 1500, 2000, FULL_FRAMES),
-    final_beam=5,
-    timestamps=True,
     temperatures=(0.2, 0.4, 0.6, 0.8, 1.0),
 )
-# On a GPU CTranslate2 weighs the time tokens row by row and step by step: 8 texts take 812 ms with
-# beam 5 on an H100, and 33 without them (large-v3-turbo, 5 s each). So there are none there, and a
-# wider window instead, which costs a GPU little. Without them 297 recordings had 269 words wrong in
-# the first look with slack of 256 frames and every twelfth doubled, 221 with 500 and one doubled,
-# 212 with 1200 and none; 216 over the whole window, with them or without.
-ON_GPU = replace(STOCK, slack_frames=1200, partial_slack_frames=500, timestamps=False)
+# On a GPU CTranslate2 weighs time tokens row by row and step by step: 32 partials take an H100
+# 745 ms, and 23 without them (large-v3-turbo, 5 s each). A wider window costs it little.
+ON_GPU = replace(
+    STOCK,
+    final=Pass(1200, timestamps=False, beam_size=5),
+    partial=Pass(500, timestamps=False),
+)
 # The bundled model learnt on short windows padded with zeros, and knows no time tokens.
 BUNDLED = Tuning(
-    slack_frames=32,
+    final=Pass(32, timestamps=False),
+    partial=Pass(32, timestamps=False),
     wide_slack_frames=FULL_FRAMES,
     buckets=(200, 300, 400, 600, 800, 1000, 1500, 2000, FULL_FRAMES),
-    final_beam=1,
-    timestamps=False,
     pads_with_silence=False,
     trust=None,
 )
