@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
-import importlib
 import json
 import subprocess
 import sys
@@ -26,8 +25,16 @@ from typing import Any
 
 import numpy as np
 
+from livekit.plugins.faster_whisper.decode import WhisperDecoder
+from livekit.plugins.faster_whisper.device_check import check_device, usable_hardware
+from livekit.plugins.faster_whisper.device_fallback import load_decoder
+from livekit.plugins.faster_whisper.engine import Engine
+from livekit.plugins.faster_whisper.job import Job
+from livekit.plugins.faster_whisper.models import Hardware, ModelSpec
+
+from .random_whisper import make_random_whisper
+
 _ROOT = Path(__file__).resolve().parent.parent
-_PACKAGE = "livekit.plugins.faster_whisper"
 _TOKENS_PER_S = 3.6
 """2.7 words a second, 1.35 tokens each."""
 _UTTERANCE_S = 5.0
@@ -36,19 +43,10 @@ _LIVE_ROUNDS = 2
 _KEPT_FREE_BYTES = 48 << 20
 
 
-def plugin(name: str) -> Any:
-    """A module of the plugin, from this checkout."""
-    if str(_ROOT / "plugins") not in sys.path:
-        sys.path.insert(0, str(_ROOT / "plugins"))
-    return importlib.import_module(f"{_PACKAGE}.{name}")
-
-
 def check() -> dict[str, Any]:
     """The check of every load, for a device left to "auto" and for "cuda"."""
-    device_check = plugin("device_check")
-    models = plugin("models")
     began = time.perf_counter()
-    verdict = device_check.check_device(models.Hardware("cuda", "float16", 1))
+    verdict = check_device(Hardware("cuda", "float16", 1))
     outcome: dict[str, Any] = {
         "decodes": verdict.works,
         "check_s": round(time.perf_counter() - began, 2),
@@ -65,7 +63,7 @@ def check() -> dict[str, Any]:
         }
     for device in ("auto", "cuda"):
         try:
-            hardware = device_check.usable_hardware(models.ModelSpec("bundled", device=device))
+            hardware = usable_hardware(ModelSpec("bundled", device=device))
             outcome[device] = f"{hardware.device} {hardware.compute_type}"
         except Exception as error:
             outcome[device] = f"{type(error).__name__}: {error}"
@@ -111,11 +109,10 @@ def again_with(library: Path, arguments: list[str]) -> dict[str, Any]:
     return outcome
 
 
-def measured_decoder(spec: Any, hardware: Any) -> Any:
+def measured_decoder(spec: ModelSpec, hardware: Hardware) -> WhisperDecoder:
     """A decoder of random weights that writes as many tokens as speech of the length would."""
-    decode = plugin("decode")
 
-    class Measured(decode.WhisperDecoder):  # type: ignore[misc, name-defined]
+    class Measured(WhisperDecoder):
         def _token_limit(self, duration_s: float) -> int:
             return max(1, round(_TOKENS_PER_S * duration_s))
 
@@ -127,7 +124,6 @@ def measured_decoder(spec: Any, hardware: Any) -> Any:
 
 def batches(decoder: Any, counts: Sequence[int]) -> list[dict[str, Any]]:
     """One run of as many streams at once, greedy and with the GPU's beam, short and whole."""
-    job = plugin("decode").Job
     samples = np.random.default_rng(1).normal(0, 0.01, int(16000 * _UTTERANCE_S))
     rows = []
     for window in ("auto", "full"):
@@ -135,7 +131,7 @@ def batches(decoder: Any, counts: Sequence[int]) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"streams": count, "window": window}
             for name, is_final in (("partial", False), ("final", True)):
                 jobs = [
-                    job(samples.astype(np.float32), audio_ctx=window, is_final=is_final)
+                    Job(samples.astype(np.float32), audio_ctx=window, is_final=is_final)
                 ] * count
                 decoder.decode(jobs)
                 took = []
@@ -151,10 +147,9 @@ def batches(decoder: Any, counts: Sequence[int]) -> list[dict[str, Any]]:
 
 async def live(decoder: Any, count: int) -> dict[str, Any]:
     """Streams that speak at once, each with its partials and a final, on one engine."""
-    job = plugin("decode").Job
-    engine = plugin("engine").Engine(lambda: decoder, name="measured")
-    samples = np.random.default_rng(2).normal(0, 0.01, int(16000 * _UTTERANCE_S))
-    samples = samples.astype(np.float32)
+    engine = Engine(lambda: decoder, name="measured")
+    noise = np.random.default_rng(2).normal(0, 0.01, int(16000 * _UTTERANCE_S))
+    samples = noise.astype(np.float32)
     partials: list[float] = []
     finals: list[float] = []
     dropped = 0
@@ -169,14 +164,14 @@ async def live(decoder: Any, count: int) -> dict[str, Any]:
                 window = samples[: max(4000, int(16000 * heard_s))]
                 try:
                     await engine.decode(
-                        job(window, is_final=False), stream=place, timeout_s=_UTTERANCE_S
+                        Job(window, is_final=False), stream=place, timeout_s=_UTTERANCE_S
                     )
                     partials.append(time.perf_counter() - asked)
                 except Exception:
                     dropped += 1
                 await asyncio.sleep(max(0.0, _PARTIAL_EVERY_S - (time.perf_counter() - asked)))
             asked = time.perf_counter()
-            await engine.decode(job(samples), stream=place, timeout_s=30)
+            await engine.decode(Job(samples), stream=place, timeout_s=30)
             finals.append(time.perf_counter() - asked)
 
     try:
@@ -199,22 +194,19 @@ async def live(decoder: Any, count: int) -> dict[str, Any]:
 
 def without_memory(folder: Path) -> dict[str, Any]:
     """What a call gets when something else takes the GPU's memory: the answer, and from where."""
-    job = plugin("decode").Job
-    models = plugin("models")
-    fallback = plugin("device_fallback")
     loaded: list[str] = []
 
     def load(spec: Any, hardware: Any) -> Any:
         loaded.append(f"{hardware.device} {hardware.compute_type}")
         return measured_decoder(spec, hardware)
 
-    decoder = fallback.load_decoder(models.ModelSpec(str(folder)), load=load)
+    decoder = load_decoder(ModelSpec(str(folder)), load=load)
     samples = np.zeros(int(16000 * _UTTERANCE_S), np.float32)
     taken = _take_memory()
     began = time.perf_counter()
     try:
         # more than was ever decoded at once: what CTranslate2 holds in reserve does not do
-        results = decoder.decode([job(samples, audio_ctx="full")] * 16)
+        results = decoder.decode([Job(samples, audio_ctx="full")] * 16)
         outcome: dict[str, Any] = {"answered": len(results)}
     except Exception as error:
         outcome = {"error": f"{type(error).__name__}: {error}"}
@@ -249,15 +241,12 @@ def _take_memory() -> int:
 
 def measure(size: str, counts: Sequence[int]) -> dict[str, Any]:
     """Everything that needs a GPU that decodes."""
-    from .random_whisper import make_random_whisper
-
-    models = plugin("models")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_random_whisper(folder, size)
-        hardware = models.Hardware("cuda", "float16", 1)
+        hardware = Hardware("cuda", "float16", 1)
         began = time.perf_counter()
-        decoder = measured_decoder(models.ModelSpec(str(folder)), hardware)
+        decoder = measured_decoder(ModelSpec(str(folder)), hardware)
         outcome: dict[str, Any] = {
             "size": size,
             "utterance_s": _UTTERANCE_S,

@@ -66,7 +66,7 @@ def test_no_words_over_much_voice_is_doubted_and_over_none_is_not() -> None:
 
 def test_one_improbable_word_is_enough() -> None:
     sure = spoken("press one to")
-    guess = words(("cancel", 1.1, 1.4), probability=0.1)
+    guess = words(("cancel", 1.1, 1.4), probability=0.35)
     assert reason_to_doubt((*sure, *guess), voice=((0.2, 1.4),)) is Doubt.WEAK
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .alignment import words_of
-from .gates import compression_ratio
+from .gates import WEAK_LOG_PROBABILITY, compression_ratio
 from .hints import judged_without_hints
 from .job import FULL_FRAMES, MAX_SAMPLES, Decoded, Job, Plan, Samples
 from .language import SURE_OF_ANOTHER
@@ -26,8 +26,7 @@ _MAX_TEXT_TOKENS = 448
 _MAX_PROMPT_TOKENS = 50
 _TOKENS_PER_S = 12
 _MIN_NEW_TOKENS = 12
-# Whisper's own limits for a text to be sampled anew, and how many samples are drawn.
-_MIN_LOG_PROBABILITY = -1.0
+# Whisper's other limit for a text to be sampled anew, and how many samples are drawn.
 _MAX_COMPRESSION = 2.4
 _BEST_OF = 5
 # Of a log-mel spectrogram as Whisper scales it: of perfect silence, and from the loudest down.
@@ -54,7 +53,7 @@ class _Hypothesis:
         if self.compression_ratio > _MAX_COMPRESSION:
             return True
         # What is silence needs no better text.
-        return self.mean_log_probability < _MIN_LOG_PROBABILITY and self.no_speech_probability < 0.6
+        return self.mean_log_probability < WEAK_LOG_PROBABILITY and self.no_speech_probability < 0.6
 
 
 def silence_beside(mel: Samples) -> float:
@@ -118,9 +117,8 @@ class WhisperDecoder:
             frames += 2
         prompt = self._prompt(job, job.language or self._languages[0])
         language = job.language if self._whisper.is_multilingual else "en"
-        beam_size = self._tuning.made(is_final=job.is_final).beam_size
-        if job.is_final and job.beam_size:
-            beam_size = job.beam_size
+        asked = job.beam_size if job.is_final else None
+        beam_size = asked or self._tuning.made(is_final=job.is_final).beam_size
         return Plan(frames, language, len(prompt.tokens), beam_size, job.is_final, job.may_switch)
 
     def decode(self, jobs: Sequence[Job]) -> list[Decoded]:

@@ -13,6 +13,10 @@ from .inventions import Invention, has_words, known_invention
 _NOISE = 1.4
 
 
+WEAK_LOG_PROBABILITY = -1.0
+"""Mean per token below which a text is weak; Whisper's own limit (Radford et al., 2022, 4.5)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gates:
     """Limits beyond which a decoded text counts as invented."""
@@ -21,7 +25,7 @@ class Gates:
     """Seconds of voice below which nothing was said."""
     no_speech: float = 0.6
     """Probability of the no-speech token above which a weak text is dropped."""
-    log_probability: float = -1.0
+    log_probability: float = WEAK_LOG_PROBABILITY
     """Mean per token below which a text is weak; at 1.4 times as much it is taken for noise."""
     compression_ratio: float = 2.4
     """Above this the text repeats itself."""

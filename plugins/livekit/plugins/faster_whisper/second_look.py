@@ -51,21 +51,22 @@ def looked(decoded: Decoded, before: Look | None, *, stands: Callable[[Decoded],
         before: What was known before; None at the first look.
         stands: Tells whether somebody said what the model wrote.
     """
-    best, was_wide = decoded, decoded.is_wide
+    best, is_wide = decoded, decoded.is_wide
     if before is not None:
+        is_wide = True
         first = before.decoded
         if _agree(first, decoded) and stands(first) and stands(decoded):
             return Look(first, None)
-        best, was_wide = better_of(first, decoded) if stands(first) else decoded, True
+        best = better_of(first, decoded) if stands(first) else decoded
     doubted = decoded.doubt is not None
-    if decoded.doubt is Doubt.WEAK and (was_wide or decoded.frames > _LONG_FRAMES):
+    if decoded.doubt is Doubt.WEAK and (is_wide or decoded.frames > _LONG_FRAMES):
         # A weak word alone is no reason to look over the whole window: sampling there takes seconds
         # on a CPU, and of 210 recordings it bettered two words.
         doubted = False
     dropped = decoded.profits_from_whole and bool(decoded.words) and not stands(decoded)
     if not decoded.has_wider or not (doubted or dropped):
         return Look(best, None)
-    return Look(best, "full" if was_wide else "wide")
+    return Look(best, "full" if is_wide else "wide")
 
 
 def _agree(first: Decoded, wider: Decoded) -> bool:

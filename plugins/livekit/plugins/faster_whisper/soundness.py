@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .gates import repeats_itself
+from .gates import WEAK_LOG_PROBABILITY, repeats_itself
 from .words import Word, text_of
 
 Spans = Sequence[tuple[float, float]]
@@ -42,9 +42,9 @@ class Trust:
     word_probability: float = 0.4
     """A text with a word below this is decoded again. It tells more than the mean over the text:
     of 408 texts, the quarter with such a word held nearly all that a second look mended."""
-    mean_log_probability: float = -1.0
-    """Likewise for the mean over the text; Whisper's own limit (Radford et al., 2022, 4.5). Of what
-    is heard in noise nearly all is below it, and a second look is a second witness."""
+    mean_log_probability: float = WEAK_LOG_PROBABILITY
+    """Likewise for the mean over the text. Of what is heard in noise nearly all is below it, and a
+    second look is a second witness."""
     lost_voice_s: float = 0.3
     """Seconds of voice that no word covers."""
     word_reach_s: float = 0.25
