@@ -21,7 +21,7 @@ import math
 import statistics
 import wave
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -62,6 +62,8 @@ class Said:
     text: str
     probability: float | None
     """Of the audio model, calibrated; None where it was not asked."""
+    closing_probability: float | None = None
+    """Of the mark at the text's end, by Whisper."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +130,14 @@ async def hear(decoder: Decoder, model: EndOfTurnModel, language: str, pcm: Pcm)
     silent = np.concatenate((pcm, np.zeros(int(ASKED_AFTER_S * SAMPLE_RATE), np.int16)))
     job = Job(to_float(silent.tobytes()), language=language)
     decoded = await asyncio.to_thread(partial(decoder.decode, [job]))
+    words = decoded[0].words
+    closing = words[-1].closing_probability if words and words[-1].ends_sentence else None
     said = await model.probability(silent)
     if said is None:
-        return Said(decoded[0].text, None)
+        return Said(decoded[0].text, None, closing)
     detector = inference.TurnDetector(version="v1-mini")
     threshold = await detector.unlikely_threshold(LanguageCode(language)) or 0.5
-    return Said(decoded[0].text, calibrated(said, threshold))
+    return Said(decoded[0].text, calibrated(said, threshold), closing)
 
 
 async def turns(
@@ -193,7 +197,7 @@ class Pause:
 
 def waited(policy: EndOfTurnPolicy, said: Said, *, with_model: bool) -> float:
     """How long the policy waits, from the end of the voice, if nothing else is heard."""
-    policy.heard(said.text, is_final=True)
+    policy.heard(said.text, is_final=True, closing_probability=said.closing_probability)
     wait_s = policy.wait_s()
     if with_model and said.probability is not None and wait_s > ASKED_AFTER_S:
         policy.model_says(said.probability)
@@ -242,7 +246,7 @@ def played(made: Sequence[Turn], *, with_model: bool) -> Iterator[Pause]:
 
 def _rest_of(turn: Turn) -> Said:
     """The sentence's end as it stands in a turn whose beginning is kept."""
-    return Said(turn.rest.text, turn.whole.probability)
+    return replace(turn.rest, probability=turn.whole.probability)
 
 
 def figures(pauses: Sequence[Pause]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from livekit.plugins.faster_whisper.alignment import whole_words
+from livekit.plugins.faster_whisper.alignment import whole_words, words_of
 from livekit.plugins.faster_whisper.decode import WhisperDecoder, silence_beside
 from livekit.plugins.faster_whisper.gates import (
     Evidence,
@@ -21,7 +22,7 @@ from livekit.plugins.faster_whisper.models import Hardware, ModelSpec, choose_ha
 from livekit.plugins.faster_whisper.partials import PartialTranscript
 from livekit.plugins.faster_whisper.second_look import looked
 from livekit.plugins.faster_whisper.soundness import Doubt
-from livekit.plugins.faster_whisper.transcript import stands
+from livekit.plugins.faster_whisper.transcript import speech_data, stands
 from livekit.plugins.faster_whisper.tuning import BUNDLED, ON_GPU, STOCK, tuning_for
 from livekit.plugins.faster_whisper.utterance import Utterance
 
@@ -232,3 +233,35 @@ def test_a_word_is_not_taken_apart_at_a_mark_in_it() -> None:
         "?",
     ]
     assert sum(size for _, size in joined) == len(texts), "no token is lost"
+
+
+def test_a_word_tells_how_sure_the_model_is_of_the_marks_behind_it() -> None:
+    texts = [" Well", ",", " he", " said", ".", '"']
+
+    def split(tokens: list[int]) -> tuple[list[str], list[list[int]]]:
+        return [*texts, "<end>"], [[token] for token in tokens]
+
+    places = range(len(texts) + 1)
+    alignment = SimpleNamespace(
+        alignments=[(place, 10 * place) for place in places],
+        text_token_probs=[0.9, 0.4, 0.8, 0.7, 0.6, 0.95],
+    )
+    tokenizer = SimpleNamespace(eot=99, split_to_word_tokens=split)
+    words = words_of(alignment, list(range(len(texts))), tokenizer, duration_s=2.0)
+    assert [word.text for word in words] == [" Well,", " he", ' said."']
+    assert [word.closing_probability for word in words] == [0.4, None, 0.6]
+    assert [word.probability for word in words] == [0.9, 0.8, 0.7]
+
+
+def test_only_the_end_of_a_sentence_is_told_as_one(decoder: WhisperDecoder) -> None:
+    words = decoder.decode([Job(SPEECH)])[0].words
+    told = speech_data(words, language="en", span_s=(0.0, 2.0), confirmed=words[:1]).metadata
+    assert told == {
+        "confirmed_words": 1,
+        "confirmed_text": "What",
+        "closing_probability": words[-1].closing_probability,
+    }
+    assert 0.5 < told["closing_probability"] <= 1.0
+    assert speech_data(words[:-1], language="en", span_s=(0.0, 2.0)).metadata is None
+    comma = replace(words[-1], text=" it,")
+    assert speech_data([comma], language="en", span_s=(0.0, 2.0)).metadata is None

@@ -17,6 +17,7 @@ from bench import real_parts
 from bench.hearing_clips import Clip, load
 from bench.hearing_listeners import PlainWhisper
 from bench.hearing_score import edits, is_doubled, lost_tail, spoken_words
+from bench.pauses import chosen, halted_at
 from livekit.plugins import faster_whisper
 
 from .speech import Samples
@@ -172,3 +173,24 @@ async def test_a_spelled_name_and_an_hour_are_written_as_such(
     assert re.sub(r"\W", "", " ".join(name.finals)).casefold() == "bob"
     hour = await transcribe(ends_only.stream(), spelled("digits/5", "digits/oclock"))
     assert spoken_words(" ".join(hour.finals), "en") == ["five", "o'clock"]
+
+
+async def test_a_full_stop_in_the_middle_of_a_sentence_is_less_sure_than_at_its_end(
+    ends_only: faster_whisper.STT,
+) -> None:
+    async def closing(pcm: np.ndarray) -> float:
+        """Of the last final; 0 where it has no mark."""
+        samples = np.concatenate([silence(0.3), pcm / np.float32(32768), silence(1.0)])
+        heard = await transcribe(ends_only.stream(), samples.astype(np.float32))
+        finals = heard.of(Kind.FINAL_TRANSCRIPT)
+        metadata = finals[-1].alternatives[0].metadata if finals else None
+        return float(str((metadata or {}).get("closing_probability", 0.0)))
+
+    ends_only.update_options(language="en")
+    halves, wholes = [], []
+    for _, pcm in chosen("en", 8):
+        halves.append(await closing(pcm[: halted_at(pcm)]))
+        wholes.append(await closing(pcm))
+    assert np.median(halves) < 0.8 < np.median(wholes)
+    surer = sum(whole > half for half, whole in zip(halves, wholes, strict=True))
+    assert surer >= 6, (halves, wholes)

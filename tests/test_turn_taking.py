@@ -9,14 +9,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-from livekit.agents import Agent, AgentSession, ModelSettings, llm, stt
+from livekit.agents import Agent, AgentSession, LanguageCode, ModelSettings, llm, stt
 
 from agent_worker.call.push_to_talk import PushToTalk
 from agent_worker.hearing.turn_taking import Mode, TurnTaking
+from agent_worker.hearing.turns import EndOfTurnPolicy, Waits
 from livekit import rtc
 from tests.fake_conversation import FrameVAD, Loudspeaker, Microphone, ScriptSTT, Utterance
 from tests.fake_voice_stack import ScriptLLM, ToneTTS
 
+WAITS = Waits()
 ANSWER = "The train leaves at ten from platform four."
 
 
@@ -274,3 +276,23 @@ async def test_one_object_serves_one_session() -> None:
     async with conversation() as call:
         with pytest.raises(RuntimeError, match="one session"):
             call.turns.attach(call.session)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "wait_s"),
+    [
+        (None, WAITS.stated_s),
+        ({"closing_probability": "sure"}, WAITS.stated_s),
+        ({"closing_probability": 1}, WAITS.plain_s),
+        ({"closing_probability": 0.2}, WAITS.doubt_s),
+    ],
+)
+def test_what_the_recogniser_tells_of_its_full_stop_reaches_the_policy(
+    metadata: dict[str, object] | None, wait_s: float
+) -> None:
+    policy = EndOfTurnPolicy()
+    data = stt.SpeechData(LanguageCode("en"), "I live in Berlin.", metadata=metadata)
+    TurnTaking(end_of_turn=policy)._hear(
+        stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=[data])
+    )
+    assert policy.wait_s() == wait_s

@@ -288,6 +288,8 @@ def test_behind_a_word_or_two_no_full_stop_is_missed() -> None:
     policy.speech_ended()
     policy.heard("Alice", is_final=True)
     assert WAITS.plain_s < policy.wait_s() < WAITS.doubt_s
+    policy.heard("Miller.", is_final=True, closing_probability=0.2)
+    assert policy.wait_s() < WAITS.doubt_s, "nor does an unsure one speak for more"
     policy.committed()
     policy.agent_said("Which day would suit you?")
     clock.now_s += 3
@@ -313,6 +315,61 @@ def test_a_full_stop_alone_is_not_taken_for_the_end_at_once() -> None:
     policy.speech_ended()
     policy.heard("from other participants.", is_final=True)
     assert policy.wait_s() > WAITS.stated_s, "it paused and went on before"
+
+
+def test_a_full_stop_counts_as_much_as_the_recogniser_is_sure_of_it() -> None:
+    def wait_s(closing_probability: float | None) -> float:
+        policy, _ = policy_after(
+            "to decrease the audio volume.", closing_probability=closing_probability
+        )
+        return policy.wait_s()
+
+    waits = [wait_s(probability) for probability in (1.0, 0.98, 0.9, 0.8, 0.7, 0.2)]
+    assert waits[:2] == [WAITS.plain_s] * 2
+    assert waits[-2:] == [WAITS.doubt_s] * 2
+    assert waits == sorted(waits)
+    assert len(set(waits)) == 4
+    assert wait_s(None) == WAITS.stated_s, "not every recogniser tells"
+
+
+def test_how_sure_a_full_stop_is_belongs_to_the_words_heard_last() -> None:
+    policy, clock = policy_after("I live in Berlin.", closing_probability=0.3)
+    assert policy.wait_s() == WAITS.doubt_s
+    policy.heard("", is_final=True)
+    assert policy.wait_s() == WAITS.doubt_s, "no word, nothing new"
+    policy.heard("It is large.", is_final=True)
+    assert policy.wait_s() == WAITS.stated_s, "this recogniser did not tell"
+    policy.committed()
+    clock.now_s += 5
+    policy.speech_started()
+    policy.speech_ended()
+    policy.heard("To Paris.", is_final=True, closing_probability=0.99)
+    assert policy.wait_s() == WAITS.plain_s
+
+
+def test_who_pauses_between_sentences_is_waited_for_until_they_stop_doing_so() -> None:
+    policy, clock = policy_after("I live in Berlin.", closing_probability=0.99)
+    assert policy.wait_s() == WAITS.plain_s
+
+    def goes_on(after_s: float) -> float:
+        clock.now_s += after_s
+        policy.speech_started()
+        clock.now_s += 1
+        policy.speech_ended()
+        policy.heard("It is large.", is_final=True, closing_probability=0.99)
+        return policy.wait_s()
+
+    assert goes_on(0.5) == pytest.approx(1.1 * 0.5), "it paused in this turn"
+    policy.committed()
+    assert goes_on(0.9) == pytest.approx(1.1 * 0.5), "it was cut off: of two pauses the shorter"
+    policy.committed()
+    assert goes_on(0.9) == pytest.approx(0.7), "the habit is believed up to there"
+    whole = []
+    for _ in range(4):
+        policy.committed()
+        whole.append(goes_on(6.0))
+    assert whole == sorted(whole, reverse=True)
+    assert whole[-1] == WAITS.plain_s
 
 
 def test_a_short_answer_to_the_agents_question_is_taken_at_once() -> None:

@@ -257,7 +257,12 @@ class TurnTaking:
             return event
         data = event.alternatives[0]
         is_final = event.type is stt.SpeechEventType.FINAL_TRANSCRIPT
-        heard = self._turn.heard(data.text, is_final=is_final, language=str(data.language))
+        heard = self._turn.heard(
+            data.text,
+            is_final=is_final,
+            language=str(data.language),
+            closing_probability=_closing_probability(data),
+        )
         self._act(heard.voice)
         self._notify()
         if heard.kept is None:
@@ -356,6 +361,12 @@ async def _wait(event: asyncio.Event, timeout_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()
+
+
+def _closing_probability(data: stt.SpeechData) -> float | None:
+    """How sure the recogniser is of the mark at the end, if it is one that tells."""
+    told = (data.metadata or {}).get("closing_probability")
+    return float(told) if isinstance(told, int | float) else None
 
 
 def _with_text(event: stt.SpeechEvent, text: str) -> stt.SpeechEvent:

@@ -123,8 +123,22 @@ class TurnUnderWay:
         self._end_of_turn.speech_ended(at)
         self._barge_in.speech_ended(at)
 
-    def heard(self, text: str, *, is_final: bool, language: str | None = None) -> Heard:
-        """A partial or final transcript of the speech since the last final one."""
+    def heard(
+        self,
+        text: str,
+        *,
+        is_final: bool,
+        language: str | None = None,
+        closing_probability: float | None = None,
+    ) -> Heard:
+        """A partial or final transcript of the speech since the last final one.
+
+        Args:
+            text: Its words.
+            is_final: Whether it will not change any more.
+            language: BCP 47 tag of the recogniser, if it tells one.
+            closing_probability: How sure it is of the mark at the end, if it tells that.
+        """
         heard = Heard(text)
         if self._barge_in.active:
             self._barge_in.heard(text, is_final=is_final, language=language)
@@ -136,7 +150,12 @@ class TurnUnderWay:
                 self._final_at = self._clock()
         if heard.kept:
             self._has_words = True
-            self._end_of_turn.heard(heard.kept, is_final=is_final, language=language)
+            self._end_of_turn.heard(
+                heard.kept,
+                is_final=is_final,
+                language=language,
+                closing_probability=closing_probability,
+            )
         return heard
 
     def typed(self, text: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,10 @@ def words_of(
         if words and not any(c.isalnum() for c in text):
             # A mark belongs to the word before it, and takes no time of its own.
             last = words[-1]
-            words[-1] = Word(last.text + text, last.start, last.end, last.probability)
+            surest = 1.0 if last.closing_probability is None else last.closing_probability
+            words[-1] = replace(
+                last, text=last.text + text, closing_probability=min(surest, probability)
+            )
         else:
             words.append(Word(text, start_s, min(max(end_s, start_s), duration_s), probability))
     return tuple(words)

@@ -9,7 +9,7 @@ decoded again over a wider window (`second_look`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from .gates import WEAK_LOG_PROBABILITY, repeats_itself
@@ -72,8 +72,10 @@ def without_timeless_copies(words: Sequence[Word], trust: Trust) -> tuple[Word, 
             first = kept[start + size - 1]
             mark = second[-1].text.strip()[len(first.text.strip()) :]
             if mark and not any(c.isalnum() for c in mark):
-                kept[start + size - 1] = Word(
-                    first.text + mark, first.start, first.end, first.probability
+                kept[start + size - 1] = replace(
+                    first,
+                    text=first.text + mark,
+                    closing_probability=second[-1].closing_probability,
                 )
             del kept[start + size : start + 2 * size]
         else:

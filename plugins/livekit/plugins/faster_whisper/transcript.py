@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from livekit.agents import LanguageCode, stt
 from livekit.agents.types import TimedString
@@ -86,11 +87,15 @@ def speech_data(
         span_s: Start and end to tell where there are no words, in seconds.
         offset_s: Added to all times.
         confirmed: The words at its front that will not change, to be told as metadata
-            ("confirmed_words", how many, and "confirmed_text").
+            ("confirmed_words", how many, and "confirmed_text"). Beside it stands
+            "closing_probability", how sure the model is of the full stop, question or exclamation
+            mark at the end, where there is one.
     """
-    metadata = None
+    metadata: dict[str, Any] = {}
     if confirmed is not None:
-        metadata = {"confirmed_words": len(confirmed), "confirmed_text": text_of(confirmed)}
+        metadata |= {"confirmed_words": len(confirmed), "confirmed_text": text_of(confirmed)}
+    if words and words[-1].ends_sentence and words[-1].closing_probability is not None:
+        metadata["closing_probability"] = words[-1].closing_probability
     return stt.SpeechData(
         language=LanguageCode(language),
         text=text_of(words),
@@ -107,5 +112,5 @@ def speech_data(
             )
             for word in words
         ],
-        metadata=metadata,
+        metadata=metadata or None,
     )

@@ -20,6 +20,9 @@ class Word:
     """Seconds."""
     probability: float = 1.0
     """Mean over the word's tokens, 0 to 1."""
+    closing_probability: float | None = None
+    """Of the marks behind it, 0 to 1, None without any. Whisper is less sure of a full stop where
+    the speaker only paused."""
 
     @property
     def key(self) -> str:
