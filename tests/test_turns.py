@@ -287,9 +287,9 @@ def test_behind_a_word_or_two_no_full_stop_is_missed() -> None:
     clock.now_s += 0.5
     policy.speech_ended()
     policy.heard("Alice", is_final=True)
-    assert WAITS.plain_s < policy.wait_s() < WAITS.doubt_s
+    assert policy.wait_s() == WAITS.stated_s, "that is what was looked for in the pause"
     policy.heard("Miller.", is_final=True, closing_probability=0.2)
-    assert policy.wait_s() < WAITS.doubt_s, "nor does an unsure one speak for more"
+    assert WAITS.stated_s < policy.wait_s() < WAITS.doubt_s, "an unsure one tells little more"
     policy.committed()
     policy.agent_said("Which day would suit you?")
     clock.now_s += 3
@@ -298,6 +298,13 @@ def test_behind_a_word_or_two_no_full_stop_is_missed() -> None:
     policy.speech_ended()
     policy.heard("Friday", is_final=True)
     assert policy.wait_s() == WAITS.plain_s, "it answers the agent's question"
+    policy.committed()
+    policy.agent_said("I see.")
+    clock.now_s += 8
+    policy.speech_started()
+    policy.speech_ended()
+    policy.heard("Friday", is_final=True)
+    assert WAITS.stated_s < policy.wait_s() < WAITS.doubt_s, "it may be a beginning"
 
 
 def test_a_full_stop_alone_is_not_taken_for_the_end_at_once() -> None:

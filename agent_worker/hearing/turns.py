@@ -237,6 +237,9 @@ class EndOfTurnPolicy:
         if self._is_unmarked():
             # A recogniser that ends its sentences did not end this one.
             wait_s = waits.doubt_s
+        elif self._pauses_here and not self._partial and self._is_a_word_or_two():
+            # "My name is …" "Alice": that is what was looked for in the pause.
+            wait_s = waits.stated_s
         elif not self._is_short_answer() and (self._punctuates or len(split_words(self.text)) < 3):
             # The final text may end it yet; two words are often only a beginning.
             wait_s = self._half_in_doubt_s
