@@ -6,6 +6,7 @@ not. `bench.hearing` is the long form.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import AsyncIterator
 
@@ -14,7 +15,7 @@ import pytest
 from livekit.agents.stt import SpeechEventType as Kind
 
 from bench import real_parts
-from bench.hearing_clips import Clip, load
+from bench.hearing_clips import Clip, choose_clips, load
 from bench.hearing_listeners import PlainWhisper
 from bench.hearing_score import edits, is_doubled, lost_tail, spoken_words
 from bench.pauses import chosen, halted_at
@@ -66,22 +67,27 @@ async def test_nothing_is_heard_twice(stt: faster_whisper.STT, name: str) -> Non
         assert not is_doubled(said, spoken_words(text, "en")), text
 
 
-async def test_a_final_is_as_good_as_plain_whispers_and_keeps_its_last_word(
-    stt: faster_whisper.STT,
-) -> None:
-    ours = plains = 0
-    chosen = [recording(f"en:{name}") for name in (*LOST, *DOUBLED[:2])]
-    chosen += [recording(name) for name in OTHERS]
+async def test_a_final_keeps_its_last_word(stt: faster_whisper.STT) -> None:
     whisper = PlainWhisper(real_parts.whisper_base())
-    for clip in chosen:
+    for name in (*(f"en:{name}" for name in (*LOST, *DOUBLED[:2])), *OTHERS):
+        clip = recording(name)
+        said = spoken_words(clip.text, clip.language)
         heard = " ".join((await hear(stt, clip)).finals)
         plain = whisper.transcribe(clip.samples, clip.language)
-        ours += errors(clip, heard)
-        plains += errors(clip, plain)
-        said = spoken_words(clip.text, clip.language)
         lost = lost_tail(said, spoken_words(heard, clip.language))
         assert not lost or lost_tail(said, spoken_words(plain, clip.language)), heard
-    assert ours <= plains + 1
+
+
+async def test_a_final_is_as_good_as_plain_whispers(ends_only: faster_whisper.STT) -> None:
+    clips = choose_clips(16, 5)
+    whisper = PlainWhisper(real_parts.whisper_base())
+    ours = plains = 0
+    for clip in clips:
+        ours += errors(clip, " ".join((await hear(ends_only, clip)).finals))
+        plains += errors(clip, whisper.transcribe(clip.samples, clip.language))
+    # Which words INT8 gets wrong differs with the CPU, by two of these 150; windows that lose words
+    # and write them twice came to double.
+    assert ours <= 1.2 * plains + 2, f"{ours} words wrong, of plain Whisper's {plains}"
 
 
 async def test_a_short_word_is_no_politeness(
@@ -116,9 +122,14 @@ async def ends_only() -> AsyncIterator[faster_whisper.STT]:
 
 
 async def test_a_real_goodbye_counts(ends_only: faster_whisper.STT) -> None:
-    for name, said in (("goodbye", "goodbye"), ("privacy-thankyou", "thank you")):
-        heard = await hear(ends_only, recording(f"en:{name}"))
-        assert " ".join(spoken_words(" ".join(heard.finals), "en")) == said
+    thanks, *goodbyes = (
+        recording(f"en:{n}") for n in ("privacy-thankyou", "goodbye", "vm-goodbye")
+    )
+    quiet = [dataclasses.replace(clip, samples=clip.samples * 0.1) for clip in goodbyes]
+    for clip, said in ((thanks, "thankyou"), *((clip, "goodbye") for clip in (*goodbyes, *quiet))):
+        heard = await hear(ends_only, clip)
+        # "Good bye!" and "Goodbye." are one
+        assert "".join(spoken_words(" ".join(heard.finals), "en")) == said
 
 
 async def test_who_turns_to_another_language_is_heard_in_it(

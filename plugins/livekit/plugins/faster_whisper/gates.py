@@ -12,6 +12,12 @@ from .inventions import Invention, has_words, known_invention
 # what it writes into noise, hum, ringing and music lies between -1.4 and -3.9, but for credits.
 _NOISE = 1.4
 
+_HEARD_A_VOICE = 0.25
+"""Probability of no speech below which the model heard a voice.
+
+Of 425 farewells that base INT8 wrote into sounds without words, in eight languages, none lies below
+0.29 (breath); of people's own three in four do."""
+
 
 WEAK_LOG_PROBABILITY = -1.0
 """Mean per token below which a text is weak; Whisper's own limit (Radford et al., 2022, 4.5)."""
@@ -98,7 +104,10 @@ def reason_to_reject(evidence: Evidence, gates: Gates) -> str | None:
 
 def _speaks_against(evidence: Evidence, gates: Gates) -> bool:
     """Tells whether words that people do say were invented this time."""
-    if evidence.mean_log_probability < 0.8 * gates.log_probability:
+    # A person's "goodbye" alone may be as improbable as an invented one: -0.74 to -1.05, as it was
+    # cut and on which CPU. Whether the model heard a voice tells them apart.
+    least = 1.0 if evidence.no_speech_probability < _HEARD_A_VOICE else 0.8
+    if evidence.mean_log_probability < least * gates.log_probability:
         return True
     # A word of half a second is 0.3 s of voice; what deceives the detector is shorter.
     weakly_voiced = evidence.voiced_s < max(0.4, 0.12 * evidence.word_count)
