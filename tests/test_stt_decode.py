@@ -167,7 +167,10 @@ def evidence(text: str, **changes: float) -> Evidence:
             "more words than time",
         ),
         (evidence("Thank you.", voiced_s=0.8), None),
-        (evidence("Thank you.", mean_log_probability=-0.85), "known invention"),
+        (
+            evidence("Thank you.", mean_log_probability=-0.85, no_speech_probability=0.6),
+            "known invention",
+        ),
         (evidence("Thank you.", voiced_s=0.3, mean_log_probability=-0.5), "known invention"),
         (evidence("谢谢观看", mean_log_probability=-0.8), "known invention"),
         (evidence("Продолжение следует...", mean_log_probability=-0.8), "known invention"),

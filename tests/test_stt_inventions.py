@@ -101,7 +101,18 @@ def test_who_speaks_of_subtitles_is_heard(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Thank you.", "Bye!", "You.", "So?", "Goodbye.", "Merci.", "谢谢", "감사합니다", "Danke!"],
+    [
+        "Thank you.",
+        "Bye!",
+        "You.",
+        "So?",
+        "Goodbye.",
+        "Merci.",
+        "谢谢",
+        "감사합니다",
+        "Danke!",
+        "www.example.org",
+    ],
 )
 def test_real_thanks_and_goodbyes_count(text: str) -> None:
     assert known_invention(text) is Invention.FAREWELL
@@ -147,8 +158,12 @@ def test_credits_are_cut_off_the_end_of_real_speech() -> None:
     words = [Word(f" {w}", 0, 1) for w in TICKETS]
     assert text_of(without_credits(words)) == "Two tickets please."
     assert without_credits(words[:3]) == tuple(words[:3])
-    thanks = [Word(f" {w}", 0, 1) for w in ("That's", "all.", "Thank", "you.")]
-    assert without_credits(thanks) == tuple(thanks)
+    for said in (
+        "That's all. Thank you.",
+        "It's free. For more information, visit www.example.org.",
+    ):
+        words = [Word(f" {w}", 0, 1) for w in said.split()]
+        assert without_credits(words) == tuple(words)
     assert (
         without_credits([Word(" Thanks", 0, 1), Word(" for", 0, 1), Word(" watching.", 0, 1)]) == ()
     )

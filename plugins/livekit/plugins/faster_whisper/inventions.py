@@ -6,7 +6,7 @@ import functools
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 from importlib import resources
 
@@ -25,7 +25,7 @@ class Invention(Enum):
     CREDIT = auto()
     """Of subtitle writers and video makers: nobody says it to an agent."""
     FAREWELL = auto()
-    """Thanks, goodbyes and short words, which people do say."""
+    """Thanks, goodbyes, short words and addresses of pages, which people do say."""
 
 
 def known_invention(text: str) -> Invention | None:
@@ -36,7 +36,7 @@ def known_invention(text: str) -> Invention | None:
     farewells, credits = _lists()
     # "Thank you. Thank you." is no more than "Thank you."
     sentences = [_bare(part) for part in re.split(r"[.!?。！？…,，]+", text)]
-    if bare in farewells or all(part in farewells for part in sentences if part):
+    if farewells.fullmatch(bare) or all(farewells.fullmatch(part) for part in sentences if part):
         return Invention.FAREWELL
     if _describes_sound(text) or (len(bare) <= _LONGEST_CREDIT and credits.fullmatch(bare)):
         return Invention.CREDIT
@@ -95,13 +95,15 @@ def _bare(text: str, also: str = "") -> str:
 
 
 @functools.cache
-def _lists() -> tuple[frozenset[str], re.Pattern[str]]:
+def _lists() -> tuple[re.Pattern[str], re.Pattern[str]]:
     source = resources.files(__package__).joinpath("inventions.toml")
     tables: dict[str, dict[str, list[str]]] = tomllib.loads(source.read_text(encoding="utf-8"))
-    farewells = frozenset(_bare(t) for texts in tables["farewells"].values() for t in texts)
-    patterns = [
-        re.escape(_bare(text, "*#")).replace(r"\*", ".*").replace(r"\#", r"\d")
-        for texts in tables["credits"].values()
-        for text in texts
-    ]
-    return farewells, re.compile("|".join(patterns))
+    return _pattern_of(tables["farewells"]), _pattern_of(tables["credits"])
+
+
+def _pattern_of(texts: Mapping[str, Sequence[str]]) -> re.Pattern[str]:
+    """Returns what matches any of a list's texts, `*` and `#` in them as the list explains them."""
+    bare = (_bare(text, "*#") for by_language in texts.values() for text in by_language)
+    return re.compile(
+        "|".join(re.escape(t).replace(r"\*", ".*").replace(r"\#", r"\d") for t in bare)
+    )

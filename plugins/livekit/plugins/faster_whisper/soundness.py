@@ -39,9 +39,10 @@ class Doubt(StrEnum):
 class Trust:
     """Beyond which limits a text is doubted. Measured with Whisper base on people's recordings."""
 
-    word_probability: float = 0.4
-    """A text with a word below this is decoded again. It tells more than the mean over the text:
-    of 408 texts, the quarter with such a word held nearly all that a second look mended."""
+    word_probability: float = 0.5
+    """A text with a word below this is decoded again. It tells more than the mean over the text. Of
+    1013 recordings 122 have their weakest word between 0.4 and this; a second look bettered 14 of
+    them and spoiled 3. Between 0.5 and 0.7 lie 123 of 440: 6 were bettered, 4 spoiled."""
     mean_log_probability: float = WEAK_LOG_PROBABILITY
     """Likewise for the mean over the text. Of what is heard in noise nearly all is below it, and a
     second look is a second witness."""
