@@ -22,7 +22,7 @@ from agent_worker.web import WebConfig, create_app
 
 from .fake_voice_stack import FakeStack
 from .front_end import PACKAGE, Project, run
-from .integration.test_browser import chromium
+from .integration.test_browser import becomes_true, chromium
 from .test_react_hooks import KEPT, WATCH, microphone
 
 __all__ = ["microphone"]
@@ -169,8 +169,8 @@ async def test_the_documents_page_talks_with_the_agent_from_another_origin(
         await shows(page, "#said", "hello there.")
         await shows(page, "#now", "hello there")
         await shows(page, "#answer", "Good day.")
-        await page.wait_for_function("window.loudest > 0.2")
-        await page.wait_for_function("Number(document.querySelector('#ends').textContent) > 0")
+        await becomes_true(page, "window.loudest > 0.2")
+        await becomes_true(page, "Number(document.querySelector('#ends').textContent) > 0")
         await page.click("text=Stop")
         await shows(page, "#state", "connected deaf")
         # The page plays by itself: of ours is the microphone's context alone, and it is closed.
@@ -196,11 +196,11 @@ async def test_the_button_is_all_that_a_page_needs(site: Path, microphone: Path)
         await expect(button).to_have_text("Press to talk")
         await button.click()
         await expect(button).to_have_attribute("aria-pressed", "true")
-        await page.wait_for_function("window.loudest > 0.2")
+        await becomes_true(page, "window.loudest > 0.2")
         await expect(button).to_have_text("Listening", timeout=PATIENCE_MS)
         await button.click()
         await expect(button).to_have_text("Talk")
-        await page.wait_for_function(f"({KEPT})() === 'ended closed closed closed'")
+        await becomes_true(page, f"({KEPT})() === 'ended closed closed closed'")
 
 
 async def test_a_page_that_is_not_allowed_is_told_that_it_can_not_connect(

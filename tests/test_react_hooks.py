@@ -24,7 +24,7 @@ from agent_worker.gateway.protocol import error
 from agent_worker.web import WebConfig, create_app
 from tests.fake_voice_stack import FakeStack, tone
 from tests.front_end import PACKAGE, Project, run
-from tests.integration.test_browser import chromium
+from tests.integration.test_browser import becomes_true, chromium
 
 # The first test may have to fetch the packages and to build.
 pytestmark = pytest.mark.timeout(420)
@@ -172,10 +172,10 @@ async def test_a_caller_is_heard_and_answered_and_unmounting_lets_go_of_everythi
         await caller.says("agent", "Welcome.")
         await caller.says("user", "hello there")
         await caller.says("agent", "Good day.")
-        await page.wait_for_function("window.loudest > 0.2")
+        await becomes_true(page, "window.loudest > 0.2")
         assert await page.evaluate(KEPT) == "live running running open"
         await page.click("#toggle")
-        await page.wait_for_function(f"({KEPT})() === 'ended closed closed closed'")
+        await becomes_true(page, f"({KEPT})() === 'ended closed closed closed'")
         async with asyncio.timeout(30):
             while caller.gateway.sessions:
                 await asyncio.sleep(0.02)
@@ -198,7 +198,7 @@ async def test_a_broken_line_is_taken_up_again(web_dir: Path, microphone: Path) 
         await caller.page.click("text=Talk")
         await caller.says("agent", "Good day.")
         await caller.page.evaluate("kept.sockets.at(-1).close(3001)")
-        await caller.page.wait_for_function("kept.sockets.at(-1).readyState === WebSocket.OPEN")
+        await becomes_true(caller.page, "kept.sockets.at(-1).readyState === WebSocket.OPEN")
         await caller.says("agent", "Good day.", times=2)
         assert [m["resumed"] for m in caller.messages if m["type"] == "session_started"] == [
             False,
