@@ -279,6 +279,25 @@ def test_a_missing_full_stop_means_something_once_the_recogniser_sets_them() -> 
     assert policy.wait_s() == WAITS.doubt_s
 
 
+def test_who_often_pauses_is_waited_for_less_behind_the_word_that_was_looked_for() -> None:
+    policy, clock = policy_after("I live in.")
+    for word in ("Berlin", "Alice"):
+        clock.now_s += 1.1
+        policy.speech_started()
+        clock.now_s += 0.5
+        policy.speech_ended()
+        policy.heard(word, is_final=True)
+        if word == "Berlin":
+            policy.committed()
+            clock.now_s += 5
+            policy.agent_finished()
+            policy.speech_started()
+            clock.now_s += 0.5
+            policy.speech_ended()
+            policy.heard("My name is", is_final=True)
+    assert WAITS.stated_s < policy.wait_s() <= 0.7
+
+
 def test_behind_a_word_or_two_no_full_stop_is_missed() -> None:
     # "My name is …" "Alice": Whisper sets none behind most single words
     policy, clock = policy_after("My name is.")
@@ -288,6 +307,9 @@ def test_behind_a_word_or_two_no_full_stop_is_missed() -> None:
     policy.speech_ended()
     policy.heard("Alice", is_final=True)
     assert policy.wait_s() == WAITS.stated_s, "that is what was looked for in the pause"
+    policy.model_says(0.0)
+    assert policy.wait_s() < WAITS.doubt_s, "a word alone has little of a melody"
+    policy.model_says(0.5)
     policy.heard("Miller.", is_final=True, closing_probability=0.2)
     assert WAITS.stated_s < policy.wait_s() < WAITS.doubt_s, "an unsure one tells little more"
     policy.committed()

@@ -234,16 +234,17 @@ class EndOfTurnPolicy:
     def _plain_wait_s(self) -> float:
         waits = self._waits
         wait_s = waits.plain_s
+        habit_s = self._habit_s(_MOST, at_least=2)
         if self._is_unmarked():
             # A recogniser that ends its sentences did not end this one.
             wait_s = waits.doubt_s
-        elif self._pauses_here and not self._partial and self._is_a_word_or_two():
-            # "My name is …" "Alice": that is what was looked for in the pause.
+        elif self._is_what_was_looked_for():
             wait_s = waits.stated_s
+            habit_s = min(habit_s, _LONGEST_HABIT_S)
         elif not self._is_short_answer() and (self._punctuates or len(split_words(self.text)) < 3):
             # The final text may end it yet; two words are often only a beginning.
             wait_s = self._half_in_doubt_s
-        return min(max(self._by_sound(wait_s), self._habit_s(_MOST, at_least=2)), waits.doubt_s)
+        return min(max(self._by_sound(wait_s), habit_s), waits.doubt_s)
 
     def _is_unmarked(self) -> bool:
         """Whether a full stop is missing that should be there if the turn were over."""
@@ -254,6 +255,10 @@ class EndOfTurnPolicy:
     def _is_a_word_or_two(self) -> bool:
         """Whether a recogniser's marks tell nothing, for want of a sentence."""
         return len(split_words(self._partial or self._last_final)) <= _UNMARKED
+
+    def _is_what_was_looked_for(self) -> bool:
+        """ "My name is …" "Alice": the end of a sentence that paused for it. A list pauses more."""
+        return len(self._pauses_here) == 1 and not self._partial and self._is_a_word_or_two()
 
     def _is_short_answer(self) -> bool:
         """Whether a few words in one go follow a question of the agent."""
@@ -268,7 +273,11 @@ class EndOfTurnPolicy:
         sure = abs(2 * self._probability - 1)
         # Not even a full stop there: it can be as good as one.
         sure_s = self._waits.stated_s if self._punctuates else self._waits.agreed_s
-        towards_s = sure_s if self._probability > 0.5 else self._waits.doubt_s
+        unsure_s = self._waits.doubt_s
+        if self._is_what_was_looked_for():
+            # A word alone has little of a melody.
+            unsure_s = self._half_in_doubt_s
+        towards_s = sure_s if self._probability > 0.5 else unsure_s
         return wait_s + sure * (towards_s - wait_s)
 
     def _stated_wait_s(self) -> float:
@@ -295,7 +304,8 @@ class EndOfTurnPolicy:
         wait_s = waits.doubt_s + min(max(sure, 0.0), 1.0) * (waits.plain_s - waits.doubt_s)
         if self._is_a_word_or_two():
             # An unsure mark is as little a sign there as a missing one.
-            wait_s = min(wait_s, self._half_in_doubt_s)
+            is_end = self._is_what_was_looked_for()
+            wait_s = min(wait_s, waits.stated_s if is_end else self._half_in_doubt_s)
         return wait_s
 
     def _agreed_wait_s(self) -> float:
