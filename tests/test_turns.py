@@ -298,6 +298,20 @@ def test_who_often_pauses_is_waited_for_less_behind_the_word_that_was_looked_for
     assert WAITS.stated_s < policy.wait_s() <= 0.7
 
 
+@pytest.mark.parametrize(
+    ("whole", "closing"), [("My name is Alice.", 0.77), ("My name is Alice", None)]
+)
+def test_what_was_looked_for_may_come_in_the_same_breath(whole: str, closing: float | None) -> None:
+    policy, clock = policy_after("")
+    policy.heard("My name is")
+    clock.now_s += 0.4
+    policy.speech_started()
+    clock.now_s += 0.5
+    policy.speech_ended()
+    policy.heard(whole, is_final=True, closing_probability=closing)
+    assert WAITS.stated_s <= policy.wait_s() < 0.5
+
+
 def test_behind_a_word_or_two_no_full_stop_is_missed() -> None:
     # "My name is …" "Alice": Whisper sets none behind most single words
     policy, clock = policy_after("My name is.")

@@ -97,6 +97,7 @@ class EndOfTurnPolicy:
         self._probability: float | None = None
         self._closing_probability: float | None = None
         self._pauses_here: list[float] = []
+        self._words_before_halt: int | None = None
 
     @property
     def text(self) -> str:
@@ -195,6 +196,8 @@ class EndOfTurnPolicy:
     def _paused(self, length_s: float) -> None:
         self._pauses.append(length_s)
         self._pauses_here.append(length_s)
+        is_halt = judge(self.text, language=self._language) is Completeness.UNFINISHED
+        self._words_before_halt = len(split_words(self.text)) if is_halt and self.text else None
 
     def _turn_was_whole(self) -> None:
         """The turn taken last was not cut off."""
@@ -235,12 +238,12 @@ class EndOfTurnPolicy:
         waits = self._waits
         wait_s = waits.plain_s
         habit_s = self._habit_s(_MOST, at_least=2)
-        if self._is_unmarked():
-            # A recogniser that ends its sentences did not end this one.
-            wait_s = waits.doubt_s
-        elif self._is_what_was_looked_for():
+        if self._is_what_was_looked_for():
             wait_s = waits.stated_s
             habit_s = min(habit_s, _LONGEST_HABIT_S)
+        elif self._is_unmarked():
+            # A recogniser that ends its sentences did not end this one.
+            wait_s = waits.doubt_s
         elif not self._is_short_answer() and (self._punctuates or len(split_words(self.text)) < 3):
             # The final text may end it yet; two words are often only a beginning.
             wait_s = self._half_in_doubt_s
@@ -258,7 +261,10 @@ class EndOfTurnPolicy:
 
     def _is_what_was_looked_for(self) -> bool:
         """ "My name is …" "Alice": the end of a sentence that paused for it. A list pauses more."""
-        return len(self._pauses_here) == 1 and not self._partial and self._is_a_word_or_two()
+        before = self._words_before_halt
+        if before is None or len(self._pauses_here) != 1 or self._partial:
+            return False
+        return 1 <= len(split_words(self.text)) - before <= _UNMARKED
 
     def _is_short_answer(self) -> bool:
         """Whether a few words in one go follow a question of the agent."""
@@ -302,10 +308,11 @@ class EndOfTurnPolicy:
             return waits.stated_s
         sure = (self._closing_probability - _DOUBTED_MARK) / (_SURE_MARK - _DOUBTED_MARK)
         wait_s = waits.doubt_s + min(max(sure, 0.0), 1.0) * (waits.plain_s - waits.doubt_s)
-        if self._is_a_word_or_two():
-            # An unsure mark is as little a sign there as a missing one.
-            is_end = self._is_what_was_looked_for()
-            wait_s = min(wait_s, waits.stated_s if is_end else self._half_in_doubt_s)
+        # An unsure mark is as little a sign there as a missing one.
+        if self._is_what_was_looked_for():
+            wait_s = min(wait_s, waits.stated_s)
+        elif self._is_a_word_or_two():
+            wait_s = min(wait_s, self._half_in_doubt_s)
         return wait_s
 
     def _agreed_wait_s(self) -> float:
