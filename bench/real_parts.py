@@ -151,6 +151,11 @@ def prompts(language: str) -> list[Recording]:
     return [found[name] for name in sorted(found)]
 
 
+def prompt(language: str, name: str) -> Recording:
+    """Returns one of `prompts` by its name."""
+    return next(found for found in prompts(language) if found.name == name)
+
+
 def music_on_hold() -> list[Path]:
     """Returns pieces of music, without words, as WAV files at 8 kHz."""
     return sorted((_debian("asterisk-moh-opsound-wav") / "usr/share").rglob("*.wav"))

@@ -58,6 +58,7 @@ def heard(text: str, *, sure: float = -0.4, silent: float = 0.3, fits: float = 0
         "Ondertitels ingediend door de Amara.org gemeenschap",
         "Napisy stworzone przez społeczność Amara.org",
         "Titulky vytvořil JohnyX.",
+        "www.hradeckesluzby.cz",
         "Субтитры сделал DimaTorzok",
         "Редактор субтитров А.Семкин Корректор А.Егорова",
         "Altyazı M.K.",

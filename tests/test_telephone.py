@@ -31,7 +31,7 @@ def decoder() -> WhisperDecoder:
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
 def test_words_survive_the_line(decoder: WhisperDecoder, name: str) -> None:
-    clip = next(load(r) for r in real_parts.prompts("en") if r.name == "agent-incorrect")
+    clip = load(real_parts.prompt("en", "agent-incorrect"))
     heard = decoder.decode([Job(DEGRADATIONS[name](clip.samples))])[0]
     said = spoken_words(clip.text, "en")
     assert edits(said, spoken_words(heard.text, "en")) <= len(said) // 3, heard.text

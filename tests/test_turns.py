@@ -281,20 +281,19 @@ def test_a_missing_full_stop_means_something_once_the_recogniser_sets_them() -> 
 
 def test_who_often_pauses_is_waited_for_less_behind_the_word_that_was_looked_for() -> None:
     policy, clock = policy_after("I live in.")
-    for word in ("Berlin", "Alice"):
-        clock.now_s += 1.1
+
+    def says(text: str, *, after_s: float) -> None:
+        clock.now_s += after_s
         policy.speech_started()
         clock.now_s += 0.5
         policy.speech_ended()
-        policy.heard(word, is_final=True)
-        if word == "Berlin":
-            policy.committed()
-            clock.now_s += 5
-            policy.agent_finished()
-            policy.speech_started()
-            clock.now_s += 0.5
-            policy.speech_ended()
-            policy.heard("My name is", is_final=True)
+        policy.heard(text, is_final=True)
+
+    says("Berlin", after_s=1.1)
+    policy.committed()
+    policy.agent_finished()
+    says("My name is", after_s=5)
+    says("Alice", after_s=1.1)
     assert WAITS.stated_s < policy.wait_s() <= 0.7
 
 

@@ -279,10 +279,9 @@ class EndOfTurnPolicy:
         sure = abs(2 * self._probability - 1)
         # Not even a full stop there: it can be as good as one.
         sure_s = self._waits.stated_s if self._punctuates else self._waits.agreed_s
-        unsure_s = self._waits.doubt_s
-        if self._is_what_was_looked_for():
-            # A word alone has little of a melody.
-            unsure_s = self._half_in_doubt_s
+        # A word alone has little of a melody.
+        is_word = self._is_what_was_looked_for()
+        unsure_s = self._half_in_doubt_s if is_word else self._waits.doubt_s
         towards_s = sure_s if self._probability > 0.5 else unsure_s
         return wait_s + sure * (towards_s - wait_s)
 

@@ -34,13 +34,14 @@ def known_invention(text: str) -> Invention | None:
     if not bare:
         return None
     farewells, credits = _lists()
+    # First, since a page that nobody but a subtitle writer names is an address too.
+    if len(bare) <= _LONGEST_CREDIT and credits.fullmatch(bare):
+        return Invention.CREDIT
     # "Thank you. Thank you." is no more than "Thank you."
     sentences = [_bare(part) for part in re.split(r"[.!?。！？…,，]+", text)]
     if farewells.fullmatch(bare) or all(farewells.fullmatch(part) for part in sentences if part):
         return Invention.FAREWELL
-    if _describes_sound(text) or (len(bare) <= _LONGEST_CREDIT and credits.fullmatch(bare)):
-        return Invention.CREDIT
-    return None
+    return Invention.CREDIT if _describes_sound(text) else None
 
 
 def without_credits(words: Sequence[Word]) -> tuple[Word, ...]:
