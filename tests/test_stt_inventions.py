@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from livekit.plugins.faster_whisper.gates import Evidence, Gates, reason_to_reject
@@ -14,6 +16,8 @@ from livekit.plugins.faster_whisper.inventions import (
     without_credits,
 )
 from livekit.plugins.faster_whisper.job import Decoded, Job
+from livekit.plugins.faster_whisper.second_look import looked
+from livekit.plugins.faster_whisper.soundness import Doubt
 from livekit.plugins.faster_whisper.words import Word, text_of
 
 from .stt_probe import silence
@@ -170,6 +174,21 @@ def test_credits_are_cut_off_the_end_of_real_speech() -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["POR POR POR", "No, no, no, no.", "5 5 5 5"])
+def test_one_word_on_and_on_is_a_loop_where_the_model_hears_silence_too(text: str) -> None:
+    in_noise = {"mean_log_probability": -0.83, "no_speech_probability": 0.7}
+    assert reason_to_reject(evidence(text, **in_noise), Gates()) == "repetition"
+    assert reason_to_reject(evidence(text), Gates()) is None
+    assert reason_to_reject(evidence(text, mean_log_probability=-0.83), Gates()) is None
+    assert reason_to_reject(evidence(f"Yes, {text}", **in_noise), Gates()) is None
+
+
+def test_nobody_says_one_letter_on_and_on() -> None:
+    assert reason_to_reject(evidence("S-S-S-S-S-S-S"), Gates()) == "repetition"
+    for said in ("www", "5-5-5-5-5-5", "I, I, I, I think so", "A, A, A", "嗯 嗯 嗯 嗯 嗯"):
+        assert reason_to_reject(evidence(said), Gates()) is None, said
+
+
 def test_only_a_text_of_nothing_but_hints_is_an_echo() -> None:
     assert is_echo("Kowalczyk, Zephyr Bank", NAMES)
     assert is_echo("zephyr", NAMES)
@@ -186,16 +205,37 @@ def test_keyterms_that_the_model_repeats_into_noise_do_not_stand() -> None:
         return heard("you", sure=-1.6, silent=0.68)
 
     job = Job(silence(1.0), keyterms=NAMES, prompt="A bank.")
-    judged = judged_without_hints(job, heard("Kowalczyk, Zephyr Bank"), decode)
+    assert judged_without_hints(job, heard("Kowalczyk, Zephyr Bank"), decode).text == ""
     assert [(j.keyterms, j.prompt) for j in asked] == [((), "")]
-    assert reason_to_reject(
-        evidence(
-            judged.text,
-            mean_log_probability=judged.mean_log_probability,
-            no_speech_probability=judged.no_speech_probability,
-        ),
-        Gates(),
+
+
+@pytest.mark.parametrize(
+    "without_hints",
+    [
+        heard("You", sure=-0.99, silent=0.76),
+        heard("Thank you very much!", sure=-1.25, silent=0.37),
+        heard("Beep beep", sure=-0.9, silent=0.54),
+        replace(heard("I don't know what to do. I don't", sure=-0.5, silent=0.2), doubt=Doubt.LOOP),
+    ],
+    ids=lambda bare: bare.text,
+)
+def test_keyterms_in_whose_place_nothing_is_heard_are_looked_at_once_more(
+    without_hints: Decoded,
+) -> None:
+    job = Job(silence(1.0), keyterms=NAMES, voice=((0.1, 0.9),))
+    judged = judged_without_hints(job, heard("Kowalczyk, Zephyr Bank"), lambda _: without_hints)
+    assert judged.text == ""
+    look = looked(replace(judged, frames=400), None, stands=lambda decoded: bool(decoded.words))
+    assert look.wider == "wide"
+
+
+def test_a_keyterm_is_not_believed_for_being_repeated() -> None:
+    twice = heard("Kowalczyk Kowalczyk")
+    twice = replace(twice, words=(twice.words[0], replace(twice.words[1], probability=0.61)))
+    judged = judged_without_hints(
+        Job(silence(1.0), keyterms=NAMES), twice, lambda _: heard("You", sure=-1.0, silent=0.8)
     )
+    assert judged.text == ""
 
 
 def test_a_keyterm_that_was_said_keeps_its_spelling() -> None:

@@ -16,9 +16,11 @@ from livekit.agents.stt import SpeechEventType as Kind
 
 from bench import real_parts
 from bench.hearing_clips import Clip, choose_clips, load
+from bench.hearing_clips import sound as clip_sound
 from bench.hearing_listeners import PlainWhisper
 from bench.hearing_score import edits, is_doubled, lost_tail, spoken_words
 from bench.pauses import chosen, halted_at
+from bench.stt_sounds import wordless_sounds
 from livekit.plugins import faster_whisper
 
 from .speech import Samples
@@ -130,6 +132,31 @@ async def test_a_real_goodbye_counts(ends_only: faster_whisper.STT) -> None:
         heard = await hear(ends_only, clip)
         # "Good bye!" and "Goodbye." are one
         assert "".join(spoken_words(" ".join(heard.finals), "en")) == said
+
+
+async def test_keyterms_are_written_where_they_were_said_and_nowhere_else() -> None:
+    async with faster_whisper.STT(
+        model=str(real_parts.whisper_base()),
+        device="cpu",
+        language="en",
+        keyterms=("Kowalczyk", "right brace"),
+        # As easy to deceive as it can be, since by default it lets nearly no noise through.
+        vad_threshold=0.05,
+        min_speech=0.03,
+    ) as stt:
+        # Without the terms it hears "Right-braise".
+        said = await hear(stt, recording("en:letters/ascii125"))
+        assert spoken_words(" ".join(said.finals), "en") == ["right", "brace"]
+        sounds = {
+            sound.kind: sound.samples
+            for sound in wordless_sounds(3.0)
+            if sound.level_dbfs == -30.0 and sound.kind in ("ringing, Britain", "comfort noise")
+        }
+        sounds |= {piece.stem: clip_sound(piece)[:48000] for piece in real_parts.music_on_hold()}
+        assert len(sounds) == 7
+        for kind, samples in sounds.items():
+            heard = await transcribe(stt.stream(), np.concatenate([samples, silence(1.0)]))
+            assert not any(heard.finals), kind
 
 
 async def test_who_turns_to_another_language_is_heard_in_it(

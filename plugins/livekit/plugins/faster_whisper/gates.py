@@ -18,6 +18,8 @@ _HEARD_A_VOICE = 0.25
 Of 425 farewells that base INT8 wrote into sounds without words, in eight languages, none lies below
 0.29 (breath); of people's own three in four do."""
 
+_SILENT_TOO = 0.4
+"""Probability of no speech above which a text that looks like a loop is one."""
 
 WEAK_LOG_PROBABILITY = -1.0
 """Mean per token below which a text is weak; Whisper's own limit (Radford et al., 2022, 4.5)."""
@@ -93,13 +95,28 @@ def reason_to_reject(evidence: Evidence, gates: Gates) -> str | None:
     # A model this sure of silence needs no second witness, short of a text it is sure of as well.
     if evidence.no_speech_probability > 0.95 and evidence.mean_log_probability < -0.3:
         return "no speech"
-    if repeats_itself(evidence.text, gates.compression_ratio):
+    if repeats_itself(evidence.text, gates.compression_ratio) or _only_stammers(evidence, gates):
         return "repetition"
     if evidence.word_count > 3 + gates.words_per_s * evidence.voiced_s:
         return "more words than time"
     if invention is Invention.FAREWELL and _speaks_against(evidence, gates):
         return "known invention"
     return None
+
+
+def _only_stammers(evidence: Evidence, gates: Gates) -> bool:
+    """Tells whether nothing but one word comes on and on, and not from a person.
+
+    People do say "no, no, no", and are heard to; Whisper writes "POR POR POR" into music.
+    """
+    words = _plain(evidence.text).split()
+    if len(words) < 3 or len(set(words)) > 1:
+        return False
+    is_letter = len(words[0]) == 1 and words[0].upper() != words[0]
+    if is_letter and len(words) >= 5:
+        return True
+    weak = evidence.mean_log_probability < 0.8 * gates.log_probability
+    return weak and evidence.no_speech_probability > _SILENT_TOO
 
 
 def _speaks_against(evidence: Evidence, gates: Gates) -> bool:
