@@ -78,6 +78,9 @@ def heard(text: str, *, sure: float = -0.4, silent: float = 0.3, fits: float = 0
         "请不吝点赞 订阅 转发 打赏支持明镜与点点栏目",
         "ТЕЛЕФОННЫЙ ЗВОНОК",
         "ПЕЧАЛЬНАЯ МУЗЫКА",
+        "ЗВУК В ДВЕРЬ",
+        "Субтитры и Корректор А.Егорова",
+        "Sous-titres d'Amérique",
     ],
 )
 def test_credits_of_subtitles_are_never_taken_for_speech(text: str) -> None:
@@ -96,6 +99,8 @@ def test_credits_of_subtitles_are_never_taken_for_speech(text: str) -> None:
         "ترجم هذا من فضلك",
         "字幕怎么打开",
         "МТС",
+        "КАМАЗ",
+        "Я ИЗ США",
         "Bu ne?",
     ],
 )
@@ -174,7 +179,7 @@ def test_credits_are_cut_off_the_end_of_real_speech() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["POR POR POR", "No, no, no, no.", "5 5 5 5"])
+@pytest.mark.parametrize("text", ["POR POR POR", "Пу-пу-пу-п", "5 5 5 5", "うううう"])
 def test_one_word_on_and_on_is_a_loop_where_the_model_hears_silence_too(text: str) -> None:
     in_noise = {"mean_log_probability": -0.83, "no_speech_probability": 0.7}
     assert reason_to_reject(evidence(text, **in_noise), Gates()) == "repetition"
@@ -185,7 +190,14 @@ def test_one_word_on_and_on_is_a_loop_where_the_model_hears_silence_too(text: st
 
 def test_nobody_says_one_letter_on_and_on() -> None:
     assert reason_to_reject(evidence("S-S-S-S-S-S-S"), Gates()) == "repetition"
-    for said in ("www", "5-5-5-5-5-5", "I, I, I, I think so", "A, A, A", "嗯 嗯 嗯 嗯 嗯"):
+    for said in (
+        "www",
+        "5-5-5-5-5-5",
+        "I, I, I, I think so",
+        "A, A, A",
+        "嗯 嗯 嗯 嗯 嗯",
+        "对对对对对",
+    ):
         assert reason_to_reject(evidence(said), Gates()) is None, said
 
 

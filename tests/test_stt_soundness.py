@@ -250,6 +250,25 @@ def test_what_is_about_to_be_dropped_is_looked_at_once_more() -> None:
     assert looked(wider, stood, stands=probable).wider == "full", "they contradict each other"
 
 
+@pytest.mark.parametrize("fell", ["first", "second", "neither"])
+def test_of_two_weak_looks_none_stands_where_the_model_hears_silence_too(fell: str) -> None:
+    weak = look("Yankee.", 0.9, frames=600, doubt=Doubt.WEAK, mean=-1.1)
+    wider = look("Thanks.", 0.9, frames=1500, doubt=None, mean=-1.05)
+
+    def stands(decoded: Decoded) -> bool:
+        return decoded.text != {"first": "Yankee.", "second": "Thanks."}.get(fell)
+
+    first = looked(weak, None, stands=stands)
+    silent = replace(wider, no_speech_probability=0.5)
+    assert looked(silent, first, stands=stands).decoded.text == ""
+    # a voice was heard; or the second is sure of what it stands by
+    heard = looked(wider, first, stands=stands)
+    assert heard.wider == ("full" if fell == "second" else None)
+    if fell != "second":
+        sure = looked(replace(silent, mean_log_probability=-0.9), first, stands=stands)
+        assert heard.decoded.text and sure.decoded.text
+
+
 def test_a_model_that_learnt_on_short_windows_is_not_asked_again_for_what_is_dropped() -> None:
     short = replace(look("Bye.", 0.9, frames=200, doubt=None), profits_from_whole=False)
     assert looked(short, None, stands=lambda _: False).is_sure

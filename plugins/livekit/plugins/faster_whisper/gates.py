@@ -18,8 +18,12 @@ _HEARD_A_VOICE = 0.25
 Of 425 farewells that base INT8 wrote into sounds without words, in eight languages, none lies below
 0.29 (breath); of people's own three in four do."""
 
-_SILENT_TOO = 0.4
-"""Probability of no speech above which a text that looks like a loop is one."""
+SILENT_TOO = 0.4
+"""Probability of no speech above which a text that something else speaks against was not said.
+
+Over a wide window, of 189 short prompts of people in three languages, their own words as keyterms,
+none had more than 0.34 without them; what base makes of noise, ringing and music has 0.47 to 0.81.
+"""
 
 WEAK_LOG_PROBABILITY = -1.0
 """Mean per token below which a text is weak; Whisper's own limit (Radford et al., 2022, 4.5)."""
@@ -110,13 +114,17 @@ def _only_stammers(evidence: Evidence, gates: Gates) -> bool:
     People do say "no, no, no", and are heard to; Whisper writes "POR POR POR" into music.
     """
     words = _plain(evidence.text).split()
-    if len(words) < 3 or len(set(words)) > 1:
+    if len(words) == 1 and words[0].upper() == words[0].lower():
+        # Chinese and Japanese have no spaces.
+        words = list(words[0])
+    # The last may be cut off: "pu-pu-pu-p".
+    if len(words) < 3 or len(set(words[:-1])) > 1 or not words[0].startswith(words[-1]):
         return False
     is_letter = len(words[0]) == 1 and words[0].upper() != words[0]
     if is_letter and len(words) >= 5:
         return True
     weak = evidence.mean_log_probability < 0.8 * gates.log_probability
-    return weak and evidence.no_speech_probability > _SILENT_TOO
+    return weak and evidence.no_speech_probability > SILENT_TOO
 
 
 def _speaks_against(evidence: Evidence, gates: Gates) -> bool:

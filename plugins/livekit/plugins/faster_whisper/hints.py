@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from .gates import WEAK_LOG_PROBABILITY, Evidence, Gates, reason_to_reject
+from .gates import SILENT_TOO, WEAK_LOG_PROBABILITY, Evidence, Gates, reason_to_reject
 from .inventions import is_echo
 from .job import SAMPLE_RATE, Decoded, Job
 from .soundness import Doubt
@@ -22,10 +22,6 @@ _OWN_WORDS = 0.3
 """Mean probability of the words, which the alignment gives without the hints, above which the model
 would have written them by itself."""
 _WEAK = 0.8 * WEAK_LOG_PROBABILITY
-_SILENT = 0.4
-"""No-speech probability above which a weak text without hints makes the one with them an echo. Over
-a wide window, of 189 short prompts of people in three languages, their own words as keyterms, none
-had more than 0.34; what base makes of noise, ringing and music there has 0.47 to 0.81."""
 _GATES = Gates()
 
 
@@ -61,7 +57,7 @@ def _is_invented(bare: Decoded, job: Job) -> bool:
     """Tells whether the model writes without hints what it writes where nobody speaks."""
     if bare.repeated:
         return True
-    if bare.mean_log_probability < _WEAK and bare.no_speech_probability > _SILENT:
+    if bare.mean_log_probability < _WEAK and bare.no_speech_probability > SILENT_TOO:
         return True
     voice = job.voice or ((0.0, len(job.samples) / SAMPLE_RATE),)
     evidence = Evidence(

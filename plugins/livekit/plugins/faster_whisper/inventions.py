@@ -80,7 +80,10 @@ def has_words(text: str) -> bool:
 
 def _describes_sound(text: str) -> bool:
     """ "ТЕЛЕФОННЫЙ ЗВОНОК": Russian subtitles write sounds in capitals, and no speech."""
-    return text.upper() == text and any(len(word) > 5 for word in _CYRILLIC.findall(text))
+    words = _CYRILLIC.findall(text)
+    # One short word may be an abbreviation.
+    longer_than = 5 if len(words) == 1 else 4
+    return text.upper() == text and any(len(word) > longer_than for word in words)
 
 
 def _words(text: str) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from .gates import SILENT_TOO, WEAK_LOG_PROBABILITY
 from .job import AudioContext, Decoded
 from .soundness import Doubt
 
@@ -64,13 +65,28 @@ def looked(decoded: Decoded, before: Look | None, *, stands: Callable[[Decoded],
         # on a CPU, and of 210 recordings it bettered two words.
         doubted = False
     dropped = decoded.profits_from_whole and bool(decoded.words) and not stands(decoded)
-    if before is not None and dropped and not stands(before.decoded) and not decoded.repeated:
-        # Nobody said it, by two witnesses. In noise a third one, who may sample, finds words in the
-        # end; of 1013 recordings of people it found none.
-        return Look(best, None)
+    if before is not None and _nobody_spoke(before.decoded, decoded, stands):
+        return Look(replace(decoded, words=()), None)
     if not decoded.has_wider or not (doubted or dropped):
         return Look(best, None)
     return Look(best, "full" if is_wide else "wide")
+
+
+def _nobody_spoke(first: Decoded, wider: Decoded, stands: Callable[[Decoded], bool]) -> bool:
+    """Tells whether two looks are enough to say that there are no words in a sound.
+
+    In noise a third one, which may sample, finds some in the end; of 1013 recordings of people it
+    saved none, and the eight that the second one saved were sure of their words.
+    """
+    if not wider.words or wider.repeated:
+        return False
+    looks = (first, wider)
+    if not any(stands(look) for look in looks):
+        return True
+    is_silent = max(look.no_speech_probability for look in looks) > SILENT_TOO
+    return is_silent and all(
+        look.mean_log_probability < WEAK_LOG_PROBABILITY or not stands(look) for look in looks
+    )
 
 
 def _agree(first: Decoded, wider: Decoded) -> bool:
