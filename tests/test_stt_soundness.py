@@ -245,6 +245,8 @@ def test_what_is_about_to_be_dropped_is_looked_at_once_more() -> None:
     assert looked(wider, first, stands=probable).is_sure, "two say that nobody spoke"
     looped = looked(replace(wider, doubt=Doubt.LOOP), first, stands=probable)
     assert looped.wider == "full", "a loop says nothing about the sound"
+    mark = look("$", 0.9, frames=1500, doubt=Doubt.WEAK, mean=-1.2)
+    assert looked(mark, first, stands=probable).wider == "full", "nor does a mark for a word"
     assert looked(replace(weak, frames=FULL_FRAMES), looped, stands=probable).is_sure
     stood = looked(replace(weak, mean_log_probability=-0.5, doubt=Doubt.WEAK), None, stands=said)
     assert looked(wider, stood, stands=probable).wider == "full", "they contradict each other"

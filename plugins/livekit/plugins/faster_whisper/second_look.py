@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from .gates import SILENT_TOO, WEAK_LOG_PROBABILITY
+from .inventions import has_words
 from .job import AudioContext, Decoded
 from .soundness import Doubt
 
@@ -78,13 +79,13 @@ def _nobody_spoke(first: Decoded, wider: Decoded, stands: Callable[[Decoded], bo
     In noise a third one, which may sample, finds some in the end; of 1013 recordings of people it
     saved none, and the eight that the second one saved were sure of their words.
     """
-    if not wider.words or wider.repeated:
+    if wider.repeated or not has_words(wider.text):
+        # A loop or a mark alone ("$" for "dollar") says nothing about the sound.
         return False
     looks = (first, wider)
     if not any(stands(look) for look in looks):
         return True
-    is_silent = max(look.no_speech_probability for look in looks) > SILENT_TOO
-    return is_silent and all(
+    return wider.no_speech_probability > SILENT_TOO and all(
         look.mean_log_probability < WEAK_LOG_PROBABILITY or not stands(look) for look in looks
     )
 
