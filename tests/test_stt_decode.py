@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,7 +141,7 @@ def test_hardware_is_int8_on_a_cpu_and_what_was_asked_for_elsewhere() -> None:
 
 
 def evidence(text: str, **changes: float) -> Evidence:
-    values = {
+    values: dict[str, Any] = {
         "voiced_s": 1.0,
         "no_speech_probability": 0.01,
         "mean_log_probability": -0.2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ NAMES = ("Kowalczyk", "Zephyr Bank")
 
 
 def evidence(text: str, **changes: float) -> Evidence:
-    values = {
+    values: dict[str, Any] = {
         "voiced_s": 1.0,
         "no_speech_probability": 0.02,
         "mean_log_probability": -0.2,

@@ -15,8 +15,7 @@ import pytest
 from livekit.agents.stt import SpeechEventType as Kind
 
 from bench import real_parts
-from bench.hearing_clips import Clip, choose_clips, load
-from bench.hearing_clips import sound as clip_sound
+from bench.hearing_clips import Clip, choose_clips, load, sound
 from bench.hearing_listeners import PlainWhisper
 from bench.hearing_score import edits, is_doubled, lost_tail, spoken_words
 from bench.pauses import chosen, halted_at
@@ -148,11 +147,11 @@ async def test_keyterms_are_written_where_they_were_said_and_nowhere_else() -> N
         said = await hear(stt, recording("en:letters/ascii125"))
         assert spoken_words(" ".join(said.finals), "en") == ["right", "brace"]
         sounds = {
-            sound.kind: sound.samples
-            for sound in wordless_sounds(3.0)
-            if sound.level_dbfs == -30.0 and sound.kind in ("ringing, Britain", "comfort noise")
+            made.kind: made.samples
+            for made in wordless_sounds(3.0)
+            if made.level_dbfs == -30.0 and made.kind in ("ringing, Britain", "comfort noise")
         }
-        sounds |= {piece.stem: clip_sound(piece)[:48000] for piece in real_parts.music_on_hold()}
+        sounds |= {piece.stem: sound(piece)[:48000] for piece in real_parts.music_on_hold()}
         assert len(sounds) == 7
         for kind, samples in sounds.items():
             heard = await transcribe(stt.stream(), np.concatenate([samples, silence(1.0)]))

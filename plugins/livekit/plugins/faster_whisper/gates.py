@@ -55,6 +55,13 @@ class Evidence:
     """Seconds in which the voice detector heard a voice."""
     no_speech_probability: float
     mean_log_probability: float
+    repeated: bool = False
+    """Whether the decoder looped."""
+
+    def is_silence_too(self, gates: Gates) -> bool:
+        """Tells whether the model takes the sound of a rather weak text for silence as well."""
+        weak = self.mean_log_probability < 0.8 * gates.log_probability
+        return weak and self.no_speech_probability > SILENT_TOO
 
 
 def compression_ratio(text: str) -> float:
@@ -99,7 +106,9 @@ def reason_to_reject(evidence: Evidence, gates: Gates) -> str | None:
     # A model this sure of silence needs no second witness, short of a text it is sure of as well.
     if evidence.no_speech_probability > 0.95 and evidence.mean_log_probability < -0.3:
         return "no speech"
-    if repeats_itself(evidence.text, gates.compression_ratio) or _only_stammers(evidence, gates):
+    if evidence.repeated or repeats_itself(evidence.text, gates.compression_ratio):
+        return "repetition"
+    if _only_stammers(evidence, gates):
         return "repetition"
     if evidence.word_count > 3 + gates.words_per_s * evidence.voiced_s:
         return "more words than time"
@@ -113,18 +122,16 @@ def _only_stammers(evidence: Evidence, gates: Gates) -> bool:
 
     People do say "no, no, no", and are heard to; Whisper writes "POR POR POR" into music.
     """
-    words = _plain(evidence.text).split()
-    if len(words) == 1 and words[0].upper() == words[0].lower():
+    text = _plain(evidence.text)
+    words, has_case = text.split(), text.upper() != text
+    if len(words) == 1 and not has_case:
         # Chinese and Japanese have no spaces.
-        words = list(words[0])
+        words = list(text)
     # The last may be cut off: "pu-pu-pu-p".
     if len(words) < 3 or len(set(words[:-1])) > 1 or not words[0].startswith(words[-1]):
         return False
-    is_letter = len(words[0]) == 1 and words[0].upper() != words[0]
-    if is_letter and len(words) >= 5:
-        return True
-    weak = evidence.mean_log_probability < 0.8 * gates.log_probability
-    return weak and evidence.no_speech_probability > SILENT_TOO
+    is_letter = has_case and len(words[0]) == 1
+    return (is_letter and len(words) >= 5) or evidence.is_silence_too(gates)
 
 
 def _speaks_against(evidence: Evidence, gates: Gates) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from .gates import SILENT_TOO, WEAK_LOG_PROBABILITY, Evidence, Gates, reason_to_reject
+from .gates import Gates, reason_to_reject
 from .inventions import is_echo
 from .job import SAMPLE_RATE, Decoded, Job
 from .soundness import Doubt
@@ -21,7 +21,6 @@ from .words import Word
 _OWN_WORDS = 0.3
 """Mean probability of the words, which the alignment gives without the hints, above which the model
 would have written them by itself."""
-_WEAK = 0.8 * WEAK_LOG_PROBABILITY
 _GATES = Gates()
 
 
@@ -55,19 +54,9 @@ def judged_without_hints(job: Job, result: Decoded, decode: Callable[[Job], Deco
 
 def _is_invented(bare: Decoded, job: Job) -> bool:
     """Tells whether the model writes without hints what it writes where nobody speaks."""
-    if bare.repeated:
-        return True
-    if bare.mean_log_probability < _WEAK and bare.no_speech_probability > SILENT_TOO:
-        return True
     voice = job.voice or ((0.0, len(job.samples) / SAMPLE_RATE),)
-    evidence = Evidence(
-        text=bare.text,
-        word_count=len(bare.words),
-        voiced_s=sum(end - start for start, end in voice),
-        no_speech_probability=bare.no_speech_probability,
-        mean_log_probability=bare.mean_log_probability,
-    )
-    return reason_to_reject(evidence, _GATES) is not None
+    evidence = bare.evidence(sum(end - start for start, end in voice))
+    return evidence.is_silence_too(_GATES) or reason_to_reject(evidence, _GATES) is not None
 
 
 def _by_itself(words: Sequence[Word]) -> float:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .gates import Evidence
 from .soundness import Doubt
 from .words import Word, text_of
 
@@ -77,6 +78,17 @@ class Decoded:
     def repeated(self) -> bool:
         """Whether the decoder looped."""
         return self.doubt is Doubt.LOOP
+
+    def evidence(self, voiced_s: float) -> Evidence:
+        """Returns what speaks for the text, with the seconds in which a voice was heard."""
+        return Evidence(
+            text=self.text,
+            word_count=len(self.words),
+            voiced_s=voiced_s,
+            no_speech_probability=self.no_speech_probability,
+            mean_log_probability=self.mean_log_probability,
+            repeated=self.repeated,
+        )
 
     @property
     def has_wider(self) -> bool:

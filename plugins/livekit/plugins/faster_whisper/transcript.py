@@ -10,7 +10,7 @@ from livekit.agents import LanguageCode, stt
 from livekit.agents.types import TimedString
 
 from .chinese_scripts import CHINESE, script_of, words_in_script
-from .gates import Evidence, Gates, reason_to_reject
+from .gates import Gates, reason_to_reject
 from .inventions import without_credits
 from .job import Decoded
 from .language import parse_language
@@ -25,19 +25,10 @@ _MIN_VOICED_AFTER_CUT_S = 0.06
 
 def stands(decoded: Decoded, utterance: Utterance, gates: Gates) -> bool:
     """Tells whether somebody said what the model wrote."""
-    evidence = Evidence(
-        text=decoded.text,
-        word_count=len(decoded.words),
-        voiced_s=utterance.voiced_windows * WINDOW_S,
-        no_speech_probability=decoded.no_speech_probability,
-        mean_log_probability=decoded.mean_log_probability,
-    )
     if not utterance.starts_speech:
         # What follows a cut in running speech may be as short as "please".
         gates = replace(gates, min_voiced_s=min(gates.min_voiced_s, _MIN_VOICED_AFTER_CUT_S))
-    reason = reason_to_reject(evidence, gates)
-    if reason is None and decoded.repeated:
-        reason = "repetition"
+    reason = reason_to_reject(decoded.evidence(utterance.voiced_windows * WINDOW_S), gates)
     if reason is not None:
         logger.debug("a transcript was rejected", extra={"reason": reason})
     return reason is None
